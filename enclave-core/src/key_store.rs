@@ -1,0 +1,169 @@
+//! The keys: which identity holds which.
+//!
+//! A stored key's bytes are in one slot of the storage that the caller lends (locked, and kept out of core dumps, by
+//! the runtime) from `insert` until `remove`, or until the store is dropped, which wipes all of it.
+
+use crate::hash_seed::HashSeed;
+use crate::identity::IdentityId;
+use crate::secret_key::{KeyPair, PublicKey, SecretKey};
+use crate::slot_table::{Entry, Slot, SlotTable};
+
+/// What a [`KeySlot`] holds.
+pub struct StoredKey {
+    identity: [u8; 16],
+    pair: KeyPair,
+}
+
+/// Storage for one key.
+pub type KeySlot = Slot<StoredKey>;
+
+impl KeySlot {
+    /// A slot with nothing in it.
+    pub const VACANT: Self = Slot::holding(StoredKey {
+        identity: [0; 16],
+        pair: KeyPair { secret: SecretKey::vacant(), public: PublicKey::vacant() },
+    });
+}
+
+impl Entry for StoredKey {
+    fn key(&self) -> &[u8; 16] {
+        &self.identity
+    }
+
+    fn vacate(&mut self) {
+        self.identity = [0; 16];
+        self.pair.secret.wipe();
+        self.pair.public = PublicKey::vacant();
+    }
+}
+
+/// Why a key was not stored. What was there before is untouched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotStored {
+    /// The identity holds a key.
+    Exists,
+    /// Every slot holds a key.
+    Full,
+}
+
+/// At most as many keys as it was lent slots.
+pub struct KeyStore<'s>(SlotTable<'s, StoredKey>);
+
+impl<'s> KeyStore<'s> {
+    /// An empty store in `slots`, whatever they held.
+    #[must_use]
+    pub fn new(slots: &'s mut [KeySlot], seed: HashSeed) -> Self {
+        Self(SlotTable::new(slots, seed))
+    }
+
+    /// How many keys it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The key of `identity`.
+    #[must_use]
+    pub fn find(&self, identity: &IdentityId) -> Option<&KeyPair> {
+        let position = self.0.find(identity.as_bytes())?;
+        Some(&self.0.entry(position)?.pair)
+    }
+
+    /// Stores a copy of `pair`.
+    ///
+    /// # Errors
+    /// [`NotStored`]; a key that is there stays.
+    pub fn insert(&mut self, identity: &IdentityId, pair: &KeyPair) -> Result<(), NotStored> {
+        if self.0.find(identity.as_bytes()).is_some() {
+            return Err(NotStored::Exists);
+        }
+        let fill = |entry: &mut StoredKey| {
+            entry.identity = *identity.as_bytes();
+            entry.pair.secret.copy_from(&pair.secret);
+            entry.pair.public = pair.public;
+        };
+        self.0.insert(identity.as_bytes(), fill).map(drop).map_err(|_| NotStored::Full)
+    }
+
+    /// Wipes the key of `identity`; whether there was one.
+    pub fn remove(&mut self, identity: &IdentityId) -> bool {
+        self.0.remove(identity.as_bytes())
+    }
+}
+
+impl Drop for KeyStore<'_> {
+    fn drop(&mut self) {
+        self.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KeySlot, KeyStore, NotStored};
+    use crate::hash_seed::HashSeed;
+    use crate::identity::IdentityId;
+    use crate::secret_key::{KeyPair, SecretKey};
+
+    fn identity(number: u32) -> IdentityId {
+        IdentityId::from_text(format!("00000000-0000-4000-8000-{number:012x}").as_bytes()).unwrap()
+    }
+
+    fn pair(number: u8) -> KeyPair {
+        KeyPair::from(SecretKey::take(&mut [number; 32]).unwrap())
+    }
+
+    fn slots(count: usize) -> Vec<KeySlot> {
+        (0..count).map(|_| KeySlot::VACANT).collect()
+    }
+
+    #[test]
+    fn holds_as_many_as_it_was_lent_and_evicts_none() {
+        let mut slots = slots(5);
+        let mut store = KeyStore::new(&mut slots, HashSeed::new([7; 16]));
+        for number in 0..5 {
+            assert_eq!(store.insert(&identity(number), &pair(1)), Ok(()));
+        }
+        assert_eq!(store.insert(&identity(5), &pair(2)), Err(NotStored::Full));
+        assert_eq!(store.insert(&identity(0), &pair(2)), Err(NotStored::Exists));
+        assert!((0..5).all(|number| store.find(&identity(number)).is_some()));
+        assert!(store.remove(&identity(3)));
+        assert!(!store.remove(&identity(3)));
+        assert_eq!(store.insert(&identity(5), &pair(2)), Ok(()));
+        assert_eq!(store.len(), 5);
+        assert!(store.find(&identity(3)).is_none());
+    }
+
+    #[test]
+    fn no_storage_holds_no_key() {
+        let mut store = KeyStore::new(&mut [], HashSeed::new([0; 16]));
+        assert_eq!(store.insert(&identity(0), &pair(1)), Err(NotStored::Full));
+        assert!(store.find(&identity(0)).is_none());
+        assert!(!store.remove(&identity(0)));
+    }
+
+    #[test]
+    fn a_removed_key_and_a_dropped_store_leave_no_bytes() {
+        let mut slots = slots(3);
+        let holds = |slots: &[KeySlot], number| {
+            slots.iter().any(|slot| slot.entry().pair.secret.secret_bytes() == &[number; 32])
+        };
+        let mut store = KeyStore::new(&mut slots, HashSeed::new([1; 16]));
+        store.insert(&identity(1), &pair(0x41)).unwrap();
+        store.insert(&identity(2), &pair(0x42)).unwrap();
+        store.remove(&identity(1));
+        core::mem::forget(store);
+        assert!(!holds(&slots, 0x41));
+        assert!(holds(&slots, 0x42));
+
+        let mut store = KeyStore::new(&mut slots, HashSeed::new([1; 16]));
+        store.insert(&identity(2), &pair(0x43)).unwrap();
+        drop(store);
+        assert!(!holds(&slots, 0x42) && !holds(&slots, 0x43));
+    }
+}

@@ -1,0 +1,61 @@
+//! Decides what a remote signer signs.
+//!
+//! ```text
+//! body bytes ─▶ request ─▶ Signer::authorize ─▶ SignPermit::sign ─▶ Reply::write ─▶ reply bytes
+//!              (json)      key_store: is it there?      (schnorr)
+//!                          ticket: MAC, exp, scope, identity, digest
+//!                          nonce_ledger: unseen? recorded
+//! ```
+//!
+//! What holds here:
+//!
+//! * Time, randomness, bytes and storage are arguments. Nothing here knows a socket, a clock, an environment, an HTTP
+//!   status, KMS, a log or a development mode.
+//! * No allocator is linked, and no unsafe code is allowed.
+//! * A signature comes from a [`SignPermit`], and a permit only from a ticket that was checked and a nonce that was
+//!   recorded.
+//! * A full store or ledger refuses; it never evicts. How full it is changes no operation's cost.
+//! * Nothing that a client sends makes this crate panic.
+//! * A secret is wiped where it was, and so is the stack that computed with it.
+
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::panic, clippy::expect_used))]
+
+mod digest;
+mod hash_seed;
+mod identity;
+mod json;
+mod key_store;
+mod nonce_ledger;
+mod refusal;
+mod reply;
+mod request;
+mod schnorr;
+mod secret_key;
+mod signer;
+mod slot_table;
+mod stack;
+mod ticket;
+mod validation;
+
+pub use digest::Digest;
+pub use hash_seed::HashSeed;
+pub use identity::IdentityId;
+pub use json::{MAX_DEPTH, MAX_TEXT_BYTES};
+pub use key_store::{KeySlot, KeyStore, NotStored, StoredKey};
+pub use nonce_ledger::{
+    ExpirySecond, NonceLedger, NonceSlot, NotRecorded, Recorded, RecordedNonce, wheel_seconds,
+};
+pub use refusal::Refusal;
+pub use reply::{BufferTooSmall, MAX_REPLY_BYTES, Reply};
+pub use request::{
+    GenerateRequest, IdentityRequest, ImportRequest, MAX_TICKET_UTF16, MIN_TICKET_UTF16, SignRequest,
+};
+pub use schnorr::{Signature, SigningFailed};
+pub use secret_key::{InvalidSecretKey, KeyPair, PublicKey, SecretKey};
+pub use signer::{SignPermit, Signer};
+pub use slot_table::Slot;
+pub use stack::{BURN_BYTES, with_burnt_stack};
+pub use ticket::{EmptyTicketSecret, MAX_NONCE_BYTES, TicketVerifier};
+pub use validation::{Faults, FieldFault, Kind, MAX_FIELDS};

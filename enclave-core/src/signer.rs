@@ -1,0 +1,133 @@
+//! The state of a signer and the order of its checks.
+//!
+//! A signature takes two steps, so that whoever shares a signer between threads holds its lock for the first only:
+//! [`Signer::authorize`] checks the ticket and records its nonce, and the [`SignPermit`] it returns signs, once. There
+//! is no other way to a signature.
+
+use subtle::ConstantTimeEq as _;
+
+use crate::digest::Digest;
+use crate::hash_seed::HashSeed;
+use crate::identity::IdentityId;
+use crate::key_store::{KeyStore, NotStored};
+use crate::nonce_ledger::{NonceLedger, NotRecorded, Recorded};
+use crate::refusal::Refusal;
+use crate::request::SignRequest;
+use crate::schnorr::{self, Signature, SigningFailed};
+use crate::secret_key::{KeyPair, SecretKey};
+use crate::ticket::TicketVerifier;
+
+/// Keys, used nonces and the ticket secret.
+pub struct Signer<'s> {
+    keys: KeyStore<'s>,
+    nonces: NonceLedger<'s>,
+    tickets: TicketVerifier,
+    seed: HashSeed,
+}
+
+/// One signature's worth of permission: the ticket was checked and its nonce is recorded.
+#[must_use]
+pub struct SignPermit {
+    secret: SecretKey,
+    digest: Digest,
+    _nonce: Recorded,
+}
+
+impl<'s> Signer<'s> {
+    /// Puts a signer together; `seed` is for hashing the names in claims.
+    #[must_use]
+    pub fn new(keys: KeyStore<'s>, nonces: NonceLedger<'s>, tickets: TicketVerifier, seed: HashSeed) -> Self {
+        Self { keys, nonces, tickets, seed }
+    }
+
+    /// Decides whether a digest may be signed, and uses up the ticket's nonce if it may.
+    ///
+    /// The order is the API's: an unknown identity is told before the ticket is looked at, because the client then
+    /// imports the backup and sends the same ticket again; and a refused ticket keeps its nonce.
+    ///
+    /// # Errors
+    /// [`Refusal::KeyNotFound`], then [`Refusal::InvalidTicket`], [`Refusal::WrongScope`],
+    /// [`Refusal::IdentityMismatch`], [`Refusal::DigestMismatch`], [`Refusal::Replay`], [`Refusal::AtCapacity`]
+    pub fn authorize(&mut self, request: SignRequest<'_>, now_unix_ms: u64) -> Result<SignPermit, Refusal> {
+        let SignRequest { identity, digest, ticket } = request;
+        let pair = self.keys.find(&identity).ok_or(Refusal::KeyNotFound)?;
+        let claims =
+            self.tickets.verify(ticket, now_unix_ms, &self.seed).map_err(|_| Refusal::InvalidTicket)?;
+        if !claims.may_sign {
+            return Err(Refusal::WrongScope);
+        }
+        if claims.identity != Some(identity) {
+            return Err(Refusal::IdentityMismatch);
+        }
+        if claims.digest_hash != Some(&digest.hash_hex()) {
+            return Err(Refusal::DigestMismatch);
+        }
+        let nonce = match self.nonces.record(claims.nonce, claims.exp_unix_s, now_unix_ms / 1000) {
+            Ok(recorded) => recorded,
+            Err(NotRecorded::Seen) => return Err(Refusal::Replay),
+            Err(NotRecorded::Full) => return Err(Refusal::AtCapacity),
+            Err(NotRecorded::Forgotten) => return Err(Refusal::InvalidTicket),
+        };
+        let mut permit = SignPermit { secret: SecretKey::vacant(), digest, _nonce: nonce };
+        permit.secret.copy_from(&pair.secret);
+        Ok(permit)
+    }
+
+    /// Stores a key that was made for `identity`.
+    ///
+    /// # Errors
+    /// [`Refusal::KeyExists`], [`Refusal::AtCapacity`]
+    pub fn store_generated(&mut self, identity: &IdentityId, pair: &KeyPair) -> Result<(), Refusal> {
+        self.keys.insert(identity, pair).map_err(|fault| match fault {
+            NotStored::Exists => Refusal::KeyExists,
+            NotStored::Full => Refusal::AtCapacity,
+        })
+    }
+
+    /// Stores a key that came out of a backup. To have it already is fine; to have another is not.
+    ///
+    /// # Errors
+    /// [`Refusal::KeyExists`], [`Refusal::AtCapacity`]
+    pub fn store_imported(&mut self, identity: &IdentityId, pair: &KeyPair) -> Result<(), Refusal> {
+        match self.keys.find(identity) {
+            Some(stored) if bool::from(stored.secret.ct_eq(&pair.secret)) => Ok(()),
+            Some(_) => Err(Refusal::KeyExists),
+            None => self.store_generated(identity, pair),
+        }
+    }
+
+    /// Whether `identity` holds a key.
+    #[must_use]
+    pub fn holds(&self, identity: &IdentityId) -> bool {
+        self.keys.find(identity).is_some()
+    }
+
+    /// Copies the key of `identity` out, to be sealed.
+    ///
+    /// # Errors
+    /// [`Refusal::KeyNotFound`]
+    pub fn export(&self, identity: &IdentityId) -> Result<SecretKey, Refusal> {
+        let pair = self.keys.find(identity).ok_or(Refusal::KeyNotFound)?;
+        let mut secret = SecretKey::vacant();
+        secret.copy_from(&pair.secret);
+        Ok(secret)
+    }
+
+    /// Wipes the key of `identity`.
+    ///
+    /// # Errors
+    /// [`Refusal::KeyNotFound`]
+    pub fn destroy(&mut self, identity: &IdentityId) -> Result<(), Refusal> {
+        if self.keys.remove(identity) { Ok(()) } else { Err(Refusal::KeyNotFound) }
+    }
+}
+
+impl SignPermit {
+    /// Signs the digest the permit is for, with 32 fresh random bytes.
+    ///
+    /// # Errors
+    /// [`SigningFailed`], once in 2^256; the nonce stays used.
+    pub fn sign(self, aux: &[u8; 32]) -> Result<Signature, SigningFailed> {
+        schnorr::sign(&self.secret, &self.digest, aux)
+    }
+}

@@ -1,0 +1,79 @@
+//! What is wrong with a body that is JSON: the messages that existing clients read.
+
+use crate::json::Value;
+
+/// A JSON value's kind, under the name that JavaScript's validators give it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Not there.
+    Undefined,
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Boolean,
+    /// A number
+    Number,
+    /// A string
+    String,
+    /// An array
+    Array,
+    /// An object
+    Object,
+}
+
+impl Kind {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Undefined => "undefined",
+            Self::Null => "null",
+            Self::Boolean => "boolean",
+            Self::Number => "number",
+            Self::String => "string",
+            Self::Array => "array",
+            Self::Object => "object",
+        }
+    }
+}
+
+impl From<&Value> for Kind {
+    fn from(value: &Value) -> Self {
+        match value {
+            Value::Undefined => Self::Undefined,
+            Value::Null => Self::Null,
+            Value::Boolean => Self::Boolean,
+            Value::Number(_) => Self::Number,
+            Value::String(_) => Self::String,
+            Value::Array => Self::Array,
+            Value::Object => Self::Object,
+        }
+    }
+}
+
+/// What is wrong with one field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FieldFault {
+    /// A string was expected.
+    NotAString(Kind),
+    /// `alg` is not `secp256k1`.
+    UnknownAlgorithm,
+    /// `identity_id` is not an accepted UUID.
+    InvalidUuid,
+    /// `digest` is not 32 bytes of hex.
+    InvalidDigest,
+    /// Fewer UTF-16 code units than this.
+    TooSmall(usize),
+    /// More UTF-16 code units than this.
+    TooBig(usize),
+}
+
+/// A body's faults, in the order of the request's schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Faults {
+    /// The body is not an object but this.
+    NotAnObject(Kind),
+    /// Fields by name.
+    Fields([Option<(&'static str, FieldFault)>; MAX_FIELDS]),
+}
+
+/// The most fields that a request has.
+pub const MAX_FIELDS: usize = 3;

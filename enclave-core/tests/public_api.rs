@@ -1,0 +1,12 @@
+//! The core through its public API, as the runtime uses it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+#[path = "public_api/order_of_checks.rs"]
+mod order_of_checks;
+#[path = "public_api/replies.rs"]
+mod replies;
+#[path = "public_api/signatures.rs"]
+mod signatures;
+#[path = "public_api/workbench.rs"]
+mod workbench;

@@ -1,0 +1,87 @@
+//! What is checked before what, and what a refusal leaves as it was.
+
+use enclave_core::{Refusal, Signer};
+
+use super::workbench::{Claims, NOW_S, authorize, identity, pair, signer};
+
+const DIGEST: [u8; 32] = [7; 32];
+
+fn with_key() -> Signer<'static> {
+    let mut signer = signer(4, 4);
+    signer.store_generated(&identity(1), &pair([9; 32])).unwrap();
+    signer
+}
+
+fn verdict(signer: &mut Signer<'_>, asked: u32, claims: &Claims) -> Option<Refusal> {
+    authorize(signer, asked, DIGEST, claims).err()
+}
+
+#[test]
+fn the_first_fault_in_the_apis_order_is_the_answer() {
+    let good = Claims::good(1, DIGEST, "n");
+    let mut signer = with_key();
+    // Each step mends what the step before was refused for; a later fault never comes first.
+    let mut claims = Claims {
+        identity: "x".into(),
+        digest_hash: "x".into(),
+        scope: "x".into(),
+        nonce: "n".into(),
+        exp_s: NOW_S,
+    };
+    assert_eq!(verdict(&mut signer, 2, &claims), Some(Refusal::KeyNotFound));
+    assert_eq!(verdict(&mut signer, 1, &claims), Some(Refusal::InvalidTicket));
+    claims.exp_s = good.exp_s;
+    assert_eq!(verdict(&mut signer, 1, &claims), Some(Refusal::WrongScope));
+    claims.scope.clone_from(&good.scope);
+    assert_eq!(verdict(&mut signer, 1, &claims), Some(Refusal::IdentityMismatch));
+    claims.identity.clone_from(&good.identity);
+    assert_eq!(verdict(&mut signer, 1, &claims), Some(Refusal::DigestMismatch));
+    claims.digest_hash.clone_from(&good.digest_hash);
+    assert_eq!(verdict(&mut signer, 1, &claims), None, "and no refusal has used the nonce up");
+    assert_eq!(verdict(&mut signer, 1, &claims), Some(Refusal::Replay));
+}
+
+#[test]
+fn one_ledger_serves_all_identities() {
+    let mut signer = with_key();
+    signer.store_generated(&identity(2), &pair([8; 32])).unwrap();
+    assert_eq!(verdict(&mut signer, 1, &Claims::good(1, DIGEST, "n")), None);
+    assert_eq!(verdict(&mut signer, 2, &Claims::good(2, DIGEST, "n")), Some(Refusal::Replay));
+}
+
+#[test]
+fn a_used_ticket_stays_used_after_destroy_and_import() {
+    let mut signer = with_key();
+    let claims = Claims::good(1, DIGEST, "n");
+    assert_eq!(verdict(&mut signer, 1, &claims), None);
+    assert_eq!(signer.destroy(&identity(1)), Ok(()));
+    assert_eq!(verdict(&mut signer, 1, &claims), Some(Refusal::KeyNotFound));
+    assert_eq!(signer.destroy(&identity(1)), Err(Refusal::KeyNotFound));
+    signer.store_imported(&identity(1), &pair([9; 32])).unwrap();
+    assert_eq!(verdict(&mut signer, 1, &claims), Some(Refusal::Replay));
+}
+
+#[test]
+fn a_full_ledger_refuses_and_keeps_the_ticket_good() {
+    let mut signer = with_key();
+    for nonce in ["a", "b", "c", "d"] {
+        assert_eq!(verdict(&mut signer, 1, &Claims::good(1, DIGEST, nonce)), None);
+    }
+    assert_eq!(verdict(&mut signer, 1, &Claims::good(1, DIGEST, "e")), Some(Refusal::AtCapacity));
+    assert_eq!(verdict(&mut signer, 1, &Claims::good(1, DIGEST, "a")), Some(Refusal::Replay));
+}
+
+#[test]
+fn a_key_is_never_replaced() {
+    let mut signer = with_key();
+    let id = identity(1);
+    assert_eq!(signer.store_generated(&id, &pair([8; 32])), Err(Refusal::KeyExists));
+    assert_eq!(signer.store_imported(&id, &pair([8; 32])), Err(Refusal::KeyExists));
+    assert_eq!(signer.store_imported(&id, &pair([9; 32])), Ok(()));
+    assert_eq!(signer.export(&id).map(|key| *key.secret_bytes()), Ok([9; 32]));
+    for number in 2..=4 {
+        assert_eq!(signer.store_generated(&identity(number), &pair([8; 32])), Ok(()));
+    }
+    assert_eq!(signer.store_imported(&identity(5), &pair([8; 32])), Err(Refusal::AtCapacity));
+    assert_eq!(signer.store_imported(&id, &pair([9; 32])), Ok(()), "what is there needs no room");
+}
