@@ -1,0 +1,104 @@
+//! A bound socket of any kind.
+
+use std::io;
+use std::net::SocketAddr;
+
+use nix::sys::socket::{Backlog, listen};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
+use tokio_vsock::{VsockAddr, VsockListener};
+
+use crate::address::{Address, Host};
+use crate::socket_file::SocketFile;
+use crate::stream::Stream;
+
+/// How many connections may wait to be accepted: a burst is to wait, not to be refused. The kernel lowers
+/// it to `net.core.somaxconn`, 4096 by default.
+const BACKLOG: u32 = 4_096;
+
+/// A socket that accepts connections. Dropping it closes the socket and removes its file.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    local_address: Address,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    Unix {
+        listener: UnixListener,
+        /// Removes the file when dropped.
+        _file: SocketFile,
+    },
+    Vsock(VsockListener),
+}
+
+impl Listener {
+    /// Binds the address and listens.
+    ///
+    /// A unix socket file nobody listens on is replaced; any other file is left alone.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for an address that only makes sense for dialing, `AddrInUse` when somebody listens
+    /// there already, `AlreadyExists` when a file that is no socket is in the way, else what the kernel
+    /// says.
+    pub async fn bind(address: &Address) -> io::Result<Self> {
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+        address.check_listen().map_err(invalid)?;
+        let (socket, local_address) = match address {
+            Address::Tcp { host: Host::Ip(ip), port } => {
+                let listener = bind_tcp(SocketAddr::new(*ip, *port))?;
+                let local_address = listener.local_addr()?.into();
+                (Socket::Tcp(listener), local_address)
+            }
+            Address::Tcp { host: Host::Name(_), .. } => {
+                return Err(invalid(crate::InvalidAddress::ListenOnName));
+            }
+            Address::Vsock { cid, port } => {
+                let listener = VsockListener::bind(VsockAddr::new(*cid, *port))?;
+                // The crate asks for 128; a second `listen` on a listening socket only changes its backlog.
+                listen(&listener, Backlog::MAXALLOWABLE)?;
+                (Socket::Vsock(listener), address.clone())
+            }
+            Address::Unix { .. } | Address::Hybrid { .. } => {
+                let path = address.socket_file().ok_or(io::ErrorKind::InvalidInput)?;
+                let (listener, file) = SocketFile::bind(path, BACKLOG).await?;
+                let socket = Socket::Unix { listener, _file: file };
+                (socket, address.clone())
+            }
+        };
+        Ok(Self { socket, local_address })
+    }
+
+    /// Accepts a connection. Cancel safe: no connection is lost when the future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says. The listener stays usable: an aborted connection or a lack of descriptors
+    /// passes, and the caller backs off before it tries again.
+    pub async fn accept(&self) -> io::Result<Stream> {
+        Ok(match &self.socket {
+            Socket::Tcp(listener) => listener.accept().await?.0.into(),
+            Socket::Unix { listener, .. } => listener.accept().await?.0.into(),
+            Socket::Vsock(listener) => listener.accept().await?.0.into(),
+        })
+    }
+
+    /// The address that is listened on, with the port the kernel chose if it was asked to.
+    #[must_use]
+    pub fn local_address(&self) -> &Address {
+        &self.local_address
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restart must not wait for the connections of the last run to leave TIME_WAIT.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}

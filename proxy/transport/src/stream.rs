@@ -1,0 +1,148 @@
+//! A connected socket of any kind.
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_vsock::VsockStream;
+
+/// The most that one write hands to a vsock socket.
+///
+/// Linux makes one packet of one write. Some devices lose the tail of a packet that does not fit one
+/// receive buffer of the peer: vhost-device-vsock between two of its guests cuts at about 3.7 KiB, and any
+/// that knows one data descriptor per packet drops what Linux 6.17 and later sends above 32 KiB. The
+/// smaller limit holds everywhere, and the messages of a signer are smaller still.
+pub const VSOCK_MAX_WRITE_BYTES: usize = 3_584;
+
+/// A connected socket.
+///
+/// `poll_shutdown` closes the writing half and leaves the other open. An empty write puts nothing on the
+/// wire and fails once the kernel knows that the peer reads no more.
+#[derive(Debug)]
+pub enum Stream {
+    /// A tcp connection, with `TCP_NODELAY` set.
+    Tcp(TcpStream),
+    /// A unix connection, or a hybrid one after its handshake.
+    Unix(UnixStream),
+    /// A vsock connection.
+    Vsock(VsockStream),
+}
+
+impl Stream {
+    /// Closes the connection without waiting for the peer to take what was written: tcp sends a reset, and
+    /// the kernel keeps nothing for a peer that stopped reading. The other kinds know no other way to
+    /// close.
+    pub fn abort(self) {
+        if let Self::Tcp(tcp) = &self {
+            // Failing means that the connection is gone already, which is what is wanted.
+            let _ = tcp.set_zero_linger();
+        }
+    }
+}
+
+impl From<TcpStream> for Stream {
+    fn from(tcp: TcpStream) -> Self {
+        // Messages are small and answered at once: waiting to fill a segment only delays them. The call
+        // fails on a connection that is gone already, which the first read reports better.
+        let _ = tcp.set_nodelay(true);
+        Self::Tcp(tcp)
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(unix: UnixStream) -> Self {
+        Self::Unix(unix)
+    }
+}
+
+impl From<VsockStream> for Stream {
+    fn from(vsock: VsockStream) -> Self {
+        Self::Vsock(vsock)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buffer),
+            Self::Unix(unix) => Pin::new(unix).poll_read(cx, buffer),
+            Self::Vsock(vsock) => Pin::new(vsock).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Self::Unix(unix) => Pin::new(unix).poll_write(cx, bytes),
+            Self::Vsock(vsock) => Pin::new(vsock).poll_write(cx, one_vsock_packet(bytes)),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
+            Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, slices),
+            Self::Vsock(vsock) => {
+                let first = slices.iter().find(|slice| !slice.is_empty());
+                let bytes = first.map_or(&[][..], |slice| one_vsock_packet(slice));
+                Pin::new(vsock).poll_write(cx, bytes)
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(tcp) => tcp.is_write_vectored(),
+            Self::Unix(unix) => unix.is_write_vectored(),
+            Self::Vsock(_) => false,
+        }
+    }
+
+    /// Does nothing: no kind of socket buffers in user space.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
+            Self::Vsock(vsock) => Poll::Ready(vsock.shutdown(Shutdown::Write)),
+        };
+        // The peer went first: there is nothing left to close.
+        match result {
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
+            other => other,
+        }
+    }
+}
+
+fn one_vsock_packet(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.len().min(VSOCK_MAX_WRITE_BYTES)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vsock_write_is_one_packet() {
+        let bytes = [0; VSOCK_MAX_WRITE_BYTES + 1];
+        assert_eq!(one_vsock_packet(&bytes).len(), VSOCK_MAX_WRITE_BYTES);
+        assert_eq!(one_vsock_packet(&bytes[..7]).len(), 7);
+        assert!(one_vsock_packet(&[]).is_empty());
+    }
+}
