@@ -1,0 +1,211 @@
+//! The command line.
+
+use std::fmt;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use tracing::level_filters::LevelFilter;
+use transport::Address;
+
+use crate::limits::Limits;
+use crate::route::Route;
+
+/// More permits than this per route would need more memory and descriptors than a parent instance has to
+/// spare.
+const MAX_CONNECTIONS_LIMIT: i64 = 65_536;
+
+/// A deadline longer than a day is a mistake in the unit.
+const TIMEOUT_MAX_S: u64 = 86_400;
+
+/// Moves bytes between the network and an enclave, and parses none of them.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "\
+Addresses:
+  tcp:HOST:PORT            IPv4, [IPv6], or a name when dialing; port 0 listens on any free port
+  vsock:CID:PORT           CID `any` when listening
+  unix:/path               created with mode 0600; a file nobody listens on is replaced
+  hybrid:/path.sock:PORT   Firecracker and vhost-device-vsock: dials through /path.sock,
+                           listens on /path.sock_PORT
+Only as DIAL:
+  file:/path               sends the file, read anew each time, and closes
+  stdout:                  writes each line received to standard output
+
+Example:
+  proxy --route tcp:0.0.0.0:7001=vsock:16:5000 \\
+        --route vsock:any:8000=tcp:kms.eu-central-1.amazonaws.com:443 \\
+        --admin tcp:127.0.0.1:9464
+
+Exit status: 0 after SIGTERM or SIGINT, 64 wrong command line, 69 an address cannot be bound,
+70 internal error, 71 operating system error, 130 second signal."
+)]
+pub struct Arguments {
+    /// Listens on LISTEN and connects each client to DIAL; may be repeated
+    #[arg(long = "route", value_name = "LISTEN=DIAL", required = true)]
+    routes: Vec<Route>,
+
+    /// Connections served at once, per route; others wait in the listen backlog
+    #[arg(long, value_name = "N", default_value_t = 1_024,
+          value_parser = clap::value_parser!(u32).range(1..=MAX_CONNECTIONS_LIMIT))]
+    max_connections: u32,
+
+    /// Time to reach DIAL, all attempts together, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 900,
+          value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_S * 1_000))]
+    dial_timeout_ms: u64,
+
+    /// Time one side may refuse the bytes that wait for it, in seconds
+    #[arg(long, value_name = "S", default_value_t = 10,
+          value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_S))]
+    progress_timeout_s: u64,
+
+    /// Time without a byte in either direction, in seconds; longer than the keep-alive of DIAL
+    #[arg(long, value_name = "S", default_value_t = 90,
+          value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_S))]
+    idle_timeout_s: u64,
+
+    /// Time for connections to finish after SIGTERM or SIGINT, in seconds
+    #[arg(long, value_name = "S", default_value_t = 10,
+          value_parser = clap::value_parser!(u64).range(0..=TIMEOUT_MAX_S))]
+    drain_timeout_s: u64,
+
+    /// Serves GET /health and GET /metrics on this address; off unless given
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_admin)]
+    admin: Option<Address>,
+
+    /// The least severe events to log, on standard error
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log_level: LogLevel,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+/// A command line that makes sense as a whole.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The routes, no two on one address.
+    pub routes: Vec<Route>,
+    /// What each route allows.
+    pub limits: Limits,
+    /// How long connections may finish after a signal.
+    pub drain_timeout: Duration,
+    /// The address of the admin port, if there is to be one.
+    pub admin: Option<Address>,
+    /// The least severe events to log.
+    pub log_level: LevelFilter,
+}
+
+impl TryFrom<Arguments> for Config {
+    type Error = InvalidConfig;
+
+    fn try_from(arguments: Arguments) -> Result<Self, InvalidConfig> {
+        let listens = || {
+            let routes = arguments.routes.iter().map(|route| &route.listen);
+            routes.chain(&arguments.admin)
+        };
+        for (index, listen) in listens().enumerate() {
+            let kernel_chooses = matches!(listen, Address::Tcp { port: 0, .. });
+            if !kernel_chooses && listens().skip(index + 1).any(|other| other == listen) {
+                return Err(InvalidConfig { listened_twice: listen.clone() });
+            }
+        }
+        Ok(Self {
+            limits: Limits {
+                max_connections: arguments.max_connections,
+                dial_timeout: Duration::from_millis(arguments.dial_timeout_ms),
+                progress_timeout: Duration::from_secs(arguments.progress_timeout_s),
+                idle_timeout: Duration::from_secs(arguments.idle_timeout_s),
+            },
+            drain_timeout: Duration::from_secs(arguments.drain_timeout_s),
+            admin: arguments.admin,
+            log_level: match arguments.log_level {
+                LogLevel::Error => LevelFilter::ERROR,
+                LogLevel::Warn => LevelFilter::WARN,
+                LogLevel::Info => LevelFilter::INFO,
+                LogLevel::Debug => LevelFilter::DEBUG,
+            },
+            routes: arguments.routes,
+        })
+    }
+}
+
+fn parse_admin(text: &str) -> Result<Address, transport::InvalidAddress> {
+    let address: Address = text.parse()?;
+    address.check_listen()?;
+    Ok(address)
+}
+
+/// Two parts of the command line contradict each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidConfig {
+    listened_twice: Address,
+}
+
+impl fmt::Display for InvalidConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is listened on twice", self.listened_twice)
+    }
+}
+
+impl std::error::Error for InvalidConfig {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(arguments: &[&str]) -> Result<Config, String> {
+        let arguments = [&["proxy"], arguments].concat();
+        let parsed = Arguments::try_parse_from(arguments).map_err(|error| error.to_string())?;
+        Config::try_from(parsed).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_idle_deadline_outlasts_the_enclaves_keep_alive() {
+        let config = config(&["--route", "tcp:127.0.0.1:0=vsock:16:5000"]).unwrap();
+        assert!(config.limits.idle_timeout > Duration::from_secs(75));
+        assert!(config.limits.dial_timeout < Duration::from_secs(1));
+        assert_eq!(config.limits.max_connections, 1_024);
+        assert_eq!(config.admin, None);
+    }
+
+    #[test]
+    fn an_address_is_listened_on_once() {
+        let route = ["--route", "unix:/a=unix:/b"];
+        let twice = config(&[route, route].concat()).unwrap_err();
+        assert_eq!(twice, "unix:/a is listened on twice");
+        config(&[&route[..], &["--admin", "unix:/a"]].concat()).unwrap_err();
+
+        let any = ["--route", "tcp:127.0.0.1:0=unix:/b"];
+        assert_eq!(config(&[any, any].concat()).unwrap().routes.len(), 2);
+    }
+
+    #[test]
+    fn limits_are_in_range() {
+        for wrong in [
+            "--max-connections=0",
+            "--max-connections=65537",
+            "--dial-timeout-ms=0",
+            "--idle-timeout-s=0",
+            "--progress-timeout-s=90000",
+            "--drain-timeout-s=-1",
+            "--admin=tcp:localhost:1",
+            "--log-level=loud",
+        ] {
+            config(&["--route", "unix:/a=unix:/b", wrong]).unwrap_err();
+        }
+        config(&[]).unwrap_err();
+    }
+}

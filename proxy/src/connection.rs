@@ -1,0 +1,137 @@
+//! One accepted connection, from its first byte to its end.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tracing::{debug, info, warn};
+use transport::{Address, Stream};
+
+use crate::buffer::Buffer;
+use crate::connect::{Connect, connect};
+use crate::destination::Destination;
+use crate::file_source::FileSource;
+use crate::limits::Limits;
+use crate::line_sink::LineSink;
+use crate::metrics::RouteMetrics;
+use crate::pump::{Carrier, Deadlines, Outcome, Pump};
+
+/// What the connections of one route share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) local_address: Address,
+    pub(crate) destination: Destination,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: RouteMetrics,
+    pub(crate) lines: Arc<LineSink>,
+    /// Turns a stream of failures into one event, and the recovery into another.
+    pub(crate) destination_failing: AtomicBool,
+}
+
+impl Shared {
+    /// Serves a client until the connection is closed.
+    pub(crate) async fn serve(&self, client: Stream) {
+        let _active = Active::new(self.metrics.active.clone());
+        match &self.destination {
+            Destination::Socket(address) => self.serve_socket(client, address).await,
+            Destination::File(path) => match FileSource::open(path.clone()).await {
+                Ok(file) => {
+                    self.succeeded();
+                    self.pump(client, Buffer::new(), file).await;
+                }
+                Err(error) => self.failed(&error),
+            },
+            Destination::Stdout => self.serve_lines(client).await,
+        }
+    }
+
+    async fn serve_socket(&self, mut client: Stream, address: &Address) {
+        let mut early = Buffer::new();
+        let dial_timeout = self.limits.dial_timeout;
+        match connect(address, dial_timeout, &mut client, &mut early).await {
+            Connect::Connected(stream) => {
+                self.succeeded();
+                self.pump(client, early, stream).await;
+            }
+            Connect::ClientLeft => debug!(route = %self.local_address, "client left while dialing"),
+            Connect::Failed(error) => self.failed(&error),
+        }
+    }
+
+    async fn serve_lines(&self, mut client: Stream) {
+        let copied = self.lines.copy_lines(&mut client, self.limits.progress_timeout, &self.metrics).await;
+        match copied {
+            Ok(()) => self.succeeded(),
+            Err(error) => {
+                if error.kind() == io::ErrorKind::TimedOut {
+                    self.metrics.progress_closes.inc();
+                }
+                self.failed(&error);
+            }
+        }
+    }
+
+    async fn pump<D>(&self, mut client: Stream, early: Buffer, mut destination: D)
+    where
+        D: AsyncRead + AsyncWrite + Unpin,
+    {
+        let to_destination =
+            Carrier { buffer: early, moved_bytes: self.metrics.bytes_to_destination.clone() };
+        let to_client = Carrier { buffer: Buffer::new(), moved_bytes: self.metrics.bytes_to_client.clone() };
+        let deadlines = Deadlines {
+            idle_timeout: self.limits.idle_timeout,
+            progress_timeout: self.limits.progress_timeout,
+        };
+        let outcome =
+            Pump::new((&mut client, to_destination), (&mut destination, to_client), deadlines).run().await;
+        debug!(route = %self.local_address, ?outcome, "connection ended");
+        match outcome {
+            Outcome::Complete | Outcome::Abandoned => {}
+            Outcome::Idle => {
+                self.metrics.idle_closes.inc();
+            }
+            Outcome::Stalled => {
+                self.metrics.progress_closes.inc();
+                client.abort();
+            }
+        }
+    }
+
+    fn succeeded(&self) {
+        if self.destination_failing.swap(false, Ordering::Relaxed) {
+            info!(route = %self.local_address, destination = %self.destination, "destination reached again");
+        }
+    }
+
+    fn failed(&self, error: &io::Error) {
+        self.metrics.dial_failures.inc();
+        if self.destination_failing.swap(true, Ordering::Relaxed) {
+            debug!(route = %self.local_address, %error, "destination not reached");
+        } else {
+            warn!(
+                route = %self.local_address,
+                destination = %self.destination,
+                %error,
+                "destination not reached; further failures are only counted until one succeeds"
+            );
+        }
+    }
+}
+
+/// Counts a connection as active until it is dropped, by a panic too.
+struct Active(Gauge);
+
+impl Active {
+    fn new(gauge: Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,32 @@
+//! A byte-level proxy between the network and an enclave.
+//!
+//! The binary's documentation describes the flow of data and what always holds.
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod acceptor;
+mod admin;
+mod arguments;
+mod backoff;
+mod buffer;
+mod connect;
+mod connection;
+mod descriptor_limit;
+mod destination;
+mod file_source;
+mod limits;
+mod line_sink;
+mod metrics;
+mod pump;
+mod route;
+mod server;
+
+pub mod exit;
+
+pub use arguments::{Arguments, Config, InvalidConfig};
+pub use descriptor_limit::raise_descriptor_limit;
+pub use destination::Destination;
+pub use limits::Limits;
+pub use route::{InvalidRoute, Route};
+pub use server::{BindError, Finish, Server};

@@ -1,0 +1,16 @@
+//! What one route allows.
+
+use std::time::Duration;
+
+/// What one route allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections served at once; the others wait in the listen backlog.
+    pub max_connections: u32,
+    /// How long to dial, all attempts together.
+    pub dial_timeout: Duration,
+    /// How long one side may refuse the bytes that wait for it.
+    pub progress_timeout: Duration,
+    /// How long neither side may send anything.
+    pub idle_timeout: Duration,
+}

@@ -1,0 +1,162 @@
+//! The whole: bind, announce, serve, drain.
+
+use std::fmt;
+use std::future::Future;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+use transport::{Address, Listener};
+
+use crate::acceptor::Acceptor;
+use crate::admin::Admin;
+use crate::arguments::Config;
+use crate::connection::Shared;
+use crate::line_sink::LineSink;
+use crate::metrics::Metrics;
+
+/// All routes, bound.
+#[derive(Debug)]
+pub struct Server {
+    acceptors: Vec<Acceptor>,
+    admin: Option<Admin>,
+    draining: watch::Sender<bool>,
+    max_connections: u32,
+    drain_timeout: Duration,
+}
+
+/// Why the server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// It was told to, and drained.
+    Drained,
+    /// It was told to a second time.
+    Interrupted,
+    /// A part that never ends has ended.
+    Defect,
+}
+
+impl Server {
+    /// Binds every address of the configuration.
+    ///
+    /// # Errors
+    ///
+    /// The first address that cannot be bound. Those bound before it are released.
+    pub async fn bind(config: Config) -> Result<Self, BindError> {
+        let metrics = Arc::new(Metrics::new());
+        let lines = Arc::new(LineSink::new());
+        let max_connections = config.limits.max_connections;
+        let mut acceptors = Vec::with_capacity(config.routes.len());
+        for route in config.routes {
+            let listener = bind(&route.listen).await?;
+            let local_address = listener.local_address().clone();
+            acceptors.push(Acceptor {
+                permits: Arc::new(Semaphore::new(max_connections as usize)),
+                shared: Arc::new(Shared {
+                    destination: route.destination,
+                    limits: config.limits,
+                    metrics: metrics.route(&local_address),
+                    lines: Arc::clone(&lines),
+                    destination_failing: AtomicBool::new(false),
+                    local_address,
+                }),
+                listener,
+            });
+        }
+        let (draining, receiver) = watch::channel(false);
+        let admin = match &config.admin {
+            Some(address) => Some(Admin { listener: bind(address).await?, metrics, draining: receiver }),
+            None => None,
+        };
+        Ok(Self { acceptors, admin, draining, max_connections, drain_timeout: config.drain_timeout })
+    }
+
+    /// Writes one line for each address that is listened on.
+    ///
+    /// # Errors
+    ///
+    /// Those of the writer.
+    pub fn announce<W: Write>(&self, mut output: W) -> io::Result<()> {
+        for Acceptor { shared, .. } in &self.acceptors {
+            writeln!(output, "proxy: listening on {}, dialing {}", shared.local_address, shared.destination)?;
+        }
+        if let Some(admin) = &self.admin {
+            writeln!(output, "proxy: admin on {}", admin.listener.local_address())?;
+        }
+        output.flush()
+    }
+
+    /// Serves until `stop` completes, then lets the connections finish until the drain timeout or until the
+    /// future that `stop` returned completes too. What is left is closed when the runtime is shut down.
+    pub async fn run<F, G>(self, stop: F) -> Finish
+    where
+        F: Future<Output = G>,
+        G: Future<Output = ()>,
+    {
+        let permits: Vec<_> = self.acceptors.iter().map(|acceptor| Arc::clone(&acceptor.permits)).collect();
+        let mut tasks = JoinSet::new();
+        for acceptor in self.acceptors {
+            tasks.spawn(acceptor.run(self.draining.subscribe()));
+        }
+        if let Some(admin) = self.admin {
+            tasks.spawn(admin.run());
+        }
+
+        let stop_again = tokio::select! {
+            stop_again = stop => stop_again,
+            ended = tasks.join_next() => {
+                error!(?ended, "an accept loop ended");
+                return Finish::Defect;
+            }
+        };
+        info!("draining");
+        self.draining.send_replace(true);
+        let all_finished = async {
+            for route in permits {
+                // Fails only on a closed semaphore, which nobody closes.
+                let _ = route.acquire_many(self.max_connections).await;
+            }
+        };
+        tokio::select! {
+            () = stop_again => {
+                warn!("interrupted while draining");
+                Finish::Interrupted
+            }
+            drained = timeout(self.drain_timeout, all_finished) => {
+                match drained {
+                    Ok(()) => info!("drained"),
+                    Err(_) => warn!("drain timeout passed, closing the remaining connections"),
+                }
+                Finish::Drained
+            }
+        }
+    }
+}
+
+async fn bind(address: &Address) -> Result<Listener, BindError> {
+    Listener::bind(address).await.map_err(|cause| BindError { address: address.clone(), cause })
+}
+
+/// An address cannot be listened on.
+#[derive(Debug)]
+pub struct BindError {
+    address: Address,
+    cause: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot listen on {}: {}", self.address, self.cause)
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}

@@ -1,0 +1,133 @@
+//! Destinations that are not there, or not yet.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixListener;
+use tokio::time::sleep;
+
+use crate::backend::{Place, accept, assert_echoes, read_to_close};
+use crate::running_proxy::{ABOUT_A_SECOND, RunningProxy, eventually, route_to};
+
+#[tokio::test]
+async fn a_missing_destination_closes_the_client_within_a_second() {
+    let place = Place::new();
+    let stale = place.directory().join("stale.sock");
+    drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
+    let hybrid = format!("tcp:127.0.0.1:0=hybrid:{}:5000", stale.display());
+    let proxy = RunningProxy::start(&[
+        "--route",
+        &route_to(&place.socket()),
+        "--route",
+        &route_to(&stale),
+        "--route",
+        &hybrid,
+        "--route",
+        // Nobody has this CID, and the kernel needs two seconds to say so.
+        "tcp:127.0.0.1:0=vsock:4294967294:5000",
+    ]);
+    for line in 0..4 {
+        for request in [&b""[..], b"POST / HTTP/1.1\r\n"] {
+            let start = Instant::now();
+            let mut client = proxy.connect_to(line).await;
+            client.write_all(request).await.unwrap();
+            assert_eq!(read_to_close(&mut client).await, b"");
+            assert!(start.elapsed() < ABOUT_A_SECOND);
+        }
+    }
+    eventually("one warning per route is logged", || {
+        proxy.log().matches("destination not reached").count() == 4
+    })
+    .await;
+    assert!(!proxy.log().contains("POST"));
+}
+
+#[tokio::test]
+async fn a_destination_that_starts_late_serves_the_waiting_client() {
+    let place = Place::new();
+    let route = route_to(&place.socket());
+    let proxy = RunningProxy::start(&["--route", &route, "--dial-timeout-ms", "20000"]);
+    let mut client = proxy.connect().await;
+    client.write_all(b"early ").await.unwrap();
+    sleep(Duration::from_millis(300)).await;
+    let _echo = place.echo();
+    let mut answer = [0; 6];
+    tokio::io::AsyncReadExt::read_exact(&mut client, &mut answer).await.unwrap();
+    assert_eq!(&answer, b"early ");
+    assert_echoes(&mut client, b"late").await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_is_not_dialed_for() {
+    let place = Place::new();
+    let route = route_to(&place.socket());
+    let proxy = RunningProxy::start(&["--route", &route, "--dial-timeout-ms", "60000"]);
+    let before = proxy.descriptors();
+    let silent = proxy.connect().await;
+    let mut rude = proxy.connect().await;
+    rude.write_all(b"half a request").await.unwrap();
+    let mut waiting = proxy.connect().await;
+    waiting.write_all(b"question").await.unwrap();
+    waiting.shutdown().await.unwrap();
+    eventually("all are accepted", || proxy.descriptors() == before + 3).await;
+    drop(silent);
+    eventually("the first is closed", || proxy.descriptors() == before + 2).await;
+    rude.set_zero_linger().unwrap();
+    drop(rude);
+    eventually("the second is closed", || proxy.descriptors() == before + 1).await;
+    // A half-closed client waits for its answer.
+    let _echo = place.echo();
+    assert_eq!(read_to_close(&mut waiting).await, b"question");
+}
+
+/// A multiplexer that gives `reply` to the handshake.
+async fn hybrid_reply(listener: &UnixListener, reply: &[u8]) -> tokio::net::UnixStream {
+    let mut stream = accept(listener).await;
+    let mut request = [0; b"CONNECT 5000\n".len()];
+    tokio::io::AsyncReadExt::read_exact(&mut stream, &mut request).await.unwrap();
+    assert_eq!(&request, b"CONNECT 5000\n");
+    // The proxy hangs up on a reply it does not like.
+    let _ = stream.write_all(reply).await;
+    stream
+}
+
+#[tokio::test]
+async fn a_hybrid_destination_is_asked_for_its_port() {
+    let place = Place::new();
+    let listener = place.listen();
+    let route = format!("tcp:127.0.0.1:0=hybrid:{}:5000", place.socket().display());
+    let proxy = RunningProxy::start(&["--route", &route]);
+
+    let mut client = proxy.connect().await;
+    drop(hybrid_reply(&listener, b"OK 1073741824\n\nglued\n").await);
+    assert_eq!(read_to_close(&mut client).await, b"\nglued\n");
+
+    for reply in [&b"NO\n"[..], &[b'O'; 100_000], b""] {
+        let start = Instant::now();
+        let mut client = proxy.connect().await;
+        let refuse = async {
+            // The proxy tries again until its time is over.
+            loop {
+                drop(hybrid_reply(&listener, reply).await);
+            }
+        };
+        tokio::select! {
+            bytes = read_to_close(&mut client) => assert_eq!(bytes, b""),
+            () = refuse => {}
+        }
+        assert!(start.elapsed() < ABOUT_A_SECOND);
+        // What it tried last may still be in the backlog.
+        while let Ok(accepted) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
+            drop(accepted);
+        }
+    }
+
+    // A multiplexer that says nothing, or starts and does not finish.
+    for reply in [&b""[..], b"OK"] {
+        let start = Instant::now();
+        let mut client = proxy.connect().await;
+        let _held = hybrid_reply(&listener, reply).await;
+        assert_eq!(read_to_close(&mut client).await, b"");
+        assert!(start.elapsed() < ABOUT_A_SECOND);
+    }
+}

@@ -1,0 +1,122 @@
+//! More clients than permits, and fewer descriptors than clients.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::backend::{Place, accept, assert_echoes};
+use crate::running_proxy::{PATIENCE, RunningProxy, eventually, route_to};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_thousand_clients_share_the_permits() {
+    const CLIENTS: usize = 2_000;
+    const PERMITS: usize = 1_024;
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+
+    let place = Place::new();
+    let listener = place.listen();
+    let proxy = RunningProxy::start(&["--route", &route_to(&place.socket())]);
+
+    let now = Arc::new(AtomicUsize::new(0));
+    let most = Arc::new(AtomicUsize::new(0));
+    let (open_gate, gate) = watch::channel(false);
+    let enclave = {
+        let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+        tokio::spawn(async move {
+            loop {
+                let mut stream = accept(&listener).await;
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                let (now, mut gate) = (Arc::clone(&now), gate.clone());
+                tokio::spawn(async move {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).await.unwrap();
+                    gate.wait_for(|&open| open).await.unwrap();
+                    // Before the answer: a client that has it may free its permit at once.
+                    now.fetch_sub(1, Ordering::SeqCst);
+                    stream.write_all(&byte).await.unwrap();
+                    assert_eq!(stream.read(&mut byte).await.unwrap(), 0);
+                });
+            }
+        })
+    };
+    let clients = Arc::new(Semaphore::new(0));
+    let mut served = JoinSet::new();
+    for number in 0..CLIENTS {
+        let mut client = proxy.connect().await;
+        let connected = Arc::clone(&clients);
+        served.spawn(async move {
+            let byte = [u8::try_from(number % 251).unwrap()];
+            client.write_all(&byte).await.unwrap();
+            connected.add_permits(1);
+            let mut answer = [0];
+            client.read_exact(&mut answer).await.unwrap();
+            assert_eq!(answer, byte);
+        });
+    }
+    let all_connected = clients.acquire_many(2_000);
+    let _all = timeout(PATIENCE, all_connected).await.unwrap().unwrap();
+    eventually("every permit is in use", || now.load(Ordering::SeqCst) == PERMITS).await;
+    open_gate.send_replace(true);
+    let all_served = async { while served.join_next().await.transpose().unwrap().is_some() {} };
+    timeout(PATIENCE, all_served).await.expect("all are served");
+    assert_eq!(most.load(Ordering::SeqCst), PERMITS);
+    enclave.abort();
+}
+
+#[tokio::test]
+async fn a_permit_comes_free_with_its_connection() {
+    let place = Place::new();
+    let _echo = place.echo();
+    let route = route_to(&place.socket());
+    let proxy = RunningProxy::start(&["--route", &route, "--max-connections", "1"]);
+    let mut first = proxy.connect().await;
+    assert_echoes(&mut first, b"first").await;
+    let mut second = proxy.connect().await;
+    second.write_all(b"second").await.unwrap();
+    assert_echoes(&mut first, b"still alone").await;
+    drop(first);
+    let mut answer = [0; 6];
+    let waited = timeout(PATIENCE, second.read_exact(&mut answer)).await;
+    waited.expect("the permit comes free").unwrap();
+    assert_eq!(&answer, b"second");
+}
+
+#[tokio::test]
+async fn a_lack_of_descriptors_passes() {
+    let place = Place::new();
+    let _echo = place.echo();
+    // Enough to start and for a few connections, and less than the permits need.
+    let limited = format!("ulimit -n 24; exec {} \"$@\"", env!("CARGO_BIN_EXE_proxy"));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &limited, "sh"]);
+    let proxy = RunningProxy::start_as(shell, &["--route", &route_to(&place.socket())]);
+    eventually("the limit is complained about", || proxy.log().contains("limit on open files is too low"))
+        .await;
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(proxy.connect().await);
+    }
+    eventually("it cannot accept", || proxy.log().contains("cannot accept")).await;
+    drop(clients);
+    assert_echoes(&mut proxy.connect().await, b"still here").await;
+}
+
+#[tokio::test]
+async fn the_soft_limit_on_descriptors_is_raised() {
+    let limited = format!("ulimit -S -n 24; exec {} \"$@\"", env!("CARGO_BIN_EXE_proxy"));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &limited, "sh"]);
+    let proxy = RunningProxy::start_as(shell, &["--route", "tcp:127.0.0.1:0=unix:/nowhere"]);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", proxy.pid())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files"));
+    let columns: Vec<_> = line.unwrap().split_whitespace().collect();
+    assert_eq!(columns[3], columns[4]);
+    assert_ne!(columns[3], "24");
+}
