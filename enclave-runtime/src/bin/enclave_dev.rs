@@ -1,0 +1,136 @@
+//! The signer without hardware, for development and tests: the same core, API and limits as production, with secrets
+//! from the environment and keys sealed under `SEALING_KEY`. Whoever can read the environment can open every backup.
+//!
+//! ```text
+//! environment, flags ─▶ secrets, capacity ─▶ signer_memory ─▶ Service ─▶ http::serve ─▶ wipe
+//! ```
+
+#![forbid(unsafe_code)]
+
+use std::fmt::Display;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use enclave_runtime::http::{Limits, serve};
+use enclave_runtime::{ApiKey, Capacity, LocalSealer, Service, harden, seed, signer};
+use tokio::signal::unix::{SignalKind, signal};
+use transport::{Address, Listener};
+use zeroize::Zeroizing;
+
+/// Signs over HTTP without an enclave, for development. Never use it with keys that matter.
+///
+/// Secrets come from the environment: INTERNAL_API_KEY and TICKET_SIGNING_SECRET (any text), SEALING_KEY (64 hex
+/// digits).
+#[derive(Parser)]
+#[command(name = "enclave-dev", version)]
+struct Arguments {
+    /// Where to listen: tcp:HOST:PORT, unix:/path, vsock:CID:PORT or hybrid:/path:PORT
+    #[arg(long, value_name = "ADDRESS", default_value = "tcp:127.0.0.1:7001")]
+    listen: Address,
+    /// Keys held at one time, 96 bytes of locked memory each
+    #[arg(long, value_name = "COUNT", default_value_t = Capacity::default().max_keys)]
+    max_keys: usize,
+    /// Nonces of live tickets held at one time
+    #[arg(long, value_name = "COUNT", default_value_t = Capacity::default().max_nonces)]
+    max_nonces: usize,
+    /// Longest life of a ticket, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = Capacity::default().max_ticket_ttl_s)]
+    max_ticket_ttl_s: u32,
+    /// Requests served at one time
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().max_requests_in_flight)]
+    max_requests_in_flight: usize,
+}
+
+/// EX_UNAVAILABLE of sysexits.h: something it needs of the system is not to be had.
+const EX_UNAVAILABLE: u8 = 69;
+
+/// EX_CONFIG of sysexits.h: a secret is missing or wrong.
+const EX_CONFIG: u8 = 78;
+
+/// Why it did not start, in one line, and with which exit code.
+struct NotStarted {
+    reason: String,
+    code: u8,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(NotStarted { reason, code }) => {
+            // Nothing is left to tell if stderr is gone.
+            let _ = writeln!(std::io::stderr(), "enclave-dev: cannot start: {reason}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), NotStarted> {
+    harden().map_err(unavailable)?;
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+
+    let api_key = secret("INTERNAL_API_KEY")?;
+    let api_key = ApiKey::new(api_key.as_bytes()).map_err(|_| misconfigured("INTERNAL_API_KEY is empty"))?;
+    let sealer = LocalSealer::from_hex(&secret("SEALING_KEY")?)
+        .map_err(|_| misconfigured("SEALING_KEY must be 64 hex digits"))?;
+    let ticket_secret = secret("TICKET_SIGNING_SECRET")?;
+    let capacity = Capacity {
+        max_keys: arguments.max_keys,
+        max_nonces: arguments.max_nonces,
+        max_ticket_ttl_s: arguments.max_ticket_ttl_s,
+    };
+    let signer = signer(capacity, ticket_secret.as_bytes()).map_err(unavailable)?;
+    drop(ticket_secret);
+    let service = Arc::new(Service::new(api_key, signer, sealer, seed().map_err(unavailable)?));
+    let limits = Limits { max_requests_in_flight: arguments.max_requests_in_flight, ..Limits::default() };
+
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(unavailable)?;
+    let outcome = runtime.block_on(listen(&arguments.listen, Arc::clone(&service), limits));
+    // Connections hold no secrets, but their tasks end before the keys do.
+    drop(runtime);
+    service.wipe();
+    outcome
+}
+
+async fn listen(
+    address: &Address,
+    service: Arc<Service<LocalSealer>>,
+    limits: Limits,
+) -> Result<(), NotStarted> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(unavailable)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(unavailable)?;
+    let listener = Listener::bind(address)
+        .await
+        .map_err(|fault| unavailable(format!("cannot listen on {address}: {fault}")))?;
+    tracing::warn!("development signer: its backups are only as safe as its environment");
+    writeln!(std::io::stdout(), "enclave-dev: listening on {}", listener.local_address())
+        .map_err(unavailable)?;
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+    };
+    serve(listener, service, limits, stop).await;
+    Ok(())
+}
+
+fn secret(name: &str) -> Result<Zeroizing<String>, NotStarted> {
+    match std::env::var(name) {
+        Ok(value) if !value.is_empty() => Ok(Zeroizing::new(value)),
+        Ok(_) => Err(misconfigured(&format!("{name} is empty"))),
+        Err(std::env::VarError::NotPresent) => Err(misconfigured(&format!("{name} is not set"))),
+        Err(std::env::VarError::NotUnicode(_)) => Err(misconfigured(&format!("{name} is not UTF-8"))),
+    }
+}
+
+fn misconfigured(reason: &str) -> NotStarted {
+    NotStarted { reason: reason.to_owned(), code: EX_CONFIG }
+}
+
+fn unavailable(fault: impl Display) -> NotStarted {
+    NotStarted { reason: fault.to_string(), code: EX_UNAVAILABLE }
+}

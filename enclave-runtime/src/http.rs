@@ -1,0 +1,14 @@
+//! HTTP as the API's clients speak it: what is read, in which order it is judged, and how it is answered.
+//!
+//! ```text
+//! bytes ─▶ head_gate ─▶ hyper ─▶ exchange: key, route, headers, body ─▶ service ─▶ answer ─▶ bytes
+//! ```
+
+mod answer;
+mod exchange;
+pub mod head_gate;
+mod server;
+
+pub use answer::{Answer, Failure};
+pub(crate) use answer::{reply, sealed_reply};
+pub use server::{Limits, serve};

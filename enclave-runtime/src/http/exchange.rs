@@ -1,0 +1,183 @@
+//! One request and its answer: what is checked before the body is read, in the contract's order, and the body's
+//! limits.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response};
+
+use super::answer::{Answer, Failure};
+use super::head_gate::{BodyFault, HeadVerdict};
+use super::server::Server;
+use crate::sealer::Sealer;
+use crate::service::Operation;
+
+/// Largest body: the longest sealed key of the API takes a quarter of it.
+pub(super) const MAX_BODY_BYTES: usize = 32_768;
+
+const API_KEY: HeaderName = HeaderName::from_static("x-internal-api-key");
+
+/// The connection is of no more use, and no answer would be read.
+#[derive(Debug)]
+pub(super) struct Abandoned;
+
+impl std::fmt::Display for Abandoned {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("the request body did not arrive")
+    }
+}
+
+impl std::error::Error for Abandoned {}
+
+/// Answers one request.
+pub(super) async fn answer<S: Sealer>(
+    server: &Server<S>,
+    verdict: HeadVerdict,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Abandoned> {
+    let failed = |failure| Answer::Failed(failure).into_response(true);
+    match verdict {
+        HeadVerdict::Accepted => {}
+        HeadVerdict::Malformed => return Ok(failed(Failure::MalformedHttp)),
+        HeadVerdict::TooLarge => return Ok(failed(Failure::HeadTooLarge)),
+    }
+    // A body that was not read to its end leaves bytes behind that are no request.
+    let has_body = !request.body().is_end_stream();
+    let operation = match before_body(server, &request) {
+        Ok(Target::Health) => {
+            return Ok(Answer::Health { ready: server.service.is_ready() }.into_response(has_body));
+        }
+        Ok(Target::Operation(operation)) => operation,
+        Err(failure) => return Ok(Answer::Failed(failure).into_response(has_body)),
+    };
+    let Ok(_in_flight) = server.requests_in_flight.try_acquire() else {
+        return Ok(Answer::Failed(Failure::Busy).into_response(has_body));
+    };
+    let mut body =
+        match tokio::time::timeout(server.limits.body_deadline, read_body(request.into_body())).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(BodyLoss::Refused(failure))) => return Ok(failed(failure)),
+            Ok(Err(BodyLoss::Cut)) | Err(_) => return Err(Abandoned),
+        };
+    let answer = server.service.perform(operation, &mut body).unwrap_or_else(Answer::Failed);
+    Ok(answer.into_response(false))
+}
+
+enum Target {
+    Health,
+    Operation(Operation),
+}
+
+/// The checks that need the head alone.
+fn before_body<S: Sealer>(server: &Server<S>, request: &Request<Incoming>) -> Result<Target, Failure> {
+    let path = request.uri().path();
+    if path == "/health" {
+        return match *request.method() {
+            Method::GET | Method::HEAD => Ok(Target::Health),
+            _ => Err(Failure::NoSuchMethod("GET, HEAD")),
+        };
+    }
+    let headers = request.headers();
+    match only(headers, &API_KEY) {
+        Some(presented) if server.service.admits(presented.as_bytes()) => {}
+        _ => return Err(Failure::InvalidApiKey),
+    }
+    let operation = match path {
+        "/internal/generate" => Operation::Generate,
+        "/internal/sign" => Operation::Sign,
+        "/internal/destroy" => Operation::Destroy,
+        "/internal/backup/export" => Operation::Export,
+        "/internal/backup/import" => Operation::Import,
+        _ => return Err(Failure::NoSuchPath),
+    };
+    if request.method() != Method::POST {
+        return Err(Failure::NoSuchMethod("POST"));
+    }
+    if request.body().size_hint().lower() > MAX_BODY_BYTES as u64 {
+        return Err(Failure::BodyTooLarge);
+    }
+    if !only(headers, &CONTENT_TYPE).is_some_and(declares_json) {
+        return Err(Failure::NotDeclaredJson);
+    }
+    let is_identity = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
+    if !headers.get_all(CONTENT_ENCODING).iter().all(is_identity) {
+        return Err(Failure::ContentEncoded);
+    }
+    Ok(Target::Operation(operation))
+}
+
+/// The value of a header that stands once.
+fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?;
+    values.next().is_none().then_some(value)
+}
+
+/// Whether a media type is `application/json`, with `charset=utf-8` or without parameters (RFC 9110 §8.3.1).
+fn declares_json(value: &HeaderValue) -> bool {
+    let Ok(value) = value.to_str() else { return false };
+    let mut parts = value.split(';').map(|part| part.trim_matches([' ', '\t']));
+    parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json"))
+        && parts.all(|parameter| {
+            ["charset=utf-8", "charset=\"utf-8\""]
+                .iter()
+                .any(|charset| parameter.eq_ignore_ascii_case(charset))
+        })
+}
+
+enum BodyLoss {
+    Refused(Failure),
+    /// The client went away.
+    Cut,
+}
+
+async fn read_body(mut body: Incoming) -> Result<Vec<u8>, BodyLoss> {
+    let declared = usize::try_from(body.size_hint().lower()).unwrap_or(MAX_BODY_BYTES);
+    let mut bytes = Vec::with_capacity(declared.min(MAX_BODY_BYTES));
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|fault| match BodyFault::find(&fault) {
+            Some(_) => BodyLoss::Refused(Failure::MalformedHttp),
+            None => BodyLoss::Cut,
+        })?;
+        // Trailers are checked by the gate and mean nothing here.
+        if let Some(data) = frame.data_ref() {
+            if data.len() > MAX_BODY_BYTES - bytes.len() {
+                return Err(BodyLoss::Refused(Failure::BodyTooLarge));
+            }
+            bytes.extend_from_slice(data);
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HeaderValue, declares_json};
+
+    #[test]
+    fn json_is_declared_one_way() {
+        for declared in [
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=utf-8",
+            "application/json;charset=UTF-8",
+            "application/json ;\tcharset=\"utf-8\"",
+        ] {
+            assert!(declares_json(&HeaderValue::from_static(declared)), "{declared}");
+        }
+        for other in [
+            "",
+            "text/plain",
+            "application/json5",
+            "application/json;",
+            "application/json; charset=latin1",
+            "application/json; charset=utf-8; boundary=x",
+            "application/json, application/json",
+            "application/ld+json",
+            "text/json",
+        ] {
+            assert!(!declares_json(&HeaderValue::from_static(other)), "{other}");
+        }
+    }
+}

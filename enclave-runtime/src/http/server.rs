@@ -1,0 +1,139 @@
+//! Connections: how many, how long, and how they end.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use transport::{Listener, Stream};
+
+use super::exchange;
+use super::head_gate::{Deadlines, HeadGate, MAX_HEAD_BYTES, MAX_HEADERS};
+use crate::sealer::Sealer;
+use crate::service::Service;
+
+/// What the server lets clients take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at one time; more wait in the listen backlog. Twice what the proxy passes by default.
+    pub max_connections: usize,
+    /// Requests whose body is being read or that are being served at one time; more are answered 503. Bounds the
+    /// memory of bodies to 8 MiB.
+    pub max_requests_in_flight: usize,
+    /// From the end of a head to the end of its body.
+    pub body_deadline: Duration,
+    /// The other waits for a client.
+    pub deadlines: Deadlines,
+    /// From the signal to stop until connections that are still open are cut.
+    pub drain_deadline: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 2048,
+            max_requests_in_flight: 256,
+            body_deadline: Duration::from_secs(10),
+            deadlines: Deadlines::default(),
+            drain_deadline: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Wait after accepting failed, as it does when the process is out of file descriptors.
+const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
+
+/// What connections share.
+pub(super) struct Server<S> {
+    pub(super) service: Arc<Service<S>>,
+    pub(super) limits: Limits,
+    pub(super) requests_in_flight: Semaphore,
+}
+
+/// Serves until `stop` is done, then until every connection has got the answers it waits for or the drain deadline
+/// has passed. While it drains, new connections are told so by `/health` and served one request each.
+pub async fn serve<S: Sealer>(
+    listener: Listener,
+    service: Arc<Service<S>>,
+    limits: Limits,
+    stop: impl Future<Output = ()>,
+) {
+    let requests_in_flight = Semaphore::new(limits.max_requests_in_flight);
+    let server = Arc::new(Server { service, limits, requests_in_flight });
+    let (draining, _) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let mut stop = pin!(stop);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut stop => break,
+            Some(_) = connections.join_next() => {}
+            stream = accept(&listener), if connections.len() < limits.max_connections => {
+                connections.spawn(serve_connection(Arc::clone(&server), stream, draining.subscribe()));
+            }
+        }
+    }
+
+    server.service.drain();
+    draining.send_replace(true);
+    let deadline = Instant::now() + limits.drain_deadline;
+    while !connections.is_empty() {
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep_until(deadline) => break,
+            Some(_) = connections.join_next() => {}
+            stream = accept(&listener), if connections.len() < limits.max_connections => {
+                connections.spawn(serve_connection(Arc::clone(&server), stream, draining.subscribe()));
+            }
+        }
+    }
+    connections.shutdown().await;
+}
+
+/// The next connection, however long the system cannot give one.
+async fn accept(listener: &Listener) -> Stream {
+    loop {
+        match listener.accept().await {
+            Ok(stream) => return stream,
+            Err(fault) => {
+                tracing::warn!(kind = %fault.kind(), "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_BACK_OFF).await;
+            }
+        }
+    }
+}
+
+async fn serve_connection<S: Sealer>(
+    server: Arc<Server<S>>,
+    stream: Stream,
+    mut draining: watch::Receiver<bool>,
+) {
+    let (gate, verdicts) = HeadGate::new(stream, server.limits.deadlines);
+    let answer = service_fn(|request| {
+        let verdict = verdicts.take();
+        let server = Arc::clone(&server);
+        async move { exchange::answer(&server, verdict, request).await }
+    });
+    let one_request = *draining.borrow_and_update();
+    let connection = http1::Builder::new()
+        // The gate's invariant: hyper must not read ahead. And a client may end its side before the answer.
+        .half_close(true)
+        .keep_alive(!one_request)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(2 * MAX_HEAD_BYTES)
+        .header_read_timeout(None)
+        .serve_connection(TokioIo::new(gate), answer);
+    let mut connection = pin!(connection);
+    // How a connection ends is its client's affair: nothing to log that a client could not fill the log with.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        _ = draining.changed() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}

@@ -1,0 +1,41 @@
+//! Talks to the world for `enclave-core`, which decides.
+//!
+//! ```text
+//! transport::Listener ─▶ http (head_gate ─ hyper ─ exchange) ─▶ service ─▶ enclave_core::Signer
+//!                                                                  │            │
+//!                                                               sealer     signer_memory ─ locked_memory
+//! ```
+//!
+//! What holds here:
+//!
+//! * Nothing a client sends is acted on before it is within its limits, and no wait for a client is without a
+//!   deadline.
+//! * Statuses are in one table, `http::Answer`.
+//! * Keys and the ticket secret are in locked memory that core dumps leave out; the API key is kept as its hash.
+//! * No request, and nothing of one, is ever logged.
+//! * A panic costs one connection; under the signer's lock it ends the process, since half a change to keys or nonces
+//!   is worse than none.
+//! * Unsafe code is in `locked_memory` and nowhere else.
+
+#![deny(unsafe_code)]
+
+mod api_key;
+mod entropy;
+pub mod http;
+#[cfg(feature = "dev")]
+mod local_sealer;
+mod locked_memory;
+mod process;
+mod sealer;
+mod service;
+mod signer_memory;
+
+pub use api_key::{ApiKey, EmptyApiKey};
+pub use entropy::EntropyUnavailable;
+#[cfg(feature = "dev")]
+pub use local_sealer::{InvalidSealingKey, LocalSealer};
+pub use locked_memory::MemoryNotLocked;
+pub use process::harden;
+pub use sealer::{NotOpened, NotSealed, Sealer};
+pub use service::{Operation, Service};
+pub use signer_memory::{Capacity, NoSigner, seed, signer};

@@ -1,0 +1,22 @@
+//! What is set once for the whole process.
+
+use std::io::Write as _;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Turns core dumps off, allows as many open files as the kernel does, and keeps payloads out of panic messages.
+///
+/// # Errors
+/// The kernel's own.
+pub fn harden() -> nix::Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    std::panic::set_hook(Box::new(|panic| {
+        // Where, but not what: a payload may quote the data it stumbled over.
+        let place = panic.location().map_or_else(String::new, ToString::to_string);
+        // Nothing is left to tell if stderr is gone.
+        let _ = writeln!(std::io::stderr(), "panicked at {place}");
+    }));
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! What each operation does, between a body and an answer. No HTTP beyond the answers' names, no waiting.
+//!
+//! Each operation runs inside [`with_burnt_stack`], because moving a secret leaves its bytes behind in dead frames.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use enclave_core::{
+    GenerateRequest, HashSeed, IdentityRequest, ImportRequest, KeyPair, Refusal, Reply, SignRequest, Signer,
+    with_burnt_stack,
+};
+
+use crate::api_key::ApiKey;
+use crate::entropy;
+use crate::http::{Answer, Failure, reply, sealed_reply};
+use crate::sealer::{NotOpened, NotSealed, Sealer};
+
+/// What a caller can ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Make a key.
+    Generate,
+    /// Sign a digest.
+    Sign,
+    /// Forget a key.
+    Destroy,
+    /// Give out a sealed copy of a key.
+    Export,
+    /// Take a sealed copy back.
+    Import,
+}
+
+/// A signer that answers requests.
+pub struct Service<S> {
+    api_key: ApiKey,
+    /// In locked memory; `None` once wiped. Whoever holds the lock never waits. A panic under it may leave the signer
+    /// half changed, so it ends the process.
+    signer: &'static Mutex<Option<Signer<'static>>>,
+    sealer: S,
+    seed: HashSeed,
+    draining: AtomicBool,
+}
+
+impl<S: Sealer> Service<S> {
+    /// Puts a service together; `seed` is for hashing the names in bodies.
+    #[must_use]
+    pub const fn new(
+        api_key: ApiKey,
+        signer: &'static Mutex<Option<Signer<'static>>>,
+        sealer: S,
+        seed: HashSeed,
+    ) -> Self {
+        Self { api_key, signer, sealer, seed, draining: AtomicBool::new(false) }
+    }
+
+    /// Whether `presented` is the API key.
+    #[must_use]
+    pub fn admits(&self, presented: &[u8]) -> bool {
+        self.api_key.matches(presented)
+    }
+
+    /// Whether requests are welcome.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.draining.load(Ordering::Acquire)
+    }
+
+    /// Says that the service is about to stop. What is asked until then is still done.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Wipes every key and the ticket secret. Nothing can be asked any more.
+    pub fn wipe(&self) {
+        self.drain();
+        // Dropped where it is: taken out first, its bytes would stay behind.
+        *self.signer() = None;
+    }
+
+    /// Does what `operation` and `body` ask for.
+    ///
+    /// # Errors
+    /// [`Failure`]: nothing was done, but that a [`Operation::Sign`] whose randomness failed has used up its ticket.
+    pub fn perform(&self, operation: Operation, body: &mut [u8]) -> Result<Answer, Failure> {
+        with_burnt_stack(|| match operation {
+            Operation::Generate => self.generate(body),
+            Operation::Sign => self.sign(body),
+            Operation::Destroy => self.destroy(body),
+            Operation::Export => self.export(body),
+            Operation::Import => self.import(body),
+        })
+    }
+
+    fn generate(&self, body: &mut [u8]) -> Result<Answer, Failure> {
+        let request = GenerateRequest::parse(body, &self.seed)?;
+        // Before the work of making a key; decided again when it is stored.
+        if self.with_signer(|signer| Ok(signer.holds(&request.identity)))? {
+            return Err(Refusal::KeyExists.into());
+        }
+        let pair = KeyPair::generate(entropy::fill)?;
+        self.with_signer(|signer| Ok(signer.store_generated(&request.identity, &pair)?))?;
+        Ok(Answer::Created(reply(&Reply::PublicKey(pair.public_key()))))
+    }
+
+    fn sign(&self, body: &mut [u8]) -> Result<Answer, Failure> {
+        let request = SignRequest::parse(body, &self.seed)?;
+        let now_unix_ms = now_unix_ms()?;
+        // Drawn first: a permit that cannot sign would have cost its ticket.
+        let mut aux = [0; 32];
+        entropy::fill(&mut aux)?;
+        let permit = self.with_signer(|signer| Ok(signer.authorize(request, now_unix_ms)?))?;
+        let signature = permit.sign(&aux).map_err(|_| Failure::KeyServiceUnavailable)?;
+        Ok(Answer::Done(reply(&Reply::Signature(&signature))))
+    }
+
+    fn destroy(&self, body: &mut [u8]) -> Result<Answer, Failure> {
+        let request = IdentityRequest::parse(body, &self.seed)?;
+        self.with_signer(|signer| Ok(signer.destroy(&request.identity)?))?;
+        Ok(Answer::Done(reply(&Reply::Done)))
+    }
+
+    fn export(&self, body: &mut [u8]) -> Result<Answer, Failure> {
+        let request = IdentityRequest::parse(body, &self.seed)?;
+        let key = self.with_signer(|signer| Ok(signer.export(&request.identity)?))?;
+        let sealed_key =
+            self.sealer.seal(&request.identity, &key).map_err(|NotSealed| Failure::KeyServiceUnavailable)?;
+        Ok(Answer::Done(sealed_reply(&sealed_key)))
+    }
+
+    fn import(&self, body: &mut [u8]) -> Result<Answer, Failure> {
+        let request = ImportRequest::parse(body, &self.seed)?;
+        let key = self.sealer.open(&request.identity, request.sealed_key).map_err(|fault| match fault {
+            NotOpened::UnknownForm => Failure::MalformedSealedKey,
+            NotOpened::Damaged => Failure::UnopenableSealedKey,
+        })?;
+        let pair = KeyPair::from(key);
+        self.with_signer(|signer| Ok(signer.store_imported(&request.identity, &pair)?))?;
+        Ok(Answer::Done(reply(&Reply::Done)))
+    }
+
+    fn with_signer<T>(
+        &self,
+        decide: impl FnOnce(&mut Signer<'static>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        decide(self.signer().as_mut().ok_or(Failure::Busy)?)
+    }
+
+    fn signer(&self) -> MutexGuard<'_, Option<Signer<'static>>> {
+        self.signer.lock().unwrap_or_else(|_| std::process::abort())
+    }
+}
+
+/// A clock before 1970 is no clock to judge tickets by.
+fn now_unix_ms() -> Result<u64, Failure> {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+    since_epoch.and_then(|time| u64::try_from(time.as_millis()).ok()).ok_or(Failure::KeyServiceUnavailable)
+}

@@ -1,0 +1,89 @@
+//! Puts a core signer into memory: keys and secrets in locked pages, nonces in ordinary ones.
+
+use std::sync::Mutex;
+
+use enclave_core::{
+    ExpirySecond, HashSeed, KeySlot, KeyStore, NonceLedger, NonceSlot, Signer, TicketVerifier, wheel_seconds,
+    with_burnt_stack,
+};
+
+use crate::entropy;
+use crate::locked_memory::{MemoryNotLocked, leak_locked};
+
+/// How much a signer can hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Capacity {
+    /// Keys; 96 bytes of locked memory each.
+    pub max_keys: usize,
+    /// Nonces of tickets that have not expired; 40 bytes of memory each.
+    pub max_nonces: usize,
+    /// The longest that a ticket may live, in seconds.
+    pub max_ticket_ttl_s: u32,
+}
+
+impl Default for Capacity {
+    /// 24 MiB of keys, 40 MiB of nonces. Tickets of the API live 90 s: a ledger of 2^20 nonces is full at 11,650
+    /// signatures a second.
+    fn default() -> Self {
+        Self { max_keys: 262_144, max_nonces: 1_048_576, max_ticket_ttl_s: 3600 }
+    }
+}
+
+/// Why there is no signer.
+#[derive(Debug)]
+pub enum NoSigner {
+    /// The ticket secret is empty.
+    EmptyTicketSecret,
+    /// The kernel gave no randomness.
+    EntropyUnavailable,
+    /// The key memory could not be had.
+    Memory(MemoryNotLocked),
+}
+
+impl std::fmt::Display for NoSigner {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::EmptyTicketSecret => formatter.write_str("the ticket signing secret is empty"),
+            Self::EntropyUnavailable => formatter.write_str("the kernel gives no randomness"),
+            Self::Memory(fault) => fault.fmt(formatter),
+        }
+    }
+}
+
+impl std::error::Error for NoSigner {}
+
+/// Makes an empty signer that lives as long as the process, or until it is set to `None`.
+///
+/// # Errors
+/// [`NoSigner`]
+pub fn signer(
+    capacity: Capacity,
+    ticket_secret: &[u8],
+) -> Result<&'static Mutex<Option<Signer<'static>>>, NoSigner> {
+    with_burnt_stack(|| {
+        let tickets = TicketVerifier::new(ticket_secret, capacity.max_ticket_ttl_s)
+            .map_err(|_| NoSigner::EmptyTicketSecret)?;
+        let key_slots = leak_locked(capacity.max_keys, || KeySlot::VACANT).map_err(NoSigner::Memory)?;
+        let nonce_slots = leak(capacity.max_nonces, || NonceSlot::VACANT);
+        let wheel = leak(wheel_seconds(capacity.max_ticket_ttl_s), || ExpirySecond::VACANT);
+        let keys = KeyStore::new(key_slots, seed()?);
+        let nonces = NonceLedger::new(nonce_slots, wheel, seed()?, seed()?);
+        let mut signer = Some(Signer::new(keys, nonces, tickets, seed()?));
+        let places = leak_locked(1, || Mutex::new(signer.take())).map_err(NoSigner::Memory)?;
+        Ok(&places[0])
+    })
+}
+
+/// A fresh seed.
+///
+/// # Errors
+/// [`NoSigner::EntropyUnavailable`]
+pub fn seed() -> Result<HashSeed, NoSigner> {
+    let mut random = [0; 16];
+    entropy::fill(&mut random).map_err(|_| NoSigner::EntropyUnavailable)?;
+    Ok(HashSeed::new(random))
+}
+
+fn leak<T>(count: usize, vacant: impl FnMut() -> T) -> &'static mut [T] {
+    std::iter::repeat_with(vacant).take(count).collect::<Vec<T>>().leak()
+}
