@@ -1,0 +1,62 @@
+//! The two executables under test, built once.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// Where the executables are.
+pub struct Binaries {
+    /// The signer with a local sealer.
+    pub enclave_dev: PathBuf,
+    /// The byte mover in front of it.
+    pub proxy: PathBuf,
+}
+
+/// Builds both in the profile of the test, or takes them ready from `ACCEPTANCE_BIN_DIR`.
+pub fn binaries() -> &'static Binaries {
+    static BINARIES: OnceLock<Binaries> = OnceLock::new();
+    BINARIES.get_or_init(|| match std::env::var_os("ACCEPTANCE_BIN_DIR") {
+        Some(directory) => ready_in(Path::new(&directory)),
+        None => build(),
+    })
+}
+
+fn ready_in(directory: &Path) -> Binaries {
+    let existing = |name: &str| {
+        let path = directory.join(name);
+        assert!(path.is_file(), "no {name} in ACCEPTANCE_BIN_DIR");
+        path
+    };
+    Binaries { enclave_dev: existing("enclave-dev"), proxy: existing("proxy") }
+}
+
+fn build() -> Binaries {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .current_dir(workspace_root())
+        .args(["build", "-p", "proxy", "-p", "enclave-runtime"])
+        .args(["--features", "enclave-runtime/dev"])
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit());
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    let output = command.output().expect("cargo runs, since it runs this test");
+    assert!(output.status.success(), "the product does not build");
+    let artifacts = String::from_utf8_lossy(&output.stdout).into_owned();
+    Binaries { enclave_dev: executable(&artifacts, "enclave-dev"), proxy: executable(&artifacts, "proxy") }
+}
+
+fn workspace_root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn executable(artifacts: &str, name: &str) -> PathBuf {
+    artifacts
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == name)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .unwrap_or_else(|| panic!("cargo built no executable `{name}`"))
+}

@@ -1,0 +1,77 @@
+//! The signer and its proxy as two real processes.
+
+use std::net::SocketAddr;
+
+use tempfile::TempDir;
+
+use crate::Failure;
+use crate::binaries::binaries;
+use crate::process::Process;
+
+/// What the stack is started with; random, so that a leak is recognised.
+#[derive(Clone)]
+pub struct Secrets {
+    /// `INTERNAL_API_KEY`.
+    pub api_key: String,
+    /// `TICKET_SIGNING_SECRET`.
+    pub ticket_secret: String,
+    /// `SEALING_KEY`, decoded.
+    pub sealing_key: [u8; 32],
+}
+
+impl Secrets {
+    /// Fresh ones.
+    #[must_use]
+    pub fn random() -> Self {
+        Self {
+            api_key: format!("api-key-{}", hex::encode(rand::random::<[u8; 24]>())),
+            ticket_secret: format!("ticket-secret-{}", hex::encode(rand::random::<[u8; 24]>())),
+            sealing_key: rand::random(),
+        }
+    }
+}
+
+/// A running stack. Dropping it kills and reaps both processes and removes its folder.
+pub struct Stack {
+    /// `enclave-dev`.
+    pub enclave: Process,
+    /// `proxy`.
+    pub proxy: Process,
+    address: SocketAddr,
+    _directory: TempDir,
+}
+
+impl Stack {
+    /// Starts `enclave-dev` with `options` and a proxy on a port of its own.
+    pub fn start(secrets: &Secrets, options: &[&str]) -> Result<Self, Failure> {
+        let directory = tempfile::Builder::new().prefix("acceptance-").tempdir()?;
+        let socket = format!("unix:{}", directory.path().join("app.sock").display());
+        let mut arguments = vec!["--listen", socket.as_str()];
+        arguments.extend_from_slice(options);
+        let mut enclave = Process::start(
+            "enclave-dev",
+            &binaries().enclave_dev,
+            &arguments,
+            &[
+                ("INTERNAL_API_KEY", &secrets.api_key),
+                ("TICKET_SIGNING_SECRET", &secrets.ticket_secret),
+                ("SEALING_KEY", &hex::encode(secrets.sealing_key)),
+            ],
+        )?;
+        enclave.ready(&format!("enclave-dev: listening on {socket}"))?;
+        let route = format!("tcp:127.0.0.1:0={socket}");
+        let mut proxy = Process::start("proxy", &binaries().proxy, &["--route", &route], &[])?;
+        let rest = proxy.ready("proxy: listening on tcp:")?;
+        let address = rest
+            .strip_suffix(&format!(", dialing {socket}"))
+            .and_then(|address| address.parse().ok())
+            .ok_or_else(|| Failure::new(format!("proxy: listening on tcp:{rest}")))?;
+        Ok(Self { enclave, proxy, address, _directory: directory })
+    }
+
+    /// Where the proxy listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
