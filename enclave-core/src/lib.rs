@@ -45,7 +45,8 @@ pub use identity::IdentityId;
 pub use json::{MAX_DEPTH, MAX_TEXT_BYTES};
 pub use key_store::{KeySlot, KeyStore, NotStored, StoredKey};
 pub use nonce_ledger::{
-    ExpirySecond, NonceLedger, NonceSlot, NotRecorded, Recorded, RecordedNonce, wheel_seconds,
+    ExpirySecond, FORGOTTEN_PER_RECORD, NonceLedger, NonceSlot, NotRecorded, Recorded, RecordedNonce,
+    wheel_seconds,
 };
 pub use refusal::Refusal;
 pub use reply::{BufferTooSmall, MAX_REPLY_BYTES, Reply};

@@ -14,8 +14,8 @@ use siphasher::sip128::{Hasher128 as _, SipHasher24};
 use crate::hash_seed::HashSeed;
 use crate::slot_table::{Entry, NOWHERE, Position, Slot, SlotTable};
 
-/// More than the one that a record adds, so that the ledger catches up after a burst.
-const FORGOTTEN_PER_RECORD: u32 = 4;
+/// How many due nonces a record lets go at most: more than the one it adds, so that the ledger catches up after a burst.
+pub const FORGOTTEN_PER_RECORD: u32 = 4;
 
 /// What a [`NonceSlot`] holds.
 pub struct RecordedNonce {

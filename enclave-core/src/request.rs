@@ -2,6 +2,7 @@
 //!
 //! Every bad field is found, in the schema's order, before a request is refused. Unknown fields are ignored.
 
+use core::fmt;
 use core::ops::Range;
 
 use crate::digest::Digest;
@@ -28,11 +29,13 @@ pub struct GenerateRequest {
 }
 
 /// `POST /internal/sign`
-#[derive(Debug)]
 pub struct SignRequest<'b> {
-    pub(crate) identity: IdentityId,
-    pub(crate) digest: Digest,
-    pub(crate) ticket: &'b mut [u8],
+    /// With which key.
+    pub identity: IdentityId,
+    /// What.
+    pub digest: Digest,
+    /// WTF-8 of [`MIN_TICKET_UTF16`] to [`MAX_TICKET_UTF16`] code units; decoded in place when it is verified.
+    pub ticket: &'b mut [u8],
 }
 
 /// `POST /internal/destroy` and `POST /internal/backup/export`
@@ -43,12 +46,31 @@ pub struct IdentityRequest {
 }
 
 /// `POST /internal/backup/import`
-#[derive(Debug)]
 pub struct ImportRequest<'b> {
     /// Which key.
     pub identity: IdentityId,
     /// At least one byte of WTF-8; its form is the sealer's to judge.
     pub sealed_key: &'b [u8],
+}
+
+/// Without the ticket, which permits whoever reads it.
+impl fmt::Debug for SignRequest<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { identity, digest, ticket: _ } = self;
+        formatter
+            .debug_struct("SignRequest")
+            .field("identity", identity)
+            .field("digest", digest)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Without the sealed key.
+impl fmt::Debug for ImportRequest<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { identity, sealed_key: _ } = self;
+        formatter.debug_struct("ImportRequest").field("identity", identity).finish_non_exhaustive()
+    }
 }
 
 impl GenerateRequest {

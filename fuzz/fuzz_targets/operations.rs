@@ -1,0 +1,17 @@
+//! Whatever is asked of a small signer, and whatever its clock does, each reply is the one that the model expects.
+
+#![no_main]
+
+use fuzz::desk::{Desk, Storage};
+use fuzz::script::operations;
+use fuzz::signer::Client;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|script: &[u8]| {
+    let mut storage = Storage::default();
+    let mut desk = Desk::new(&mut storage);
+    let mut client = Client::default();
+    for operation in operations(script) {
+        client.step(&mut desk, operation);
+    }
+});

@@ -1,0 +1,15 @@
+//! The judges: simple, independent models that the fuzz targets hold the product against.
+//!
+//! They follow the API's contract, not the product's code, and use other libraries where there is a choice. None of
+//! them is made to be fast, small or constant-time.
+
+pub mod desk;
+pub mod head;
+pub mod identity;
+pub mod json;
+pub mod ledger;
+pub mod request;
+pub mod script;
+pub mod sealed_key;
+pub mod signer;
+pub mod ticket;
