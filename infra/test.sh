@@ -1,0 +1,194 @@
+#!/usr/bin/env bash
+# Runs every check of the project, installing what is missing. See --help.
+set -euo pipefail
+
+# A relative CARGO_TARGET_DIR is relative to the folder we were called from.
+[[ ${CARGO_TARGET_DIR:-/} == /* ]] || export CARGO_TARGET_DIR="$PWD/$CARGO_TARGET_DIR"
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=infra/prerequisites.sh
+source infra/prerequisites.sh
+
+readonly CARGO_DENY_VERSION=0.20.2 CARGO_FUZZ_VERSION=0.13.2
+# Long enough to go through the committed seeds and some way beyond.
+readonly FUZZ_SECONDS_PER_TARGET=30
+# A database that is not fetched by then is taken for unreachable.
+readonly ADVISORIES_PATIENCE_S=120
+
+usage() {
+    cat <<'USAGE'
+Runs every check of the project and stops at the first that fails.
+
+Usage: infra/test.sh [--quick] [--help]
+
+  --quick  leaves out cargo-deny and fuzzing
+
+What is missing is installed: as root from Debian, for anybody cargo-deny and cargo-fuzz from crates.io, into
+${XDG_CACHE_HOME:-$HOME/.cache}/nitro-signer/tools. Who is not root is told what is missing.
+
+Exit status: 0 all passed, 64 wrong command line, 69 something is missing, otherwise that of what failed.
+USAGE
+}
+
+main() {
+    local quick=
+    case ${1:-} in
+        '') ;;
+        --quick) quick=yes ;;
+        --help | -h) usage; exit 0 ;;
+        *) die 64 "unknown argument '$1'; --help lists them" ;;
+    esac
+    trap summarize EXIT
+
+    step 'prerequisites' prerequisites
+    step 'format' check_format
+    step 'clippy' check_clippy
+    step 'rustdoc' check_rustdoc
+    local package
+    for package in enclave-core transport proxy acceptance; do
+        step "test $package" cargo test --locked -p "$package"
+    done
+    # All of the production code and the development parts too.
+    step 'test enclave-runtime' cargo test --locked -p enclave-runtime --features dev
+    step 'enclave-core on bare metal' check_bare_metal
+    step 'no development parts in production' check_production
+    if [[ -z $quick ]]; then
+        step 'cargo-deny' check_dependencies
+        step 'fuzz' check_fuzz
+    fi
+    if [[ -e benches/Cargo.toml ]]; then
+        step 'benches, once each' cargo bench --locked -p benches -- --test
+    fi
+    step 'shellcheck' check_scripts
+    step 'dev-up.sh, and the contract against it' infra/dev-up.test.sh
+    current=''
+}
+
+current='' started_at=0 durations=()
+
+# Runs a command under a heading. Never as a condition, which would turn `set -e` off inside it.
+step() {
+    current=$1 started_at=$SECONDS
+    shift
+    printf '\n==> %s\n' "$current"
+    "$@"
+    durations+=("$(printf '%6d s  %s' $((SECONDS - started_at)) "$current")")
+}
+
+summarize() {
+    local code=$?
+    # Out of the way of the folders that are removed.
+    [[ -z ${scratch:-} ]] || rm -rf -- "$scratch"
+    printf '\n'
+    ((${#durations[@]} == 0)) || printf '%s\n' "${durations[@]}"
+    if [[ -n $current || $code != 0 ]]; then
+        printf '%6d s  %s\n\nFAILED: %s (exit status %d)\n' $((SECONDS - started_at)) "$current" "$current" "$code"
+        exit $((code == 0 ? 1 : code))
+    fi
+    printf '%6d s  in all\n\nAll checks passed.\n' "$SECONDS"
+}
+
+prerequisites() {
+    need_to_build_and_run
+    need_debian_packages c++:g++ git:git shellcheck:shellcheck
+    # The acceptance tests make a virtual environment; Debian's Python comes without what that needs.
+    python3 -c 'import ensurepip, venv' 2>/dev/null || install_debian_packages python3-venv
+    need_node
+    need_rust_target x86_64-unknown-none
+    if [[ -z $quick ]]; then
+        need_cargo_tool cargo-deny "$CARGO_DENY_VERSION"
+        need_cargo_tool cargo-fuzz "$CARGO_FUZZ_VERSION"
+    fi
+    rustc --version
+}
+
+check_format() {
+    cargo fmt --all --check
+    cargo fmt --manifest-path fuzz/Cargo.toml --check
+}
+
+# One package at a time: together, the features of one would hide what another lacks.
+check_clippy() {
+    local package
+    for package in enclave-core transport proxy enclave-runtime acceptance; do
+        cargo clippy --locked --all-targets -p "$package" -- --deny warnings
+    done
+    cargo clippy --locked --all-targets -p enclave-runtime --features dev -- --deny warnings
+}
+
+check_rustdoc() {
+    export RUSTDOCFLAGS='--deny warnings'
+    cargo doc --locked --no-deps --workspace
+    cargo doc --locked --no-deps -p enclave-runtime --features dev
+    unset RUSTDOCFLAGS
+}
+
+# Proves that it needs no operating system and no allocator: there is neither.
+check_bare_metal() {
+    cargo build --locked -p enclave-core --target x86_64-unknown-none
+}
+
+# Names that only the development signer has. With symbols, so that functions show too and not only texts.
+readonly DEVELOPMENT_NAMES=(SEALING_KEY local_sealer LocalSealer 'development signer' 'enclave-dev: ')
+
+check_production() {
+    scratch=$(mktemp -d)
+    local target_folder name
+    target_folder=$(cargo metadata --locked --no-deps --format-version 1 \
+        | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
+    cargo rustc --locked --release -p enclave-runtime --bin enclave -- -C strip=none
+    cp "$target_folder/release/enclave" "$scratch/enclave with symbols"
+    cargo rustc --locked --release -p enclave-runtime --bin enclave-dev --features dev -- -C strip=none
+    cp "$target_folder/release/enclave-dev" "$scratch/enclave-dev with symbols"
+    cargo build --locked --release -p enclave-runtime --bin enclave
+    cp "$target_folder/release/enclave" "$scratch/enclave"
+
+    for name in "${DEVELOPMENT_NAMES[@]}"; do
+        contains "$scratch/enclave-dev with symbols" "$name" || die 1 "the check is blind: '$name' is not in enclave-dev"
+        ! contains "$scratch/enclave with symbols" "$name" || die 1 "'$name' is in enclave"
+        ! contains "$scratch/enclave" "$name" || die 1 "'$name' is in enclave as it ships"
+    done
+    # And it looked at our code at all.
+    contains "$scratch/enclave with symbols" enclave_runtime || contains "$scratch/enclave" 'enclave: ' \
+        || die 1 'the check is blind: enclave holds nothing of ours'
+    printf 'absent from enclave, present in enclave-dev:'
+    printf " '%s'" "${DEVELOPMENT_NAMES[@]}"
+    printf '\n'
+    rm -rf -- "$scratch"
+}
+
+contains() {
+    LC_ALL=C grep --text --quiet --fixed-strings -- "$2" "$1"
+}
+
+check_dependencies() {
+    local advisories='' workspace
+    if timeout "$ADVISORIES_PATIENCE_S" cargo deny --config deny.toml fetch db; then
+        advisories=advisories
+    fi
+    for workspace in Cargo.toml fuzz/Cargo.toml; do
+        echo "$workspace:"
+        # One configuration serves both workspaces, so each leaves a part of it unused.
+        # shellcheck disable=SC2086 # Empty is no argument.
+        cargo deny --locked --manifest-path "$workspace" --config deny.toml check \
+            --allow license-exception-not-encountered --allow unmatched-skip --allow license-not-encountered \
+            bans licenses sources $advisories
+    done
+    if [[ -z $advisories ]]; then
+        echo 'advisories: SKIPPED, database not reachable (https://github.com/RustSec/advisory-db)'
+    fi
+}
+
+check_fuzz() {
+    cargo clippy --locked --manifest-path fuzz/Cargo.toml --all-targets -- --deny warnings
+    fuzz/smoke.sh "$FUZZ_SECONDS_PER_TARGET"
+}
+
+check_scripts() {
+    local scripts=()
+    readarray -d '' scripts < <(find . \( -name target -o -name node_modules -o -name .git \) -prune \
+        -o -type f \( -name '*.sh' -o -path './.ci/run' \) -print0)
+    shellcheck --external-sources --source-path=. "${scripts[@]}"
+    printf '%s\n' "${scripts[@]}"
+}
+
+main "$@"
