@@ -13,7 +13,7 @@ readonly START_PATIENCE_S=20
 # Each process drains for 10 s at most; one that takes longer than this has a defect.
 readonly STOP_PATIENCE_S=20
 # Of locked memory; as in enclave-runtime/src/signer_memory.rs.
-readonly BYTES_PER_KEY=96 DEFAULT_MAX_KEYS=262144
+readonly BYTES_PER_KEY=92 DEFAULT_MAX_KEYS=262144
 # Locked memory that is not keys: the signer itself and the rounding up to pages.
 readonly OTHER_LOCKED_BYTES=16384
 

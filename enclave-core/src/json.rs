@@ -123,7 +123,7 @@ impl Cursor<'_> {
         Ok(found)
     }
 
-    /// Goes on where [`FewNames`] had no room for `name`. Cold and apart: its table is 64 KiB of stack that no real
+    /// Goes on where [`FewNames`] had no room for `name`. Cold and apart: its table is 96 KiB of stack that no real
     /// request touches.
     #[cold]
     #[inline(never)]

@@ -139,6 +139,12 @@ mod tests {
         assert!(store.find(&identity(3)).is_none());
     }
 
+    /// What operators are told to reckon with.
+    #[test]
+    fn a_slot_takes_92_bytes() {
+        assert_eq!(size_of::<KeySlot>(), 92);
+    }
+
     #[test]
     fn no_storage_holds_no_key() {
         let mut store = KeyStore::new(&mut [], HashSeed::new([0; 16]));

@@ -57,6 +57,6 @@ pub use schnorr::{Signature, SigningFailed};
 pub use secret_key::{InvalidSecretKey, KeyPair, PublicKey, SecretKey};
 pub use signer::{SignPermit, Signer};
 pub use slot_table::Slot;
-pub use stack::{BURN_BYTES, with_burnt_stack};
+pub use stack::with_burnt_stack;
 pub use ticket::{EmptyTicketSecret, MAX_NONCE_BYTES, TicketVerifier};
 pub use validation::{Faults, FieldFault, Kind, MAX_FIELDS};

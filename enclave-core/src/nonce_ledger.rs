@@ -5,7 +5,8 @@
 //!
 //! Expiry is a wheel with a bucket for each second that a live ticket can expire in; a bucket's nonces stand in line
 //! in the order they came. Each record lets at most [`FORGOTTEN_PER_RECORD`] due nonces go, so no call pays for many
-//! that came before it, and a ledger that is full of live nonces refuses.
+//! that came before it, and a ledger that is full of live nonces refuses. A nonce whose ticket has expired may wait
+//! for its turn, and until then another ticket with the same nonce is a replay too.
 
 use core::hash::Hasher as _;
 
@@ -156,6 +157,10 @@ impl<'s> NonceLedger<'s> {
 
     /// Lets a few nonces go whose tickets have expired.
     fn forget_due(&mut self, now_unix_s: u64) {
+        if self.is_empty() {
+            self.visited_unix_s = now_unix_s;
+            return;
+        }
         let turn = self.wheel.len() as u64;
         // Not before one turn of the wheel ago, which sees every bucket; nor after now, if the clock was set back.
         let one_turn_ago = now_unix_s.saturating_sub(turn);

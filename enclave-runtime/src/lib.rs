@@ -11,7 +11,8 @@
 //! * Nothing a client sends is acted on before it is within its limits, and no wait for a client is without a
 //!   deadline.
 //! * Statuses are in one table, `http::Answer`.
-//! * Keys and the ticket secret are in locked memory that core dumps leave out; the API key is kept as its hash.
+//! * Stored keys and the ticket secret are in locked memory that core dumps leave out; a key at work is on a stack that
+//!   is overwritten after. The API key is kept as its hash.
 //! * No request, and nothing of one, is ever logged.
 //! * A panic costs one connection; under the signer's lock it ends the process, since half a change to keys or nonces
 //!   is worse than none.

@@ -9,7 +9,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 /// # Errors
 /// The kernel's own.
 pub fn harden() -> nix::Result<()> {
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    // One byte and not none: a `core_pattern` that is a pipe ignores the limit 0, and refuses to dump at the limit 1
+    // (fs/coredump.c); a core file has no room in one byte either.
+    setrlimit(Resource::RLIMIT_CORE, 1, 1)?;
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     std::panic::set_hook(Box::new(|panic| {

@@ -34,8 +34,7 @@ pub enum Operation {
 /// A signer that answers requests.
 pub struct Service<S> {
     api_key: ApiKey,
-    /// In locked memory; `None` once wiped. Whoever holds the lock never waits. A panic under it may leave the signer
-    /// half changed, so it ends the process.
+    /// In locked memory; `None` once wiped. Whoever holds the lock never waits.
     signer: &'static Mutex<Option<Signer<'static>>>,
     sealer: S,
     seed: HashSeed,
@@ -143,7 +142,9 @@ impl<S: Sealer> Service<S> {
         &self,
         decide: impl FnOnce(&mut Signer<'static>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        decide(self.signer().as_mut().ok_or(Failure::Busy)?)
+        let mut signer = self.signer();
+        let _half_changed = AbortOnPanic;
+        decide(signer.as_mut().ok_or(Failure::Busy)?)
     }
 
     fn signer(&self) -> MutexGuard<'_, Option<Signer<'static>>> {
@@ -151,8 +152,78 @@ impl<S: Sealer> Service<S> {
     }
 }
 
+/// Ends the process if it is dropped by a panic: half a change to keys or nonces is worse than none of them.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
 /// A clock before 1970 is no clock to judge tickets by.
 fn now_unix_ms() -> Result<u64, Failure> {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).ok();
     since_epoch.and_then(|time| u64::try_from(time.as_millis()).ok()).ok_or(Failure::KeyServiceUnavailable)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::Command;
+
+    use super::{AbortOnPanic, Service};
+    use crate::api_key::ApiKey;
+    use crate::http::Failure;
+    use crate::sealer::{NotOpened, NotSealed, Sealer};
+    use crate::signer_memory::{Capacity, seed, signer};
+    use enclave_core::{IdentityId, SecretKey};
+
+    struct NoSealer;
+
+    impl Sealer for NoSealer {
+        fn seal(&self, _: &IdentityId, _: &SecretKey) -> Result<String, NotSealed> {
+            Err(NotSealed)
+        }
+
+        fn open(&self, _: &IdentityId, _: &[u8]) -> Result<SecretKey, NotOpened> {
+            Err(NotOpened::UnknownForm)
+        }
+    }
+
+    const IN_CHILD: &str = "PANIC_UNDER_THE_LOCK";
+
+    /// The test runs itself in a process of its own, which has to die.
+    #[test]
+    fn a_panic_under_the_lock_ends_the_process() {
+        if std::env::var_os(IN_CHILD).is_some() {
+            let capacity = Capacity { max_keys: 1, max_nonces: 1, max_ticket_ttl_s: 1 };
+            let service = Service::new(
+                ApiKey::new(b"key").unwrap(),
+                signer(capacity, b"secret").unwrap(),
+                NoSealer,
+                seed().unwrap(),
+            );
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                service.with_signer(|_| -> Result<(), Failure> { panic!("half way") })
+            }));
+            // Reached only if the process survives.
+            assert!(outcome.is_ok());
+            return;
+        }
+        let outcome = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "service::tests::a_panic_under_the_lock_ends_the_process", "--test-threads=1"])
+            .env(IN_CHILD, "1")
+            .output()
+            .unwrap();
+        const SIGABRT: i32 = 6;
+        assert_eq!(outcome.status.signal(), Some(SIGABRT), "{outcome:?}");
+    }
+
+    #[test]
+    fn without_a_panic_nothing_ends() {
+        drop(AbortOnPanic);
+    }
 }

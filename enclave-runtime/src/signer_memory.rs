@@ -13,16 +13,16 @@ use crate::locked_memory::{MemoryNotLocked, leak_locked};
 /// How much a signer can hold.
 #[derive(Debug, Clone, Copy)]
 pub struct Capacity {
-    /// Keys; 96 bytes of locked memory each.
-    pub max_keys: usize,
+    /// Keys; 92 bytes of locked memory each.
+    pub max_keys: u32,
     /// Nonces of tickets that have not expired; 40 bytes of memory each.
-    pub max_nonces: usize,
+    pub max_nonces: u32,
     /// The longest that a ticket may live, in seconds.
     pub max_ticket_ttl_s: u32,
 }
 
 impl Default for Capacity {
-    /// 24 MiB of keys, 40 MiB of nonces. Tickets of the API live 90 s: a ledger of 2^20 nonces is full at 11,650
+    /// 23 MiB of keys, 40 MiB of nonces. Tickets of the API live 90 s: a ledger of 2^20 nonces is full at 11,650
     /// signatures a second.
     fn default() -> Self {
         Self { max_keys: 262_144, max_nonces: 1_048_576, max_ticket_ttl_s: 3600 }
@@ -36,6 +36,8 @@ pub enum NoSigner {
     EmptyTicketSecret,
     /// The kernel gave no randomness.
     EntropyUnavailable,
+    /// The memory for nonces could not be had.
+    NoLedgerMemory,
     /// The key memory could not be had.
     Memory(MemoryNotLocked),
 }
@@ -45,6 +47,7 @@ impl std::fmt::Display for NoSigner {
         match self {
             Self::EmptyTicketSecret => formatter.write_str("the ticket signing secret is empty"),
             Self::EntropyUnavailable => formatter.write_str("the kernel gives no randomness"),
+            Self::NoLedgerMemory => formatter.write_str("there is not that much memory for nonces"),
             Self::Memory(fault) => fault.fmt(formatter),
         }
     }
@@ -63,9 +66,10 @@ pub fn signer(
     with_burnt_stack(|| {
         let tickets = TicketVerifier::new(ticket_secret, capacity.max_ticket_ttl_s)
             .map_err(|_| NoSigner::EmptyTicketSecret)?;
-        let key_slots = leak_locked(capacity.max_keys, || KeySlot::VACANT).map_err(NoSigner::Memory)?;
-        let nonce_slots = leak(capacity.max_nonces, || NonceSlot::VACANT);
-        let wheel = leak(wheel_seconds(capacity.max_ticket_ttl_s), || ExpirySecond::VACANT);
+        let key_slots =
+            leak_locked(capacity.max_keys as usize, || KeySlot::VACANT).map_err(NoSigner::Memory)?;
+        let nonce_slots = leak(capacity.max_nonces as usize, || NonceSlot::VACANT)?;
+        let wheel = leak(wheel_seconds(capacity.max_ticket_ttl_s), || ExpirySecond::VACANT)?;
         let keys = KeyStore::new(key_slots, seed()?);
         let nonces = NonceLedger::new(nonce_slots, wheel, seed()?, seed()?);
         let mut signer = Some(Signer::new(keys, nonces, tickets, seed()?));
@@ -84,6 +88,9 @@ pub fn seed() -> Result<HashSeed, NoSigner> {
     Ok(HashSeed::new(random))
 }
 
-fn leak<T>(count: usize, vacant: impl FnMut() -> T) -> &'static mut [T] {
-    std::iter::repeat_with(vacant).take(count).collect::<Vec<T>>().leak()
+fn leak<T>(count: usize, vacant: impl FnMut() -> T) -> Result<&'static mut [T], NoSigner> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(count).map_err(|_| NoSigner::NoLedgerMemory)?;
+    values.extend(std::iter::repeat_with(vacant).take(count));
+    Ok(values.leak())
 }

@@ -87,6 +87,12 @@ fn a_clock_set_back_brings_no_used_ticket_back() {
     }
 }
 
+/// What operators are told to reckon with.
+#[test]
+fn a_slot_takes_40_bytes() {
+    assert_eq!(size_of::<NonceSlot>(), 40);
+}
+
 #[test]
 fn without_storage_it_refuses() {
     let mut ledger = NonceLedger::new(&mut [], &mut [], HashSeed::new([0; 16]), HashSeed::new([0; 16]));

@@ -29,25 +29,44 @@ struct Arguments {
     /// Where to listen: tcp:HOST:PORT, unix:/path, vsock:CID:PORT or hybrid:/path:PORT
     #[arg(long, value_name = "ADDRESS", default_value = "tcp:127.0.0.1:7001")]
     listen: Address,
-    /// Keys held at one time, 96 bytes of locked memory each
-    #[arg(long, value_name = "COUNT", default_value_t = Capacity::default().max_keys)]
-    max_keys: usize,
-    /// Nonces of live tickets held at one time
-    #[arg(long, value_name = "COUNT", default_value_t = Capacity::default().max_nonces)]
-    max_nonces: usize,
+    /// Keys held at one time, 92 bytes of locked memory each
+    #[arg(long, value_name = "COUNT", default_value_t = Capacity::default().max_keys,
+          value_parser = clap::value_parser!(u32).range(1..=MAX_KEYS_LIMIT))]
+    max_keys: u32,
+    /// Nonces of live tickets held at one time, 40 bytes of memory each
+    #[arg(long, value_name = "COUNT", default_value_t = Capacity::default().max_nonces,
+          value_parser = clap::value_parser!(u32).range(1..=MAX_NONCES_LIMIT))]
+    max_nonces: u32,
     /// Longest life of a ticket, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = Capacity::default().max_ticket_ttl_s)]
+    #[arg(long, value_name = "SECONDS", default_value_t = Capacity::default().max_ticket_ttl_s,
+          value_parser = clap::value_parser!(u32).range(1..=MAX_TICKET_TTL_LIMIT_S))]
     max_ticket_ttl_s: u32,
-    /// Requests served at one time
-    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().max_requests_in_flight)]
-    max_requests_in_flight: usize,
+    /// Requests served at one time, up to 32 KiB of memory each
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().max_requests_in_flight,
+          value_parser = clap::value_parser!(u32).range(1..=MAX_REQUESTS_LIMIT))]
+    max_requests_in_flight: u32,
 }
+
+/// EX_USAGE of sysexits.h: the command line is wrong.
+const EX_USAGE: u8 = 64;
 
 /// EX_UNAVAILABLE of sysexits.h: something it needs of the system is not to be had.
 const EX_UNAVAILABLE: u8 = 69;
 
 /// EX_CONFIG of sysexits.h: a secret is missing or wrong.
 const EX_CONFIG: u8 = 78;
+
+/// A day: a ticket is for one signature, made now, and each second costs eight bytes in the nonce ledger.
+const MAX_TICKET_TTL_LIMIT_S: i64 = 86_400;
+
+/// 1.4 GiB, more than an enclave of the usual size has for everything.
+const MAX_KEYS_LIMIT: i64 = 1 << 24;
+
+/// 2.5 GiB; a ledger of that size takes 746,000 signatures a second for 90 s.
+const MAX_NONCES_LIMIT: i64 = 1 << 26;
+
+/// The connections served: more can never be in flight.
+const MAX_REQUESTS_LIMIT: i64 = 2048;
 
 /// Why it did not start, in one line, and with which exit code.
 struct NotStarted {
@@ -56,7 +75,14 @@ struct NotStarted {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(fault) => {
+            // Nothing is left to tell if the terminal is gone.
+            let _ = fault.print();
+            return if fault.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(NotStarted { reason, code }) => {

@@ -132,7 +132,9 @@ impl Answer {
         let mut response = Response::new(Full::new(body));
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+        if !matches!(self, Self::Failed(Failure::MalformedHttp | Failure::HeadTooLarge)) {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+        }
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         let mut close = body_unread;
         if let Self::Failed(failure) = &self {

@@ -1,20 +1,29 @@
 //! One request and its answer: what is checked before the body is read, in the contract's order, and the body's
 //! limits.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response};
+use tokio::time::timeout;
 
 use super::answer::{Answer, Failure};
-use super::head_gate::{BodyFault, HeadVerdict};
+use super::head_gate::{BodyFault, HeadVerdict, MAX_CHUNK_BYTES};
 use super::server::Server;
 use crate::sealer::Sealer;
 use crate::service::Operation;
 
 /// Largest body: the longest sealed key of the API takes a quarter of it.
 pub(super) const MAX_BODY_BYTES: usize = 32_768;
+
+const _: () =
+    assert!(MAX_CHUNK_BYTES == MAX_BODY_BYTES as u64, "a chunk over the one is a body over the other");
+
+/// How long an answer waits for a body that it does not need: for the rest of what was sent in one go.
+const UNWANTED_BODY_PATIENCE: Duration = Duration::from_millis(50);
 
 const API_KEY: HeaderName = HeaderName::from_static("x-internal-api-key");
 
@@ -42,26 +51,37 @@ pub(super) async fn answer<S: Sealer>(
         HeadVerdict::Malformed => return Ok(failed(Failure::MalformedHttp)),
         HeadVerdict::TooLarge => return Ok(failed(Failure::HeadTooLarge)),
     }
-    // A body that was not read to its end leaves bytes behind that are no request.
-    let has_body = !request.body().is_end_stream();
     let operation = match before_body(server, &request) {
         Ok(Target::Health) => {
-            return Ok(Answer::Health { ready: server.service.is_ready() }.into_response(has_body));
+            return Ok(early(Answer::Health { ready: server.service.is_ready() }, request).await);
         }
         Ok(Target::Operation(operation)) => operation,
-        Err(failure) => return Ok(Answer::Failed(failure).into_response(has_body)),
+        Err(failure) => return Ok(early(Answer::Failed(failure), request).await),
     };
     let Ok(_in_flight) = server.requests_in_flight.try_acquire() else {
-        return Ok(Answer::Failed(Failure::Busy).into_response(has_body));
+        return Ok(early(Answer::Failed(Failure::Busy), request).await);
     };
-    let mut body =
-        match tokio::time::timeout(server.limits.body_deadline, read_body(request.into_body())).await {
-            Ok(Ok(body)) => body,
-            Ok(Err(BodyLoss::Refused(failure))) => return Ok(failed(failure)),
-            Ok(Err(BodyLoss::Cut)) | Err(_) => return Err(Abandoned),
-        };
+    let mut body = match timeout(server.limits.body_deadline, read_body(request.into_body())).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(BodyLoss::Refused(failure))) => return Ok(failed(failure)),
+        Ok(Err(BodyLoss::Cut)) | Err(_) => return Err(Abandoned),
+    };
     let answer = server.service.perform(operation, &mut body).unwrap_or_else(Answer::Failed);
     Ok(answer.into_response(false))
+}
+
+/// The response to a request whose body nobody wants. The connection stays if the body is short and comes at once;
+/// otherwise what is left of it would be taken for the next request.
+async fn early(answer: Answer, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    // To read from a client that waits for "100 Continue" is to send it.
+    let waits = request.headers().contains_key(EXPECT);
+    let body = request.into_body();
+    let is_short = body.size_hint().upper().is_some_and(|bytes| bytes <= MAX_BODY_BYTES as u64);
+    let unread = !body.is_end_stream()
+        && (waits
+            || !is_short
+            || !matches!(timeout(UNWANTED_BODY_PATIENCE, read_body(body)).await, Ok(Ok(_))));
+    answer.into_response(unread)
 }
 
 enum Target {
@@ -137,6 +157,7 @@ async fn read_body(mut body: Incoming) -> Result<Vec<u8>, BodyLoss> {
     let mut bytes = Vec::with_capacity(declared.min(MAX_BODY_BYTES));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|fault| match BodyFault::find(&fault) {
+            Some(BodyFault::ChunkTooLarge) => BodyLoss::Refused(Failure::BodyTooLarge),
             Some(_) => BodyLoss::Refused(Failure::MalformedHttp),
             None => BodyLoss::Cut,
         })?;

@@ -54,8 +54,8 @@ use alarm::Alarm;
 use held::{Held, READ_CHUNK_BYTES};
 
 pub use chunked::{
-    BodyFault, ChunkedFraming, MAX_CHUNK_EXTENSION_BYTES, MAX_CHUNK_SIZE_DIGITS, MAX_TRAILER_BYTES,
-    MAX_TRAILER_FIELDS,
+    BodyFault, ChunkedFraming, MAX_CHUNK_BYTES, MAX_CHUNK_EXTENSION_BYTES, MAX_CHUNK_SIZE_DIGITS,
+    MAX_TRAILER_BYTES, MAX_TRAILER_FIELDS,
 };
 pub use head::{Framing, HeadFault, HeadScan, MAX_HEAD_BYTES, MAX_HEADERS, inspect_head};
 pub use verdict::{HeadVerdict, Verdicts};

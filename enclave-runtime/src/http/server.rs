@@ -23,9 +23,10 @@ use crate::service::Service;
 pub struct Limits {
     /// Connections at one time; more wait in the listen backlog. Twice what the proxy passes by default.
     pub max_connections: usize,
-    /// Requests whose body is being read or that are being served at one time; more are answered 503. Bounds the
-    /// memory of bodies to 8 MiB.
-    pub max_requests_in_flight: usize,
+    /// Requests whose body is being read or that are being served at one time; more are answered 503. As many as the
+    /// proxy passes connections by default, so that clients that stall their bodies take nobody else's place; bounds
+    /// the memory of bodies to 32 MiB.
+    pub max_requests_in_flight: u32,
     /// From the end of a head to the end of its body.
     pub body_deadline: Duration,
     /// The other waits for a client.
@@ -38,7 +39,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 2048,
-            max_requests_in_flight: 256,
+            max_requests_in_flight: 1024,
             body_deadline: Duration::from_secs(10),
             deadlines: Deadlines::default(),
             drain_deadline: Duration::from_secs(10),
@@ -48,6 +49,10 @@ impl Default for Limits {
 
 /// Wait after accepting failed, as it does when the process is out of file descriptors.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
+
+/// How long a connection that is accepted while draining may take for its head. Who was waiting in the backlog has
+/// sent it already; who has nothing to ask must not hold the drain up.
+const DRAIN_HEAD_DEADLINE: Duration = Duration::from_secs(1);
 
 /// What connections share.
 pub(super) struct Server<S> {
@@ -64,7 +69,7 @@ pub async fn serve<S: Sealer>(
     limits: Limits,
     stop: impl Future<Output = ()>,
 ) {
-    let requests_in_flight = Semaphore::new(limits.max_requests_in_flight);
+    let requests_in_flight = Semaphore::new(limits.max_requests_in_flight as usize);
     let server = Arc::new(Server { service, limits, requests_in_flight });
     let (draining, _) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -83,7 +88,7 @@ pub async fn serve<S: Sealer>(
     server.service.drain();
     draining.send_replace(true);
     let deadline = Instant::now() + limits.drain_deadline;
-    while !connections.is_empty() {
+    loop {
         tokio::select! {
             biased;
             () = tokio::time::sleep_until(deadline) => break,
@@ -91,6 +96,8 @@ pub async fn serve<S: Sealer>(
             stream = accept(&listener), if connections.len() < limits.max_connections => {
                 connections.spawn(serve_connection(Arc::clone(&server), stream, draining.subscribe()));
             }
+            // Last: who already waits to be accepted is served too.
+            () = std::future::ready(()), if connections.is_empty() => break,
         }
     }
     connections.shutdown().await;
@@ -114,13 +121,17 @@ async fn serve_connection<S: Sealer>(
     stream: Stream,
     mut draining: watch::Receiver<bool>,
 ) {
-    let (gate, verdicts) = HeadGate::new(stream, server.limits.deadlines);
+    let one_request = *draining.borrow_and_update();
+    let mut deadlines = server.limits.deadlines;
+    if one_request {
+        deadlines.head = deadlines.head.min(DRAIN_HEAD_DEADLINE);
+    }
+    let (gate, verdicts) = HeadGate::new(stream, deadlines);
     let answer = service_fn(|request| {
         let verdict = verdicts.take();
         let server = Arc::clone(&server);
         async move { exchange::answer(&server, verdict, request).await }
     });
-    let one_request = *draining.borrow_and_update();
     let connection = http1::Builder::new()
         // The gate's invariant: hyper must not read ahead. And a client may end its side before the answer.
         .half_close(true)
@@ -132,6 +143,8 @@ async fn serve_connection<S: Sealer>(
     let mut connection = pin!(connection);
     // How a connection ends is its client's affair: nothing to log that a client could not fill the log with.
     tokio::select! {
+        // In this order: a request that has arrived when the signal comes is read first, and so answered.
+        biased;
         _ = connection.as_mut() => return,
         _ = draining.changed() => connection.as_mut().graceful_shutdown(),
     }

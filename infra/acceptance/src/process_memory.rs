@@ -58,42 +58,38 @@ pub fn search(pid: Pid, needles: &[Needle], hidden: &Range<u64>) -> Result<Vec<F
     let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
     let overlap = needles.iter().map(|n| n.bytes.len()).max().unwrap_or(0);
     let mut findings = Vec::new();
-    let mut read_bytes = 0_u64;
     for line in maps.lines() {
         let Some((range, permissions)) = parse_mapping(line) else {
             return fail(format!("/proc/{pid}/maps: {line:?}"));
         };
         // The kernel's own pages cannot be read this way and hold nothing of ours.
-        if !permissions.starts_with('r') || line.ends_with("[vvar]") || line.contains("[vsyscall]") {
+        if !permissions.starts_with('r') || line.contains("[vvar") || line.contains("[vsyscall]") {
             continue;
         }
         let mut at = range.start;
         while at < range.end {
             let length = usize::try_from(range.end - at).map_or(WINDOW, |left| left.min(WINDOW));
             let mut window = vec![0; length];
-            if memory.read_exact_at(&mut window, at).is_ok() {
-                read_bytes += length as u64;
-                for needle in needles {
-                    findings.extend(
-                        memchr::memmem::find_iter(&window, &needle.bytes)
-                            .map(|position| at + position as u64)
-                            .filter(|address| !hidden.contains(address))
-                            .map(|address| Finding {
-                                needle: needle.name.clone(),
-                                address,
-                                mapping: line.to_owned(),
-                            }),
-                    );
-                }
+            memory
+                .read_exact_at(&mut window, at)
+                .map_err(|e| Failure::new(format!("{length} bytes at {at:#x} of {line}: {e}")))?;
+            for needle in needles {
+                findings.extend(
+                    memchr::memmem::find_iter(&window, &needle.bytes)
+                        .map(|position| at + position as u64)
+                        .filter(|address| !hidden.contains(address))
+                        .map(|address| Finding {
+                            needle: needle.name.clone(),
+                            address,
+                            mapping: line.to_owned(),
+                        }),
+                );
             }
             if length < WINDOW {
                 break;
             }
             at += (WINDOW - overlap) as u64;
         }
-    }
-    if read_bytes == 0 {
-        return fail(format!("no memory of process {pid} could be read"));
     }
     Ok(findings)
 }

@@ -11,6 +11,7 @@ use acceptance::failure::{ensure, fail};
 use acceptance::raw_http::{has_json_headers, shown};
 use acceptance::signer::{new_identity, sign_body};
 use acceptance::{Connection, Exchange, Failure, Request, Rows, Server, bip340};
+use nix::sys::signal::{Signal, kill};
 
 /// The deadline of the contract for a head, a body, and a write without progress.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -416,6 +417,33 @@ fn never_reads(server: &Server) -> Result<(), Failure> {
     }
 }
 
+/// A body that the answer does not need is read past if it came along, so that what follows it is the next request.
+#[test]
+fn an_unwanted_body_ends_no_connection() -> Result<(), Failure> {
+    let server = Server::any();
+    let mut rows = Rows::new("Connections, a body nobody wants");
+    let body = format!(r#"{{"identity_id":"{}"}}"#, new_identity());
+    let post = |path: &str, key: &str| Request::post(path, key, body.clone());
+    for (row, request, status) in [
+        ("wrong key", post("/internal/sign", "wrong"), 401),
+        ("unknown path", post("/internal/other", server.api_key()), 404),
+        ("other type", post("/internal/sign", server.api_key()).header("content-encoding", "gzip"), 415),
+        ("health", post("/health", ""), 405),
+    ] {
+        let mut connection = server.connect()?;
+        let both = [request.bytes(), health().bytes()].concat();
+        connection.send(&both)?;
+        for expected in [status, 200] {
+            let answered = connection.receive().and_then(|response| {
+                ensure(response.status == expected, || format!("status {}", response.status))
+            });
+            rows.check(row, answered);
+        }
+    }
+    rows.finish();
+    Ok(())
+}
+
 #[test]
 fn sigterm_lets_the_signer_finish_what_it_began() -> Result<(), Failure> {
     let mut server = Server::own(&[]);
@@ -453,6 +481,51 @@ fn sigterm_lets_the_proxy_finish_what_it_began() -> Result<(), Failure> {
     drop(connection);
     let status = server.stack().proxy.ended_within(Duration::from_secs(15))?;
     ensure(status.code() == Some(0), || format!("it ended with {status}"))
+}
+
+/// A whole request that the process has not looked at yet when the signal comes, on an open connection and on one that
+/// is still to be accepted.
+#[test]
+fn sigterm_answers_what_has_arrived() -> Result<(), Failure> {
+    let mut rows = Rows::new("Connections, SIGTERM behind requests");
+    for (row, warm) in [("on connections in use", true), ("on connections to be accepted", false)] {
+        let mut server = Server::own(&[]);
+        let pid = server.stack().enclave.pid();
+        let request = health();
+        let mut waiting = Vec::new();
+        if warm {
+            for _ in 0..20 {
+                let mut connection = server.connect()?;
+                connection.send(request.bytes())?;
+                connection.receive()?;
+                waiting.push(connection);
+            }
+        }
+        kill(pid, Signal::SIGSTOP)?;
+        if !warm {
+            for _ in 0..10 {
+                waiting.push(server.connect()?);
+            }
+        }
+        let generates: Vec<_> = waiting.iter().map(|_| generate(&server)).collect();
+        for (connection, generate) in waiting.iter_mut().zip(&generates) {
+            connection.send(generate.bytes())?;
+        }
+        // The proxy has passed them on when nothing of them waits in it any more.
+        thread::sleep(Duration::from_millis(300));
+        kill(pid, Signal::SIGTERM)?;
+        kill(pid, Signal::SIGCONT)?;
+        for connection in &mut waiting {
+            let answered = connection.receive().and_then(|response| {
+                ensure(response.status == 201, || format!("status {}", response.status))
+            });
+            rows.check(row, answered);
+        }
+        let status = server.stack().enclave.ended_within(Duration::from_secs(10))?;
+        rows.check(row, ensure(status.code() == Some(0), || format!("{status}")));
+    }
+    rows.finish();
+    Ok(())
 }
 
 #[test]

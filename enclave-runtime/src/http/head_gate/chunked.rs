@@ -16,6 +16,9 @@ pub const MAX_TRAILER_BYTES: usize = 4 * 1024;
 /// Trailer lines. Under hyper's own limit, so that the fault is found here and has one meaning.
 pub const MAX_TRAILER_FIELDS: usize = 32;
 
+/// Largest chunk: the largest body. One that declares more is refused before it is sent.
+pub const MAX_CHUNK_BYTES: u64 = 32_768;
+
 /// Why the framing of a chunked body is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum BodyFault {
@@ -23,6 +26,8 @@ pub enum BodyFault {
     ChunkSize,
     /// A size of more than [`MAX_CHUNK_SIZE_DIGITS`] digits.
     ChunkSizeTooLong,
+    /// More than [`MAX_CHUNK_BYTES`] in one chunk.
+    ChunkTooLarge,
     /// More than [`MAX_CHUNK_EXTENSION_BYTES`] of extensions.
     ExtensionsTooLong,
     /// Chunk data not followed by CRLF.
@@ -61,6 +66,7 @@ impl fmt::Display for BodyFault {
         f.write_str(match self {
             Self::ChunkSize => "chunk size line malformed",
             Self::ChunkSizeTooLong => "chunk size too long",
+            Self::ChunkTooLarge => "chunk too large",
             Self::ExtensionsTooLong => "chunk extensions too long",
             Self::ChunkEnd => "chunk data not closed",
             Self::Trailer => "trailer malformed",
@@ -169,6 +175,9 @@ impl ChunkedFraming {
             (ChunkState::SizeStart, _) => {
                 let value = hex_digit(octet).ok_or(BodyFault::ChunkSize)?;
                 Ok(ChunkState::Size { value, digits: 1 })
+            }
+            (ChunkState::Size { value, .. }, b'\r' | b';') if value > MAX_CHUNK_BYTES => {
+                Err(BodyFault::ChunkTooLarge)
             }
             (ChunkState::Size { value: size, .. }, b'\r') => Ok(ChunkState::SizeLf { size }),
             (ChunkState::Size { value: size, .. }, b';') => Ok(ChunkState::Extension { size }),

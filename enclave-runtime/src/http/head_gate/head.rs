@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use hyper::http::uri::Authority;
 use hyper::{Method, Uri};
 
 use super::octet;
@@ -221,6 +222,9 @@ pub(super) fn framing_of(head: &[u8]) -> Result<Framing, HeadFault> {
     let mut chunked = false;
     for field in request.headers.iter() {
         if field.name.eq_ignore_ascii_case("host") {
+            if !is_host(field.value) {
+                return Err(HeadFault::Host);
+            }
             hosts = hosts.saturating_add(1);
         } else if field.name.eq_ignore_ascii_case("content-length") {
             let declared = decimal(field.value).ok_or(HeadFault::ContentLength)?;
@@ -242,6 +246,11 @@ pub(super) fn framing_of(head: &[u8]) -> Result<Framing, HeadFault> {
         (true, None) => Ok(Framing::Chunked),
         (false, declared) => Ok(Framing::Length(declared.unwrap_or(0))),
     }
+}
+
+/// `uri-host [ ":" port ]`, or nothing (RFC 9112 §3.2).
+fn is_host(value: &[u8]) -> bool {
+    value.is_empty() || !value.contains(&b'@') && Authority::try_from(value).is_ok()
 }
 
 /// Origin-form, absolute-form or asterisk-form (RFC 9112 §3.2). Authority-form is for tunnels, which are not made here.
