@@ -37,11 +37,12 @@ declare -A max_len=(
     [operations]=200
     [request_body]=8192
     [sealed_key]=512
+    [signature]=96
     [ticket]=2048
 )
 
 if (($# == 0)); then
-    set -- address http_head operations request_body sealed_key ticket
+    set -- address http_head operations request_body sealed_key signature ticket
 fi
 for target in "$@"; do
     if [[ -z ${max_len[$target]:-} ]]; then
@@ -58,8 +59,10 @@ for target in "$@"; do
     echo "smoke: $target for $seconds s"
     mkdir -p "$corpora/$target" "artifacts/$target"
     touch "$corpora/$target.start"
+    dictionary=()
+    [[ ! -e dictionaries/$target.dict ]] || dictionary=("-dict=dictionaries/$target.dict")
     if ! cargo fuzz run "$target" "$corpora/$target" "seeds/$target" -- \
-        -max_total_time="$seconds" -max_len="${max_len[$target]}" -dict="dictionaries/$target.dict" \
+        -max_total_time="$seconds" -max_len="${max_len[$target]}" "${dictionary[@]}" \
         -timeout=20 2>"$corpora/$target.log"; then
         cat "$corpora/$target.log" >&2
         reproducer=$(find "$PWD/artifacts/$target" -type f -newer "$corpora/$target.start" | head -n 1)

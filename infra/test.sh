@@ -55,9 +55,7 @@ main() {
         step 'cargo-deny' check_dependencies
         step 'fuzz' check_fuzz
     fi
-    if [[ -e benches/Cargo.toml ]]; then
-        step 'benches, once each' cargo bench --locked -p benches -- --test
-    fi
+    step 'benches, once each' cargo bench --locked -p benches -- --test
     step 'shellcheck' check_scripts
     step 'dev-up.sh, and the contract against it' infra/dev-up.test.sh
     current=''
@@ -109,7 +107,7 @@ check_format() {
 # One package at a time: together, the features of one would hide what another lacks.
 check_clippy() {
     local package
-    for package in enclave-core transport proxy enclave-runtime acceptance; do
+    for package in enclave-core transport proxy enclave-runtime acceptance benches; do
         cargo clippy --locked --all-targets -p "$package" -- --deny warnings
     done
     cargo clippy --locked --all-targets -p enclave-runtime --features dev -- --deny warnings

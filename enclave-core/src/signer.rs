@@ -28,7 +28,7 @@ pub struct Signer<'s> {
 /// One signature's worth of permission: the ticket was checked and its nonce is recorded.
 #[must_use]
 pub struct SignPermit {
-    secret: SecretKey,
+    pair: KeyPair,
     digest: Digest,
     _nonce: Recorded,
 }
@@ -68,8 +68,9 @@ impl<'s> Signer<'s> {
             Err(NotRecorded::Full) => return Err(Refusal::AtCapacity),
             Err(NotRecorded::Forgotten) => return Err(Refusal::InvalidTicket),
         };
-        let mut permit = SignPermit { secret: SecretKey::vacant(), digest, _nonce: nonce };
-        permit.secret.copy_from(&pair.secret);
+        let vacant = KeyPair { secret: SecretKey::vacant(), public: pair.public };
+        let mut permit = SignPermit { pair: vacant, digest, _nonce: nonce };
+        permit.pair.secret.copy_from(&pair.secret);
         Ok(permit)
     }
 
@@ -128,6 +129,6 @@ impl SignPermit {
     /// # Errors
     /// [`SigningFailed`], once in 2^256; the nonce stays used.
     pub fn sign(self, aux: &[u8; 32]) -> Result<Signature, SigningFailed> {
-        schnorr::sign(&self.secret, &self.digest, aux)
+        schnorr::sign(&self.pair, &self.digest, aux)
     }
 }

@@ -1,0 +1,45 @@
+//! The table at the end of a run: medians, and how many times the peer's each one is.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+/// What is measured, and the peer it is measured against in the same run.
+const ROWS: [(&str, &str); 15] = [
+    ("schnorr_sign/enclave-core", "schnorr_sign/libsecp256k1"),
+    ("schnorr_sign/k256", "schnorr_sign/libsecp256k1"),
+    ("keygen/enclave-core", "keygen/libsecp256k1"),
+    ("keygen/k256", "keygen/libsecp256k1"),
+    ("ticket_verify/enclave-core", "ticket_verify/jsonwebtoken"),
+    ("request/sign", "schnorr_sign/libsecp256k1"),
+    ("request/generate", "keygen/libsecp256k1"),
+    ("request/nesting_bomb", "request/sign"),
+    ("request/longest_ticket", "request/sign"),
+    ("request/digits", "request/sign"),
+    ("request/many_names", "request/sign"),
+    ("key_store/look_up/1000000", "key_store/look_up/1000"),
+    ("key_store/insert/1000000", "key_store/insert/1000"),
+    ("nonce_ledger/look_up/1000000", "nonce_ledger/look_up/1000"),
+    ("nonce_ledger/insert_and_expire/1000000", "nonce_ledger/insert_and_expire/1000"),
+];
+
+/// Prints the rows whose both sides were measured.
+pub(crate) fn print() {
+    let mut table = String::new();
+    for (name, peer) in ROWS {
+        if let (Some(ours), Some(theirs)) = (median_ns(name), median_ns(peer)) {
+            let ratio = ours / theirs;
+            table.push_str(&format!("{name:<42} {ours:>10.0} ns  {ratio:>6.2} x {peer} ({theirs:.0} ns)\n"));
+        }
+    }
+    // A closed terminal has no use for it.
+    let _ = write!(std::io::stdout(), "\n{table}");
+}
+
+/// The median that criterion wrote for this run.
+fn median_ns(name: &str) -> Option<f64> {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("../criterion").join(name);
+    let estimates = fs::read(folder.join("new/estimates.json")).ok()?;
+    let estimates: serde_json::Value = serde_json::from_slice(&estimates).ok()?;
+    estimates["median"]["point_estimate"].as_f64()
+}
