@@ -23,17 +23,8 @@ async fn get(proxy: &RunningProxy, path: &str) -> String {
 async fn connections_bytes_and_failures_are_counted() {
     let place = Place::new();
     let _echo = place.echo();
-    let missing = place.directory().join("missing.sock");
-    let proxy = RunningProxy::start(&[
-        "--route",
-        &route_to(&place.socket()),
-        "--route",
-        &route_to(&missing),
-        "--idle-timeout-s",
-        "1",
-        "--admin",
-        "tcp:127.0.0.1:0",
-    ]);
+    let options = ["--idle-timeout-s", "1", "--admin", "tcp:127.0.0.1:0"];
+    let proxy = RunningProxy::start_with_a_dead_route(&place.socket(), &options);
     let routes = [proxy.port(0), proxy.port(1)].map(|port| format!("route=\"tcp:127.0.0.1:{port}\""));
     let before = get(&proxy, "/metrics").await;
     assert!(before.contains(&format!("proxy_connections_accepted_total{{{}}} 0", routes[0])), "{before}");

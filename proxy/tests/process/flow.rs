@@ -216,15 +216,7 @@ async fn a_gibibyte_passes_in_constant_memory() {
 async fn nothing_is_left_of_a_connection() {
     let place = Place::new();
     let _echo = place.echo();
-    let missing = place.directory().join("missing.sock");
-    let proxy = RunningProxy::start(&[
-        "--route",
-        &route_to(&place.socket()),
-        "--route",
-        &route_to(&missing),
-        "--dial-timeout-ms",
-        "20",
-    ]);
+    let proxy = RunningProxy::start_with_a_dead_route(&place.socket(), &["--dial-timeout-ms", "20"]);
     assert_echoes(&mut proxy.connect().await, b"first").await;
     eventually("the first connection is closed", || proxy.descriptors() < 20).await;
     let before = proxy.descriptors();

@@ -39,6 +39,12 @@ impl RunningProxy {
         Self::start_as(Command::new(env!("CARGO_BIN_EXE_proxy")), arguments)
     }
 
+    /// Starts the proxy with a route to `live`, and one to a socket beside it that is not there.
+    pub(crate) fn start_with_a_dead_route(live: &Path, options: &[&str]) -> Self {
+        let routes = [live, &live.with_file_name("missing.sock")].map(route_to);
+        Self::start(&[&["--route", &routes[0], "--route", &routes[1]], options].concat())
+    }
+
     /// Starts the proxy through a command that becomes it.
     pub(crate) fn start_as(mut command: Command, arguments: &[&str]) -> Self {
         let listeners = arguments.iter().filter(|argument| ["--route", "--admin"].contains(argument)).count();
