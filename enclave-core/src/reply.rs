@@ -5,7 +5,7 @@ use crate::schnorr::Signature;
 use crate::secret_key::PublicKey;
 use crate::validation::{Faults, FieldFault};
 
-/// Room for every reply but [`Reply::SealedKey`]: the longest lists three field faults and takes 374 bytes.
+/// Room for every reply but [`Reply::SealedKey`]: the longest lists three field faults and takes 293 bytes.
 pub const MAX_REPLY_BYTES: usize = 512;
 
 /// What a client is told.

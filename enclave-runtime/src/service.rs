@@ -80,7 +80,7 @@ impl<S: Sealer> Service<S> {
     /// Does what `operation` and `body` ask for.
     ///
     /// # Errors
-    /// [`Failure`]: nothing was done, but that a [`Operation::Sign`] whose randomness failed has used up its ticket.
+    /// [`Failure`]: nothing was done. Should a signature fail, once in 2^256, its ticket is used up all the same.
     pub fn perform(&self, operation: Operation, body: &mut [u8]) -> Result<Answer, Failure> {
         with_burnt_stack(|| match operation {
             Operation::Generate => self.generate(body),
