@@ -15,7 +15,10 @@ mod request;
 mod stores;
 #[path = "signer/ticket.rs"]
 mod ticket;
-// The same small signer and tickets that the core's own tests use.
+// The same requests, small signer and tickets that the core's own tests use.
+#[allow(dead_code, reason = "not all of it is needed here")]
+#[path = "../../enclave-core/tests/no_allocation/whole_request.rs"]
+mod whole_request;
 #[allow(dead_code, reason = "not all of it is needed here")]
 #[path = "../../enclave-core/tests/public_api/workbench.rs"]
 mod workbench;

@@ -3,43 +3,10 @@
 use std::cell::RefCell;
 
 use criterion::{BatchSize, Criterion};
-use enclave_core::{
-    GenerateRequest, IdentityRequest, KeyPair, MAX_REPLY_BYTES, Refusal, Reply, SignRequest, Signer,
-};
+use enclave_core::{MAX_REPLY_BYTES, Signer};
 
-use crate::workbench::{Claims, NOW_S, SEED, identity, identity_text, pair, sign_body, signer};
-
-const DIGEST: [u8; 32] = [0xC3; 32];
-
-/// What the runtime does for a signature, without its lock.
-fn sign(signer: &mut Signer<'_>, body: &mut [u8], out: &mut [u8]) -> usize {
-    let signed = SignRequest::parse(body, &SEED)
-        .and_then(|request| signer.authorize(request, NOW_S * 1000))
-        .map(|permit| permit.sign(&[7; 32]).unwrap());
-    write(&signed.as_ref().map_or_else(Reply::Refused, Reply::Signature), out)
-}
-
-fn generate(signer: &mut Signer<'_>, body: &mut [u8], out: &mut [u8]) -> usize {
-    let outcome = GenerateRequest::parse(body, &SEED).and_then(|request| {
-        let Ok(pair) = KeyPair::generate(|bytes| {
-            *bytes = [7; 32];
-            Ok::<(), ()>(())
-        }) else {
-            unreachable!("the source gives a key")
-        };
-        signer.store_generated(&request.identity, &pair).map(|()| *pair.public_key())
-    });
-    write(&outcome.as_ref().map_or_else(Reply::Refused, Reply::PublicKey), out)
-}
-
-fn destroy(signer: &mut Signer<'_>, body: &mut [u8], out: &mut [u8]) -> usize {
-    let outcome = IdentityRequest::parse(body, &SEED).and_then(|request| signer.destroy(&request.identity));
-    write(&outcome.as_ref().map_or_else(Reply::Refused, |()| Reply::Done), out)
-}
-
-fn write(reply: &Reply<'_>, out: &mut [u8]) -> usize {
-    reply.write(out).unwrap().len()
-}
+use crate::whole_request::{DIGEST, destroy, generate, hostile_bodies, sign};
+use crate::workbench::{Claims, identity, identity_text, pair, sign_body, signer};
 
 /// Every body of a group is answered by `answer` after `prepare`, which is not timed.
 fn bench(
@@ -85,16 +52,8 @@ pub(crate) fn request(criterion: &mut Criterion) {
     let unknown = sign_body(3, DIGEST, &Claims::good(3, DIGEST, "n").ticket());
     bench(&mut group, "not_found", |_| unknown.clone(), sign);
 
-    let bomb = [b"{\"a\":".repeat(6_000), b"[".repeat(2_000)].concat();
-    bench(&mut group, "nesting_bomb", |_| bomb.clone(), sign);
-    let longest =
-        sign_body(1, DIGEST, &format!("{}.{}.{}", "A".repeat(2_000), "B".repeat(2_000), "C".repeat(94)));
-    bench(&mut group, "longest_ticket", |_| longest.clone(), sign);
-    let digits = b"7".repeat(32_768);
-    bench(&mut group, "digits", |_| digits.clone(), sign);
-    let names =
-        format!("{{{}}}", (0..3_600).map(|name| format!("\"{name}\":0")).collect::<Vec<_>>().join(","));
-    assert!(names.len() <= 32_768 && Refusal::InvalidJson.text() == "Invalid JSON body");
-    bench(&mut group, "many_names", |_| names.clone().into_bytes(), sign);
+    for (name, body) in hostile_bodies() {
+        bench(&mut group, name, |_| body.clone(), sign);
+    }
     group.finish();
 }
