@@ -14,6 +14,12 @@ pub struct StoredKey {
     pair: KeyPair,
 }
 
+impl core::fmt::Debug for StoredKey {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.debug_struct("StoredKey").finish_non_exhaustive()
+    }
+}
+
 /// Storage for one key.
 pub type KeySlot = Slot<StoredKey>;
 
@@ -48,6 +54,12 @@ pub enum NotStored {
 
 /// At most as many keys as it was lent slots.
 pub struct KeyStore<'s>(SlotTable<'s, StoredKey>);
+
+impl core::fmt::Debug for KeyStore<'_> {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.debug_struct("KeyStore").finish_non_exhaustive()
+    }
+}
 
 impl<'s> KeyStore<'s> {
     /// An empty store in `slots`, whatever they held.

@@ -90,6 +90,13 @@ pub struct NonceLedger<'s> {
     fingerprint_seed: HashSeed,
 }
 
+/// Without its seeds.
+impl core::fmt::Debug for NonceLedger<'_> {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.debug_struct("NonceLedger").finish_non_exhaustive()
+    }
+}
+
 impl<'s> NonceLedger<'s> {
     /// An empty ledger in the storage lent, whatever it held; `wheel` as long as [`wheel_seconds`] says.
     #[must_use]

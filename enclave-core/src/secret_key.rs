@@ -10,7 +10,7 @@ use crate::stack::with_burnt_stack;
 /// The scalar of a key as it was born or imported: 32 bytes, big-endian, in `1..n` (SEC 1 §2.3.6).
 ///
 /// Never the even-y form that BIP-340 signs with: the backup and the 02/03 prefix of the public key come from this
-/// one. Not `Clone`, not `Debug`, wiped on drop.
+/// one. Not `Clone`, without its bytes in `Debug`, wiped on drop.
 pub struct SecretKey([u8; 32]);
 
 /// The bytes are not a key: zero, or the curve's order or more.
@@ -68,6 +68,12 @@ impl SecretKey {
     }
 }
 
+impl core::fmt::Debug for SecretKey {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.debug_struct("SecretKey").finish_non_exhaustive()
+    }
+}
+
 impl ConstantTimeEq for SecretKey {
     fn ct_eq(&self, other: &Self) -> Choice {
         self.0.ct_eq(&other.0)
@@ -110,6 +116,12 @@ impl KeyPair {
     }
 }
 
+impl core::fmt::Debug for KeyPair {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.debug_struct("KeyPair").field("public", &self.public).finish_non_exhaustive()
+    }
+}
+
 impl From<SecretKey> for KeyPair {
     fn from(secret: SecretKey) -> Self {
         let public = secret.public_key();
@@ -118,8 +130,15 @@ impl From<SecretKey> for KeyPair {
 }
 
 /// A compressed point, SEC 1 §2.3.3: 02 or 03, then x.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PublicKey([u8; 33]);
+
+/// In hex, as replies have it.
+impl core::fmt::Debug for PublicKey {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(formatter, "PublicKey({:x})", base16ct::HexDisplay(&self.0))
+    }
+}
 
 impl PublicKey {
     /// The 33 bytes.

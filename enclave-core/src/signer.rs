@@ -33,6 +33,18 @@ pub struct SignPermit {
     _nonce: Recorded,
 }
 
+impl core::fmt::Debug for Signer<'_> {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.debug_struct("Signer").finish_non_exhaustive()
+    }
+}
+
+impl core::fmt::Debug for SignPermit {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.debug_struct("SignPermit").finish_non_exhaustive()
+    }
+}
+
 impl<'s> Signer<'s> {
     /// Puts a signer together; `seed` is for hashing the names in claims.
     #[must_use]

@@ -44,6 +44,12 @@ pub(crate) struct Claims<'t> {
     pub(crate) exp_unix_s: u64,
 }
 
+impl core::fmt::Debug for TicketVerifier {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.debug_struct("TicketVerifier").finish_non_exhaustive()
+    }
+}
+
 impl TicketVerifier {
     /// Takes the ticket secret's bytes as they stand.
     ///

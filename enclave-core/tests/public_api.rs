@@ -6,6 +6,10 @@
 mod order_of_checks;
 #[path = "public_api/replies.rs"]
 mod replies;
+#[path = "public_api/secret_type.rs"]
+mod secret_type;
+#[path = "public_api/secrets.rs"]
+mod secrets;
 #[path = "public_api/signatures.rs"]
 mod signatures;
 #[path = "public_api/workbench.rs"]

@@ -10,6 +10,12 @@ pub struct ApiKey([u8; 32]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EmptyApiKey;
 
+impl std::fmt::Debug for ApiKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("ApiKey").finish_non_exhaustive()
+    }
+}
+
 impl ApiKey {
     /// Remembers `key`.
     ///

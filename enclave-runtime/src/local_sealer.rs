@@ -21,6 +21,12 @@ pub struct LocalSealer(LessSafeKey);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidSealingKey;
 
+impl std::fmt::Debug for LocalSealer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("LocalSealer").finish_non_exhaustive()
+    }
+}
+
 impl LocalSealer {
     /// Takes `SEALING_KEY`, 64 hex digits in either case.
     ///

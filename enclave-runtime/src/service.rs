@@ -41,6 +41,12 @@ pub struct Service<S> {
     draining: AtomicBool,
 }
 
+impl<S> std::fmt::Debug for Service<S> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Service").finish_non_exhaustive()
+    }
+}
+
 impl<S: Sealer> Service<S> {
     /// Puts a service together; `seed` is for hashing the names in bodies.
     #[must_use]
