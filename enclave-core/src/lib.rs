@@ -22,7 +22,9 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::panic, clippy::expect_used))]
 
+mod declassify;
 mod digest;
+mod generator;
 mod hash_seed;
 mod identity;
 mod json;
@@ -38,6 +40,7 @@ mod slot_table;
 mod stack;
 mod ticket;
 mod validation;
+mod xyzz;
 
 pub use digest::Digest;
 pub use hash_seed::HashSeed;

@@ -1,10 +1,12 @@
 //! A secp256k1 private key and its public half.
 
-use k256::NonZeroScalar;
-use k256::elliptic_curve::sec1::ToSec1Point as _;
+use k256::elliptic_curve::PrimeField as _;
+use k256::{NonZeroScalar, Scalar};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::declassify::declassify;
+use crate::generator;
 use crate::stack::with_burnt_stack;
 
 /// The scalar of a key as it was born or imported: 32 bytes, big-endian, in `1..n` (SEC 1 §2.3.6).
@@ -26,18 +28,18 @@ impl SecretKey {
         let in_range = with_burnt_stack(|| NonZeroScalar::from_repr((*bytes).into()).is_some());
         let key = Self(*bytes);
         bytes.zeroize();
-        if bool::from(in_range) { Ok(key) } else { Err(InvalidSecretKey) }
+        if declassify(in_range) { Ok(key) } else { Err(InvalidSecretKey) }
     }
 
     /// Computes the public key of this very scalar.
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
         with_burnt_stack(|| {
+            let point = generator::multiply(&self.scalar());
             let mut sec1 = [0; 33];
-            if let Some(scalar) = self.scalar() {
-                let point = k256::ProjectivePoint::mul_by_generator(&scalar).to_affine();
-                sec1.copy_from_slice(point.to_sec1_point(true).as_bytes());
-            }
+            let [tag, x @ ..] = &mut sec1;
+            *tag = 2 + point.y_is_odd.unwrap_u8();
+            *x = point.x;
             PublicKey(sec1)
         })
     }
@@ -53,9 +55,9 @@ impl SecretKey {
         self.0 = other.0;
     }
 
-    /// Always `Some`: the constructor checked.
-    pub(crate) fn scalar(&self) -> Option<NonZeroScalar> {
-        NonZeroScalar::from_repr(self.0.into()).into_option()
+    pub(crate) fn scalar(&self) -> Scalar {
+        // Always in range: the constructor checked.
+        Scalar::from_repr(self.0.into()).unwrap_or(Scalar::ONE)
     }
 
     /// An empty place in a store; never a key.

@@ -6,6 +6,7 @@
 
 use subtle::ConstantTimeEq as _;
 
+use crate::declassify::declassify;
 use crate::digest::Digest;
 use crate::hash_seed::HashSeed;
 use crate::identity::IdentityId;
@@ -103,7 +104,7 @@ impl<'s> Signer<'s> {
     /// [`Refusal::KeyExists`], [`Refusal::AtCapacity`]
     pub fn store_imported(&mut self, identity: &IdentityId, pair: &KeyPair) -> Result<(), Refusal> {
         match self.keys.find(identity) {
-            Some(stored) if bool::from(stored.secret.ct_eq(&pair.secret)) => Ok(()),
+            Some(stored) if declassify(stored.secret.ct_eq(&pair.secret)) => Ok(()),
             Some(_) => Err(Refusal::KeyExists),
             None => self.store_generated(identity, pair),
         }

@@ -1,8 +1,9 @@
 //! Signatures and public keys, against BIP-340's own vectors and libsecp256k1.
 
-use enclave_core::{InvalidSecretKey, SecretKey};
+use enclave_core::{InvalidSecretKey, KeyPair, SecretKey, Signer};
 use proptest::prelude::*;
 use secp256k1::{XOnlyPublicKey, schnorr};
+use sha2::{Digest as _, Sha256};
 
 use super::workbench::{Claims, authorize, identity, pair, signer, unhex};
 
@@ -18,11 +19,21 @@ fn array<const N: usize>(hex: &str) -> [u8; N] {
     unhex(hex).try_into().unwrap()
 }
 
-/// A signature by way of a stored key and a ticket.
 fn sign(secret: [u8; 32], message: [u8; 32], aux: [u8; 32]) -> [u8; 64] {
-    let mut signer = signer(1, 1);
-    signer.store_imported(&identity(1), &pair(secret)).unwrap();
-    let permit = authorize(&mut signer, 1, message, &Claims::good(1, message, "n")).unwrap();
+    sign_with(&mut signer(1, 1), "n", &pair(secret), message, aux)
+}
+
+/// A signature by way of a stored key and a ticket. Leaves the nonce used.
+fn sign_with(
+    signer: &mut Signer<'_>,
+    nonce: &str,
+    pair: &KeyPair,
+    message: [u8; 32],
+    aux: [u8; 32],
+) -> [u8; 64] {
+    signer.store_imported(&identity(1), pair).unwrap();
+    let permit = authorize(signer, 1, message, &Claims::good(1, message, nonce)).unwrap();
+    signer.destroy(&identity(1)).unwrap();
     *permit.sign(&aux).unwrap().as_bytes()
 }
 
@@ -89,6 +100,31 @@ fn any_secret() -> impl Strategy<Value = [u8; 32]> {
         }),
     ]
     .prop_filter("a key", |secret| secp256k1::SecretKey::from_secret_bytes(*secret).is_ok())
+}
+
+/// A million keys, messages and auxiliary values, spread by a hash, give libsecp256k1's public keys and signatures.
+#[test]
+#[ignore = "takes minutes without --release"]
+fn a_million_signatures_are_those_of_libsecp256k1() {
+    const SIGNATURES: u32 = 1_000_000;
+    let threads = std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap());
+    let some = |what: &str, number: u32| <[u8; 32]>::from(Sha256::digest(format!("{what} {number}")));
+    std::thread::scope(|scope| {
+        for first in 0..threads {
+            scope.spawn(move || {
+                let mut signer = signer(1, SIGNATURES as usize);
+                for number in (first..SIGNATURES).step_by(threads as usize) {
+                    let [secret, message, aux] = ["key", "message", "aux"].map(|what| some(what, number));
+                    let keypair = secp256k1::Keypair::from_secret_bytes(secret).unwrap();
+                    let expected = schnorr::sign_with_aux_rand(&message, &keypair, &aux).to_byte_array();
+                    let pair = pair(secret);
+                    assert_eq!(pair.public_key().as_bytes(), &keypair.public_key().serialize(), "{number}");
+                    let ours = sign_with(&mut signer, &number.to_string(), &pair, message, aux);
+                    assert_eq!(ours, expected, "{number}");
+                }
+            });
+        }
+    });
 }
 
 proptest! {
