@@ -75,6 +75,14 @@ need_cargo_tool() {
     PATH="$folder/bin:$PATH"
 }
 
+# Callgrind, and the runner that the crate `gungraun` asks for: of its own version.
+need_to_count_instructions() {
+    local gungraun
+    need_debian_packages valgrind:valgrind
+    gungraun=$(cargo pkgid --locked gungraun) || die "$EX_UNAVAILABLE" 'cannot tell the version of gungraun'
+    need_cargo_tool gungraun-runner "${gungraun##*@}"
+}
+
 # Node.js of at least the version that the packages of the acceptance tests ask for, and npm.
 need_node() {
     local version=22.23.3 folder

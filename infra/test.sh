@@ -20,10 +20,10 @@ Runs every check of the project and stops at the first that fails.
 
 Usage: infra/test.sh [--quick] [--help]
 
-  --quick  leaves out cargo-deny and fuzzing
+  --quick  leaves out cargo-deny, fuzzing, instruction counts and the core as it ships
 
-What is missing is installed: as root from Debian, for anybody cargo-deny and cargo-fuzz from crates.io, into
-${XDG_CACHE_HOME:-$HOME/.cache}/nitro-signer/tools. Who is not root is told what is missing.
+What is missing is installed: as root from Debian, for anybody cargo-deny, cargo-fuzz and gungraun-runner from
+crates.io, into ${XDG_CACHE_HOME:-$HOME/.cache}/nitro-signer/tools. Who is not root is told what is missing.
 
 Exit status: 0 all passed, 64 wrong command line, 69 something is missing, otherwise that of what failed.
 USAGE
@@ -55,7 +55,11 @@ main() {
         step 'cargo-deny' check_dependencies
         step 'fuzz' check_fuzz
     fi
-    step 'benches, once each' cargo bench --locked -p benches -- --test
+    step 'benches, once each' cargo bench --locked -p benches --bench signer -- --test
+    if [[ -z $quick ]]; then
+        step 'instruction counts' benches/instructions.sh
+        step 'enclave-core as it ships' check_core_as_it_ships
+    fi
     step 'shellcheck' check_scripts
     step 'dev-up.sh, and the contract against it' infra/dev-up.test.sh
     current=''
@@ -95,6 +99,7 @@ prerequisites() {
     if [[ -z $quick ]]; then
         need_cargo_tool cargo-deny "$CARGO_DENY_VERSION"
         need_cargo_tool cargo-fuzz "$CARGO_FUZZ_VERSION"
+        need_to_count_instructions
     fi
     rustc --version
 }
@@ -123,6 +128,12 @@ check_rustdoc() {
 # Proves that it needs no operating system and no allocator: there is neither.
 check_bare_metal() {
     cargo build --locked -p enclave-core --target x86_64-unknown-none
+}
+
+# The release's code, under valgrind where time must tell nothing, and against libsecp256k1 a million times.
+check_core_as_it_ships() {
+    cargo test --locked --profile bench -p enclave-core
+    cargo test --locked --profile bench -p enclave-core --test public_api -- --ignored
 }
 
 # Names that only the development signer has. With symbols, so that functions show too and not only texts.
