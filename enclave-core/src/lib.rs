@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! body bytes ─▶ request ─▶ Signer::authorize ─▶ SignPermit::sign ─▶ Reply::write ─▶ reply bytes
-//!              (json)      key_store: is it there?      (schnorr)
+//!              (json)      key_store: is it there?      (schnorr,
+//!                                                        generator)
 //!                          ticket: MAC, exp, scope, identity, digest
 //!                          nonce_ledger: unseen? recorded
 //! ```
@@ -16,6 +17,7 @@
 //!   recorded.
 //! * A full store or ledger refuses; it never evicts. How full it is changes no operation's cost.
 //! * Nothing that a client sends makes this crate panic.
+//! * No branch and no address depends on a key, a nonce, the ticket secret or a MAC, but for what `declassify` decides.
 //! * A secret is wiped where it was, and so is the stack that computed with it.
 
 #![cfg_attr(not(test), no_std)]

@@ -38,7 +38,7 @@ impl SecretKey {
             let point = generator::multiply(&self.scalar());
             let mut sec1 = [0; 33];
             let [tag, x @ ..] = &mut sec1;
-            *tag = 2 + point.y_is_odd.unwrap_u8();
+            *tag = 2 | point.y_is_odd.unwrap_u8();
             *x = point.x;
             PublicKey(sec1)
         })

@@ -11,10 +11,14 @@ use sha2::{Digest as _, Sha256};
 pub(crate) const SECRET: &[u8] = b"a ticket secret for tests";
 pub(crate) const NOW_S: u64 = 1_800_000_000;
 pub(crate) const SEED: HashSeed = HashSeed::new([8; 16]);
-const MAX_TTL_S: u32 = 3600;
+pub(crate) const MAX_TTL_S: u32 = 3600;
 
 /// A signer for this many keys and nonces, in storage that lives as long as the test process.
 pub(crate) fn signer(max_keys: usize, max_nonces: usize) -> Signer<'static> {
+    signer_with(TicketVerifier::new(SECRET, MAX_TTL_S).unwrap(), max_keys, max_nonces)
+}
+
+pub(crate) fn signer_with(tickets: TicketVerifier, max_keys: usize, max_nonces: usize) -> Signer<'static> {
     fn storage<T>(count: usize, vacant: impl FnMut() -> T) -> &'static mut [T] {
         std::iter::repeat_with(vacant).take(count).collect::<Vec<T>>().leak()
     }
@@ -25,7 +29,7 @@ pub(crate) fn signer(max_keys: usize, max_nonces: usize) -> Signer<'static> {
         HashSeed::new([2; 16]),
         HashSeed::new([3; 16]),
     );
-    Signer::new(keys, nonces, TicketVerifier::new(SECRET, MAX_TTL_S).unwrap(), HashSeed::new([4; 16]))
+    Signer::new(keys, nonces, tickets, HashSeed::new([4; 16]))
 }
 
 pub(crate) fn identity_text(number: u32) -> String {
