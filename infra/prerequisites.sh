@@ -83,6 +83,13 @@ need_to_count_instructions() {
     need_cargo_tool gungraun-runner "${gungraun##*@}"
 }
 
+# Miri, which is part of nightly toolchains only. Fails where there is none to be had.
+need_miri() {
+    cargo +nightly miri --version >/dev/null 2>&1 \
+        || rustup toolchain install nightly --profile minimal --component miri --component rust-src
+    cargo +nightly miri setup
+}
+
 # Node.js of at least the version that the packages of the acceptance tests ask for, and npm.
 need_node() {
     local version=22.23.3 folder

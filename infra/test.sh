@@ -20,7 +20,7 @@ Runs every check of the project and stops at the first that fails.
 
 Usage: infra/test.sh [--quick] [--help]
 
-  --quick  leaves out cargo-deny, fuzzing, instruction counts and the core as it ships
+  --quick  leaves out cargo-deny, fuzzing, instruction counts, Miri and the core as it ships
 
 What is missing is installed: as root from Debian, for anybody cargo-deny, cargo-fuzz and gungraun-runner from
 crates.io, into ${XDG_CACHE_HOME:-$HOME/.cache}/nitro-signer/tools. Who is not root is told what is missing.
@@ -57,6 +57,7 @@ main() {
     fi
     step 'benches, once each' cargo bench --locked -p benches --bench signer -- --test
     if [[ -z $quick ]]; then
+        step 'enclave-core under Miri' check_under_miri
         step 'instruction counts' benches/instructions.sh
         step 'enclave-core as it ships' check_core_as_it_ships
     fi
@@ -128,6 +129,16 @@ check_rustdoc() {
 # Proves that it needs no operating system and no allocator: there is neither.
 check_bare_metal() {
     cargo build --locked -p enclave-core --target x86_64-unknown-none
+}
+
+# Undefined behaviour would be in a dependency: the core has no unsafe code of its own.
+check_under_miri() {
+    if ! (need_miri); then
+        echo 'Miri: SKIPPED, because no nightly toolchain that has it can be fetched'
+        return
+    fi
+    # Proptest looks for its files; and a case takes seconds here.
+    MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=2 cargo +nightly miri test --locked -p enclave-core --lib
 }
 
 # The release's code, under valgrind where time must tell nothing, and against libsecp256k1 a million times.

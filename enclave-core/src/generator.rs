@@ -156,6 +156,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes under Miri")]
     fn each_entry_is_its_multiple() {
         for (position, row) in TABLE.iter().enumerate() {
             let unit = power_of_two(6 * position);
@@ -169,6 +170,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes under Miri")]
     fn edge_scalars_agree_with_k256() {
         let mut scalars: Vec<Scalar> = (1..200_u64).map(Scalar::from).collect();
         for exponent in 0..256 {
