@@ -14,6 +14,7 @@ use crate::declassify::declassify;
 use crate::hash_seed::HashSeed;
 use crate::identity::IdentityId;
 use crate::json::{self, Document, Value};
+use crate::stack::with_burnt_stack;
 
 /// Longest nonce, in bytes: a UUID takes 36, and a ledger entry must not be a place to store things.
 pub const MAX_NONCE_BYTES: usize = 128;
@@ -87,12 +88,15 @@ impl TicketVerifier {
         if decoded.len() != MAC_BYTES {
             return None;
         }
-        let mut mac = self.mac.clone();
-        mac.update(signed);
-        let mut expected = mac.finalize().into_bytes();
-        let fits = expected.as_slice().ct_eq(&tag);
-        // For a forged ticket, this is what the forger was after.
-        expected.zeroize();
+        // For a forged ticket, the expected MAC is what the forger was after.
+        let fits = with_burnt_stack(|| {
+            let mut mac = self.mac.clone();
+            mac.update(signed);
+            let mut expected = mac.finalize().into_bytes();
+            let fits = expected.as_slice().ct_eq(&tag);
+            expected.zeroize();
+            fits
+        });
         if !declassify(fits) {
             return None;
         }
