@@ -19,7 +19,7 @@ use std::sync::Barrier;
 use enclave_core::{IdentityRequest, MAX_REPLY_BYTES, MAX_TEXT_BYTES, Refusal, SignRequest, Signer};
 
 use counting_allocator::allocator_calls;
-use whole_request::{DIGEST, IMPORTED, destroy, export, generate, hostile_bodies, import, sign};
+use whole_request::{DIGEST, IMPORTED, destroy, export, forged, generate, hostile_bodies, import, sign};
 use workbench::{Claims, NOW_S, SEED, identity, identity_text, pair, sign_body, signer};
 
 /// Body and room for the reply in, length of the reply out.
@@ -124,7 +124,7 @@ fn tickets_are_judged() {
         String::from_utf8(ticketed(1, &good())).unwrap().replace("identity_id", r"\u0069dentity_id");
     // More names than are compared one by one.
     let many_claims = ('a'..='z').map(|name| format!("n\",\"{name}\":\"")).collect::<String>();
-    let forged = sign_body(1, DIGEST, &(good().ticket() + "A"));
+    let forged = sign_body(1, DIGEST, &forged(&good().ticket()));
     for (case, first, body, expected) in [
         ("good", NOTHING_FIRST, ticketed(1, &good()), SIGNED),
         ("good, in escapes", NOTHING_FIRST, escaped.into_bytes(), SIGNED),

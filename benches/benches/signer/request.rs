@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use criterion::{BatchSize, Criterion};
 use enclave_core::{MAX_REPLY_BYTES, Signer};
 
-use crate::whole_request::{DIGEST, destroy, generate, hostile_bodies, sign};
+use crate::whole_request::{DIGEST, destroy, forged, generate, hostile_bodies, sign};
 use crate::workbench::{Claims, identity, identity_text, pair, sign_body, signer};
 
 /// Every body of a group is answered by `answer` after `prepare`, which is not timed.
@@ -47,7 +47,7 @@ pub(crate) fn request(criterion: &mut Criterion) {
         format!(r#"{{"identity_id":"{}"}}"#, identity_text(2)).into_bytes()
     };
     bench(&mut group, "destroy", prepare, destroy);
-    let bad_ticket = sign_body(1, DIGEST, &(Claims::good(1, DIGEST, "n").ticket() + "A"));
+    let bad_ticket = sign_body(1, DIGEST, &forged(&Claims::good(1, DIGEST, "n").ticket()));
     bench(&mut group, "bad_ticket", |_| bad_ticket.clone(), sign);
     let unknown = sign_body(3, DIGEST, &Claims::good(3, DIGEST, "n").ticket());
     bench(&mut group, "not_found", |_| unknown.clone(), sign);

@@ -16,12 +16,13 @@ const GET_VBITS: usize = MEMCHECK + 8;
 
 /// Makes memcheck report every branch and every address that depends on these bytes.
 pub(crate) fn mark_secret(bytes: &mut [u8]) {
-    request([MAKE_MEM_UNDEFINED, bytes.as_ptr().addr(), bytes.len(), 0, 0, 0]);
+    request([MAKE_MEM_UNDEFINED, bytes.as_mut_ptr().expose_provenance(), bytes.len(), 0, 0, 0]);
+    assert!(is_secret(bytes), "memcheck took the mark");
 }
 
 /// The opposite.
 pub(crate) fn mark_public(bytes: &mut [u8]) {
-    request([MAKE_MEM_DEFINED, bytes.as_ptr().addr(), bytes.len(), 0, 0, 0]);
+    request([MAKE_MEM_DEFINED, bytes.as_mut_ptr().expose_provenance(), bytes.len(), 0, 0, 0]);
 }
 
 /// Whether any bit of these bytes depends on one that was marked.
@@ -29,7 +30,7 @@ pub(crate) fn is_secret(bytes: &[u8]) -> bool {
     let mut marks = vec![0_u8; bytes.len()];
     let done = request([
         GET_VBITS,
-        bytes.as_ptr().addr(),
+        bytes.as_ptr().expose_provenance(),
         marks.as_mut_ptr().expose_provenance(),
         bytes.len(),
         0,
@@ -47,7 +48,8 @@ pub(crate) fn is_running() -> bool {
 fn request(words: [usize; 6]) -> usize {
     let answer: usize;
     // SAFETY: outside valgrind the rotations add up to two whole turns of rdi and the exchange does nothing; inside, it
-    // reads `words` and writes what they point to, `marks` above, and rdx. Memory is not said to be left alone.
+    // reads `words` and writes what they point to and rdx. The pointers are exposed, and memory is not said to be left alone, so that the
+    // compiler reckons with both.
     unsafe {
         asm!(
             "rol rdi, 3", "rol rdi, 13", "rol rdi, 61", "rol rdi, 51", "xchg rbx, rbx",

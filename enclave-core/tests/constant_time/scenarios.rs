@@ -74,8 +74,9 @@ fn a_new_key() {
     let expected = reply(&Reply::PublicKey(pair(KEY).public_key()));
 
     let mut signer = secretive_signer();
+    let mut draws = [[0xFF; 32], KEY].into_iter();
     let Ok(made) = KeyPair::generate(|bytes| {
-        *bytes = KEY;
+        *bytes = draws.next().unwrap();
         mark_secret(bytes);
         Ok::<(), Infallible>(())
     });

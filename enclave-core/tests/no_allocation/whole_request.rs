@@ -56,6 +56,13 @@ fn write(reply: &Reply<'_>, out: &mut [u8]) -> usize {
     reply.write(out).unwrap().len()
 }
 
+/// The ticket with another MAC of the right form.
+pub(crate) fn forged(ticket: &str) -> String {
+    let (signed, tag) = ticket.rsplit_once('.').unwrap();
+    let other = if tag.starts_with('A') { 'B' } else { 'A' };
+    format!("{signed}.{other}{}", &tag[1..])
+}
+
 /// No longer than the 32 KiB that the runtime lets through.
 pub(crate) fn hostile_bodies() -> [(&'static str, Vec<u8>); 4] {
     let members: Vec<_> = (0..3_600).map(|name| format!("\"{name}\":0")).collect();
