@@ -1,4 +1,5 @@
-//! A key, a digest and auxiliary randomness give the public key and the signature that libsecp256k1 gives, to the bit.
+//! A key, a digest and auxiliary randomness give the public key and the signature that libsecp256k1 and k256 give, to the
+//! bit.
 
 #![no_main]
 
@@ -24,6 +25,8 @@ fuzz_target!(|data: ([u8; 32], [u8; 32], [u8; 32])| {
 
     let keypair = Keypair::from_secret_key(&theirs);
     let expected = schnorr::sign_with_aux_rand(&digest, &keypair, &aux).to_byte_array();
+    let signing_key = k256::schnorr::SigningKey::from_bytes(&secret.into()).expect("a key");
+    assert_eq!(signing_key.sign_raw(&digest, &aux).expect("a nonce that is not zero").to_bytes(), expected);
     assert_eq!(sign(&secret, &digest, &aux), format!(r#"{{"signature":"{}"}}"#, to_hex(&expected)));
 });
 
