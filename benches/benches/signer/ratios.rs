@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 /// What is measured, and the peer it is measured against in the same run.
 const ROWS: [(&str, &str); 15] = [
@@ -23,11 +24,11 @@ const ROWS: [(&str, &str); 15] = [
     ("nonce_ledger/insert_and_expire/1000000", "nonce_ledger/insert_and_expire/1000"),
 ];
 
-/// Prints the rows whose both sides were measured.
-pub(crate) fn print() {
+/// Prints the rows whose both sides were measured since then: estimates of earlier runs lie in the same folder.
+pub(crate) fn print(since: SystemTime) {
     let mut table = String::new();
     for (name, peer) in ROWS {
-        if let (Some(ours), Some(theirs)) = (median_ns(name), median_ns(peer)) {
+        if let (Some(ours), Some(theirs)) = (median_ns(name, since), median_ns(peer, since)) {
             let ratio = ours / theirs;
             table.push_str(&format!("{name:<42} {ours:>10.0} ns  {ratio:>6.2} x {peer} ({theirs:.0} ns)\n"));
         }
@@ -36,10 +37,14 @@ pub(crate) fn print() {
     let _ = write!(std::io::stdout(), "\n{table}");
 }
 
-/// The median that criterion wrote for this run.
-fn median_ns(name: &str) -> Option<f64> {
+/// The median that criterion wrote.
+fn median_ns(name: &str, since: SystemTime) -> Option<f64> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("../criterion").join(name);
-    let estimates = fs::read(folder.join("new/estimates.json")).ok()?;
+    let file = folder.join("new/estimates.json");
+    if fs::metadata(&file).ok()?.modified().ok()? < since {
+        return None;
+    }
+    let estimates = fs::read(file).ok()?;
     let estimates: serde_json::Value = serde_json::from_slice(&estimates).ok()?;
     estimates["median"]["point_estimate"].as_f64()
 }
