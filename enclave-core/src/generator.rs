@@ -13,7 +13,7 @@ use subtle::{Choice, ConditionallySelectable as _};
 
 use crate::xyzz::{Affine, FieldElement, Sum};
 
-/// Bits of a digit. Six was the fastest when measured: fewer additions cost longer rows (benches/README.md).
+/// Bits of a digit. Of four, five and six the fastest: fewer additions cost longer rows (benches/README.md).
 const DIGIT_BITS: usize = 6;
 
 /// Digits of 256 bits.
