@@ -155,7 +155,8 @@ given_secrets_are_not_shown_and_the_contract_holds() {
 up() {
     local name=$1 deadline=$((SECONDS + START_PATIENCE_S))
     shift
-    "$dev_up" "$@" >"$scratch/$name.out" 2>"$scratch/$name.err" &
+    # Whoever is started in the background ignores SIGINT, and bash cannot undo that for what it starts.
+    env --default-signal=INT "$dev_up" "$@" >"$scratch/$name.out" 2>"$scratch/$name.err" &
     echo $! >"$scratch/$name.pid"
     started+=("$!")
     until grep -q '^# --- To here' "$scratch/$name.out"; do
