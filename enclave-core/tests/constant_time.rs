@@ -4,7 +4,8 @@
 //! on one. Told that keys, nonces, auxiliary randomness, and the ticket secret are undefined, it reports what
 //! would leak them through time. This is how libsecp256k1 tests itself (its `ctime_tests.c`).
 //!
-//! Each test runs a scenario of this same program under memcheck. That takes the code as it ships: `--release`.
+//! Each test runs a scenario of this same program under memcheck. That takes the code as it ships, with names for memcheck
+//! to go by: `cargo test --profile bench -p enclave-core --test constant_time`. `--release` has no names.
 
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
@@ -60,35 +61,35 @@ fn assert_caught(scenario: &str, function: &str, report: &str) {
 }
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "checks the code as it ships: run with --release")]
+#[cfg_attr(debug_assertions, ignore = "checks the code as it ships: run with --profile bench")]
 fn a_signature() {
     // The key is one, the MAC fits, the nonce is not zero.
     assert_constant_time("a_signature", 3);
 }
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "checks the code as it ships: run with --release")]
+#[cfg_attr(debug_assertions, ignore = "checks the code as it ships: run with --profile bench")]
 fn a_new_key() {
     // The first draw is no key, the second is.
     assert_constant_time("a_new_key", 2);
 }
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "checks the code as it ships: run with --release")]
+#[cfg_attr(debug_assertions, ignore = "checks the code as it ships: run with --profile bench")]
 fn an_import() {
     // One is no key, two are; the same again, and another.
     assert_constant_time("an_import", 5);
 }
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "checks the code as it ships: run with --release")]
+#[cfg_attr(debug_assertions, ignore = "checks the code as it ships: run with --profile bench")]
 fn a_forged_ticket() {
     // The key is one; three MACs do not fit.
     assert_constant_time("a_forged_ticket", 4);
 }
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "checks the code as it ships: run with --release")]
+#[cfg_attr(debug_assertions, ignore = "checks the code as it ships: run with --profile bench")]
 fn leaks_are_caught() {
     assert_caught(
         "a_leaky_comparison",

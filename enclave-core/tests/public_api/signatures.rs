@@ -104,7 +104,7 @@ fn any_secret() -> impl Strategy<Value = [u8; 32]> {
 
 /// A million keys, messages and auxiliary values, spread by a hash, give libsecp256k1's public keys and signatures.
 #[test]
-#[ignore = "takes minutes without --release"]
+#[ignore = "takes minutes without --profile bench"]
 fn a_million_signatures_are_those_of_libsecp256k1() {
     const SIGNATURES: u32 = 1_000_000;
     let threads = std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap());
