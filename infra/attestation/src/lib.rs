@@ -1,0 +1,1 @@
+//! Checks attestation documents of the Nitro Security Module.

@@ -1,0 +1,2 @@
+//! A KMS for tests and local work.
+fn main() {}
