@@ -33,6 +33,7 @@ export RUSTC_BOOTSTRAP=1
 # Longest input by target: enough for what the target reads, and short enough to mutate well.
 declare -A max_len=(
     [address]=256
+    [attestation]=6144
     [generator]=96
     [http_head]=2048
     [operations]=200
@@ -43,7 +44,7 @@ declare -A max_len=(
 )
 
 if (($# == 0)); then
-    set -- address generator http_head operations request_body sealed_key signature ticket
+    set -- address attestation generator http_head operations request_body sealed_key signature ticket
 fi
 for target in "$@"; do
     if [[ -z ${max_len[$target]:-} ]]; then

@@ -3,6 +3,8 @@
 //! They follow the API's contract, not the product's code, and use other libraries where there is a choice. None of
 //! them is made to be fast, small or constant-time.
 
+pub mod attestation;
+pub mod cbor;
 pub mod desk;
 pub mod head;
 pub mod identity;

@@ -1,0 +1,111 @@
+//! The path of certificates from a leaf to the pinned root.
+
+use std::time::Duration;
+
+use rustls_pki_types::{CertificateDer, UnixTime};
+use webpki::{EndEntityCert, KeyUsage};
+
+use crate::certificate::Certificate;
+use crate::document::Document;
+use crate::refused::Refused;
+use crate::root::Root;
+
+/// How early a certificate may be used: leaves begin seconds before their first document, and clocks differ.
+pub const NOT_BEFORE_TOLERANCE: Duration = Duration::from_mins(1);
+
+/// A `SubjectPublicKeyInfo` of a point of P-384, up to the point, which is not compressed.
+const P384_SPKI_PREFIX: [u8; 23] = [
+    0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b, 0x81,
+    0x04, 0x00, 0x22, 0x03, 0x62, 0x00,
+];
+
+/// The public key of the document's leaf, a point of P-384, once its path to `root` is verified.
+pub(crate) fn leaf_public_key(
+    document: &Document,
+    root: &Root,
+    now_unix_ms: u64,
+) -> Result<Vec<u8>, Refused> {
+    let now = Duration::from_millis(now_unix_ms);
+    if !root.validity_unix_s.contains(&now.as_secs()) {
+        return Err(Refused::RootNotValid);
+    }
+    let leaf = CertificateDer::from(document.certificate.as_slice());
+    let leaf = EndEntityCert::try_from(&leaf).map_err(|error| refusal(&error, document, root))?;
+    // The first place is the root's, and the root is ours.
+    let issuers: Vec<_> =
+        document.cabundle.iter().skip(1).map(|der| CertificateDer::from(der.as_slice())).collect();
+    let verify = |at| verify_path(&leaf, &issuers, root, at);
+    verify(now)
+        .or_else(|error| match error {
+            // Later by the tolerance, an expired certificate is no less expired.
+            Fault::Webpki(webpki::Error::CertNotValidYet { .. }) => {
+                verify(now.saturating_add(NOT_BEFORE_TOLERANCE))
+            }
+            other => Err(other),
+        })
+        .map_err(|fault| match fault {
+            Fault::Webpki(error) => refusal(&error, document, root),
+            Fault::Ours(refused) => refused,
+        })?;
+    let public_key = leaf.subject_public_key_info();
+    public_key.strip_prefix(&P384_SPKI_PREFIX).map(<[u8]>::to_vec).ok_or(Refused::LeafNotP384)
+}
+
+enum Fault {
+    Webpki(webpki::Error),
+    Ours(Refused),
+}
+
+fn verify_path(
+    leaf: &EndEntityCert<'_>,
+    issuers: &[CertificateDer<'_>],
+    root: &Root,
+    at: Duration,
+) -> Result<(), Fault> {
+    let path = leaf
+        .verify_for_usage(
+            &[webpki::aws_lc_rs::ECDSA_P384_SHA384],
+            std::slice::from_ref(&root.anchor),
+            issuers,
+            UnixTime::since_unix_epoch(at),
+            // Only of consequence for a leaf that restricts its use: AWS's do not.
+            KeyUsage::server_auth(),
+            None,
+            None,
+        )
+        .map_err(Fault::Webpki)?;
+    // webpki leaves key usage to its callers.
+    let read = |der: &[u8]| Certificate::from_der(der).ok_or(Fault::Ours(Refused::MalformedCertificate));
+    if !read(&leaf.der())?.may_sign_documents() {
+        return Err(Fault::Ours(Refused::LeafKeyUsage));
+    }
+    for issuer in path.intermediate_certificates() {
+        if !read(&issuer.der())?.may_sign_certificates() {
+            return Err(Fault::Ours(Refused::IssuerNotCa));
+        }
+    }
+    Ok(())
+}
+
+fn refusal(error: &webpki::Error, document: &Document, root: &Root) -> Refused {
+    use webpki::Error;
+    // What the document takes for the root serves to tell apart two refusals, and nothing else.
+    let brings_other_root = document.cabundle.first() != Some(&root.der);
+    match error {
+        Error::UnknownIssuer | Error::InvalidSignatureForPublicKey if brings_other_root => Refused::OtherRoot,
+        Error::UnknownIssuer
+        | Error::MaximumPathDepthExceeded
+        | Error::MaximumPathBuildCallsExceeded
+        | Error::MaximumSignatureChecksExceeded => Refused::PathIncomplete,
+        Error::InvalidSignatureForPublicKey => Refused::CertificateForged,
+        Error::UnsupportedSignatureAlgorithmContext(_)
+        | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => Refused::CertificateAlgorithm,
+        Error::CertExpired { .. } => Refused::CertificateExpired,
+        Error::CertNotValidYet { .. } => Refused::CertificateNotYetValid,
+        Error::CaUsedAsEndEntity => Refused::CaAsLeaf,
+        Error::EndEntityUsedAsCa => Refused::IssuerNotCa,
+        Error::PathLenConstraintViolated => Refused::PathTooLong,
+        Error::RequiredEkuNotFoundContext(_) => Refused::LeafKeyUsage,
+        _ => Refused::MalformedCertificate,
+    }
+}
