@@ -7,8 +7,10 @@
 mod answer;
 mod exchange;
 pub mod head_gate;
+mod nonce_query;
 mod server;
 
 pub use answer::{Answer, Failure};
 pub(crate) use answer::{reply, sealed_reply};
+pub use nonce_query::{InvalidNonce, nonce_of};
 pub use server::{Limits, serve};

@@ -26,16 +26,23 @@ pub mod http;
 #[cfg(feature = "dev")]
 mod local_sealer;
 mod locked_memory;
+mod nsm;
 mod process;
 mod sealer;
 mod service;
 mod signer_memory;
 
 pub use api_key::{ApiKey, EmptyApiKey};
-pub use entropy::EntropyUnavailable;
+pub use entropy::{EntropyUnavailable, seed_kernel_pool};
 #[cfg(feature = "dev")]
 pub use local_sealer::{InvalidSealingKey, LocalSealer};
 pub use locked_memory::MemoryNotLocked;
+pub use nsm::{
+    AttestationRequest, Device, MAX_NONCE_BYTES, MAX_PUBLIC_KEY_BYTES, MAX_USER_DATA_BYTES, Nsm,
+    NsmUnavailable, Pcr,
+};
+#[cfg(feature = "dev")]
+pub use nsm::{NoSoftwareNsm, Pcrs, SoftwareNsm};
 pub use process::harden;
 pub use sealer::{NotOpened, NotSealed, Sealer};
 pub use service::{Operation, Service};
