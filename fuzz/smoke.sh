@@ -34,6 +34,7 @@ export RUSTC_BOOTSTRAP=1
 declare -A max_len=(
     [address]=256
     [attestation]=6144
+    [envelope]=1024
     [generator]=96
     [http_head]=2048
     [operations]=200
@@ -44,7 +45,7 @@ declare -A max_len=(
 )
 
 if (($# == 0)); then
-    set -- address attestation generator http_head operations request_body sealed_key signature ticket
+    set -- address attestation envelope generator http_head operations request_body sealed_key signature ticket
 fi
 for target in "$@"; do
     if [[ -z ${max_len[$target]:-} ]]; then

@@ -22,18 +22,21 @@
 
 mod api_key;
 mod entropy;
+mod envelope;
 pub mod http;
 #[cfg(feature = "dev")]
 mod local_sealer;
 mod locked_memory;
 mod nsm;
 mod process;
+mod recipient;
 mod sealer;
 mod service;
 mod signer_memory;
 
 pub use api_key::{ApiKey, EmptyApiKey};
 pub use entropy::{EntropyUnavailable, seed_kernel_pool};
+pub use envelope::{Envelope, EnvelopeNotOpened};
 #[cfg(feature = "dev")]
 pub use local_sealer::{InvalidSealingKey, LocalSealer};
 pub use locked_memory::MemoryNotLocked;
@@ -44,6 +47,7 @@ pub use nsm::{
 #[cfg(feature = "dev")]
 pub use nsm::{NoSoftwareNsm, Pcrs, SoftwareNsm};
 pub use process::harden;
+pub use recipient::{NoRecipientKey, RecipientKey};
 pub use sealer::{NotOpened, NotSealed, Sealer};
 pub use service::{Operation, Service};
 pub use signer_memory::{Capacity, NoSigner, seed, signer};

@@ -8,7 +8,7 @@
 #[path = "../../enclave-core/tests/public_api/secret_type.rs"]
 mod secret_type;
 
-use enclave_runtime::{ApiKey, Capacity, LocalSealer, Service, seed, signer};
+use enclave_runtime::{ApiKey, Capacity, LocalSealer, RecipientKey, Service, seed, signer};
 use zeroize::Zeroizing;
 
 use secret_type::{SECRET, assert_neither_clone_nor_eq, assert_prints};
@@ -25,6 +25,7 @@ fn sealer() -> LocalSealer {
 fn what_is_printed_shows_no_secret() {
     assert_prints(&api_key(), "ApiKey { .. }");
     assert_prints(&sealer(), "LocalSealer { .. }");
+    assert_prints(&RecipientKey::generate().unwrap(), "RecipientKey { .. }");
     let capacity = Capacity { max_keys: 1, max_nonces: 1, max_ticket_ttl_s: 1 };
     let signer = signer(capacity, &SECRET).unwrap();
     assert_prints(&signer, "Mutex { data: Some(Signer { .. }), poisoned: false, .. }");
@@ -35,5 +36,5 @@ fn what_is_printed_shows_no_secret() {
 
 #[test]
 fn no_secret_is_copied_unseen_or_compared_byte_by_byte() {
-    assert_neither_clone_nor_eq!(ApiKey, LocalSealer, Service<LocalSealer>);
+    assert_neither_clone_nor_eq!(ApiKey, LocalSealer, RecipientKey, Service<LocalSealer>);
 }

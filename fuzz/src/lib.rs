@@ -6,6 +6,7 @@
 pub mod attestation;
 pub mod cbor;
 pub mod desk;
+pub mod envelope;
 pub mod head;
 pub mod identity;
 pub mod json;
