@@ -35,6 +35,8 @@ declare -A max_len=(
     [address]=256
     [attestation]=6144
     [envelope]=1024
+    [boot_file]=1024
+    [configuration]=2048
     [generator]=96
     [http_head]=2048
     [operations]=200
@@ -45,7 +47,7 @@ declare -A max_len=(
 )
 
 if (($# == 0)); then
-    set -- address attestation envelope generator http_head operations request_body sealed_key signature ticket
+    set -- address attestation boot_file configuration envelope generator http_head operations request_body sealed_key signature ticket
 fi
 for target in "$@"; do
     if [[ -z ${max_len[$target]:-} ]]; then

@@ -8,6 +8,8 @@
 //!
 //! What holds here:
 //!
+//! * What decides whom the enclave trusts is in `configuration`, which is measured; the parent's `boot_file` selects
+//!   among that, and is refused where it says more.
 //! * Nothing a client sends is acted on before it is within its limits, and no wait for a client is without a
 //!   deadline.
 //! * Statuses are in one table, `http::Answer`.
@@ -21,6 +23,8 @@
 #![deny(unsafe_code)]
 
 mod api_key;
+mod boot_file;
+pub mod configuration;
 mod entropy;
 mod envelope;
 pub mod http;
@@ -35,6 +39,11 @@ mod service;
 mod signer_memory;
 
 pub use api_key::{ApiKey, EmptyApiKey};
+pub use boot_file::{
+    BootFile, BootSecret, InvalidBootFile, InvalidSecret, LineFault, MAX_BOOT_FILE_BYTES, PlainSecret,
+    check_secret,
+};
+pub use configuration::{Configuration, InvalidConfiguration};
 pub use entropy::{EntropyUnavailable, seed_kernel_pool};
 pub use envelope::{Envelope, EnvelopeNotOpened};
 #[cfg(feature = "dev")]

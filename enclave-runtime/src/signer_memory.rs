@@ -1,5 +1,6 @@
 //! Puts a core signer into memory: keys and secrets in locked pages, nonces in ordinary ones.
 
+use std::ops::RangeInclusive;
 use std::sync::Mutex;
 
 use enclave_core::{
@@ -19,6 +20,17 @@ pub struct Capacity {
     pub max_nonces: u32,
     /// The longest that a ticket may live, in seconds.
     pub max_ticket_ttl_s: u32,
+}
+
+impl Capacity {
+    /// Up to 1.4 GiB, more than an enclave of the usual size has for everything.
+    pub const KEYS: RangeInclusive<u32> = 1..=1 << 24;
+
+    /// Up to 2.5 GiB; a ledger of that size takes 746,000 signatures a second for 90 s.
+    pub const NONCES: RangeInclusive<u32> = 1..=1 << 26;
+
+    /// Up to a day: a ticket is for one signature, made now, and each second costs eight bytes in the nonce ledger.
+    pub const TICKET_TTL_S: RangeInclusive<u32> = 1..=86_400;
 }
 
 impl Default for Capacity {

@@ -8,13 +8,22 @@
 #[path = "../../enclave-core/tests/public_api/secret_type.rs"]
 mod secret_type;
 
-use enclave_runtime::{ApiKey, Capacity, LocalSealer, RecipientKey, Service, seed, signer};
+use enclave_runtime::{
+    ApiKey, BootFile, BootSecret, Capacity, LocalSealer, PlainSecret, RecipientKey, Service, SoftwareNsm, seed,
+    signer,
+};
 use zeroize::Zeroizing;
 
 use secret_type::{SECRET, assert_neither_clone_nor_eq, assert_prints};
 
 fn api_key() -> ApiKey {
     ApiKey::new(&SECRET).unwrap()
+}
+
+fn plain_secret() -> PlainSecret {
+    // One byte over and over would be no secret.
+    let secret = Zeroizing::new([&SECRET[..], b"1"].concat());
+    PlainSecret::new("INTERNAL_API_KEY", secret).unwrap()
 }
 
 fn sealer() -> LocalSealer {
@@ -26,6 +35,9 @@ fn what_is_printed_shows_no_secret() {
     assert_prints(&api_key(), "ApiKey { .. }");
     assert_prints(&sealer(), "LocalSealer { .. }");
     assert_prints(&RecipientKey::generate().unwrap(), "RecipientKey { .. }");
+    assert_prints(&SoftwareNsm::ephemeral().unwrap(), "SoftwareNsm { .. }");
+    assert_prints(&plain_secret(), "PlainSecret { .. }");
+    assert_prints(&BootSecret::Plaintext(plain_secret()), "Plaintext(PlainSecret { .. })");
     let capacity = Capacity { max_keys: 1, max_nonces: 1, max_ticket_ttl_s: 1 };
     let signer = signer(capacity, &SECRET).unwrap();
     assert_prints(&signer, "Mutex { data: Some(Signer { .. }), poisoned: false, .. }");
@@ -36,5 +48,14 @@ fn what_is_printed_shows_no_secret() {
 
 #[test]
 fn no_secret_is_copied_unseen_or_compared_byte_by_byte() {
-    assert_neither_clone_nor_eq!(ApiKey, LocalSealer, RecipientKey, Service<LocalSealer>);
+    assert_neither_clone_nor_eq!(
+        ApiKey,
+        BootFile,
+        BootSecret,
+        LocalSealer,
+        PlainSecret,
+        RecipientKey,
+        Service<LocalSealer>,
+        SoftwareNsm
+    );
 }

@@ -4,6 +4,7 @@
 //! them is made to be fast, small or constant-time.
 
 pub mod attestation;
+pub mod boot_file;
 pub mod cbor;
 pub mod desk;
 pub mod envelope;

@@ -9,10 +9,12 @@
 
 use std::fmt::Display;
 use std::io::Write as _;
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use clap::builder::RangedI64ValueParser;
 use enclave_runtime::http::{Limits, serve};
 use enclave_runtime::{ApiKey, Capacity, LocalSealer, Service, harden, seed, signer};
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,19 +33,19 @@ struct Arguments {
     listen: Address,
     /// Keys held at one time, 92 bytes of locked memory each
     #[arg(long, value_name = "COUNT", default_value_t = Capacity::default().max_keys,
-          value_parser = clap::value_parser!(u32).range(1..=MAX_KEYS_LIMIT))]
+          value_parser = within(Capacity::KEYS))]
     max_keys: u32,
     /// Nonces of live tickets held at one time, 40 bytes of memory each
     #[arg(long, value_name = "COUNT", default_value_t = Capacity::default().max_nonces,
-          value_parser = clap::value_parser!(u32).range(1..=MAX_NONCES_LIMIT))]
+          value_parser = within(Capacity::NONCES))]
     max_nonces: u32,
     /// Longest life of a ticket, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = Capacity::default().max_ticket_ttl_s,
-          value_parser = clap::value_parser!(u32).range(1..=MAX_TICKET_TTL_LIMIT_S))]
+          value_parser = within(Capacity::TICKET_TTL_S))]
     max_ticket_ttl_s: u32,
     /// Requests served at one time, up to 32 KiB of memory each
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().max_requests_in_flight,
-          value_parser = clap::value_parser!(u32).range(1..=MAX_REQUESTS_LIMIT))]
+          value_parser = within(REQUESTS_IN_FLIGHT))]
     max_requests_in_flight: u32,
 }
 
@@ -56,17 +58,12 @@ const EX_UNAVAILABLE: u8 = 69;
 /// EX_CONFIG of sysexits.h: a secret is missing or wrong.
 const EX_CONFIG: u8 = 78;
 
-/// A day: a ticket is for one signature, made now, and each second costs eight bytes in the nonce ledger.
-const MAX_TICKET_TTL_LIMIT_S: i64 = 86_400;
+/// Up to the connections served: more can never be in flight.
+const REQUESTS_IN_FLIGHT: RangeInclusive<u32> = 1..=2048;
 
-/// 1.4 GiB, more than an enclave of the usual size has for everything.
-const MAX_KEYS_LIMIT: i64 = 1 << 24;
-
-/// 2.5 GiB; a ledger of that size takes 746,000 signatures a second for 90 s.
-const MAX_NONCES_LIMIT: i64 = 1 << 26;
-
-/// The connections served: more can never be in flight.
-const MAX_REQUESTS_LIMIT: i64 = 2048;
+fn within(range: RangeInclusive<u32>) -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(i64::from(*range.start())..=i64::from(*range.end()))
+}
 
 /// Why it did not start, in one line, and with which exit code.
 struct NotStarted {

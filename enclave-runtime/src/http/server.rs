@@ -1,6 +1,7 @@
 //! Connections: how many, how long, and how they end.
 
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,11 @@ pub struct Limits {
     pub deadlines: Deadlines,
     /// From the signal to stop until connections that are still open are cut.
     pub drain_deadline: Duration,
+}
+
+impl Limits {
+    /// Up to half a GiB of heads.
+    pub const CONNECTIONS: RangeInclusive<u32> = 1..=16_384;
 }
 
 impl Default for Limits {

@@ -1,0 +1,218 @@
+//! The boot file: what the parent's `/etc/nitro-signer/env` tells the enclave when it starts.
+//!
+//! Whoever is root on the parent writes it, so it decides nothing: it selects among what the measured `nitro.toml`
+//! allows, and carries the boot secrets in the form that `nitro.toml` asks for.
+
+mod assignments;
+mod secret;
+
+use std::fmt;
+
+use base64ct::{Base64, Encoding as _};
+use zeroize::Zeroizing;
+
+use self::assignments::for_each_assignment;
+use crate::configuration::{Configuration, KeyArn, SecretSource};
+
+pub use self::assignments::LineFault;
+pub use self::secret::{InvalidSecret, PlainSecret, check_secret};
+
+/// Secrets and settings take 2 KiB, and their ciphertexts 16 at most; the rest is for a chain of TLS certificates.
+pub const MAX_BOOT_FILE_BYTES: usize = 64 * 1024;
+
+/// What KMS takes for `Decrypt`.
+const MAX_CIPHERTEXT_BYTES: usize = 6144;
+
+/// What the boot file says, checked against the measured configuration.
+#[derive(Debug)]
+pub struct BootFile {
+    /// The key to seal under: one of the measured list.
+    pub key_arn: KeyArn,
+    /// What clients present.
+    pub internal_api_key: BootSecret,
+    /// What tickets are signed with.
+    pub ticket_signing_secret: BootSecret,
+}
+
+/// A boot secret, in the form that `nitro.toml` asks for.
+#[derive(Debug)]
+pub enum BootSecret {
+    /// Itself.
+    Plaintext(PlainSecret),
+    /// Encrypted by KMS: 1 to 6144 bytes.
+    Ciphertext(Vec<u8>),
+}
+
+/// Why a boot file is refused, in one line that repeats nothing of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvalidBootFile {
+    /// It is longer than [`MAX_BOOT_FILE_BYTES`].
+    TooLong,
+    /// A line is not what systemd reads one way in all its versions.
+    Line {
+        /// Counted from 1; of an assignment of several lines, its first.
+        line: usize,
+        /// What is wrong with it.
+        fault: LineFault,
+    },
+    /// A variable that is read is set twice, so which one counts would be a matter of opinion.
+    SetTwice(&'static str),
+    /// A variable that is read has no value.
+    Empty(&'static str),
+    /// `AWS_REGION` is not the measured one.
+    OtherRegion,
+    /// `KMS_KEY_ARN` is not a measured one.
+    UnmeasuredKey,
+    /// The secret is not there in the form that `nitro.toml` asks for.
+    Missing(&'static str),
+    /// A secret is there that everyone on the parent can read, where `nitro.toml` asks for KMS.
+    PlaintextRefused(&'static str),
+    /// A ciphertext is there, where `nitro.toml` asks for the secret itself.
+    CiphertextRefused(&'static str),
+    /// Not standard base64 with its padding, in its one spelling.
+    NotBase64(&'static str),
+    /// Longer than KMS takes.
+    CiphertextTooLong(&'static str),
+    /// The secret protects nothing.
+    Secret(InvalidSecret),
+}
+
+impl fmt::Display for InvalidBootFile {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong => {
+                write!(formatter, "the boot file is longer than {} KiB", MAX_BOOT_FILE_BYTES / 1024)
+            }
+            Self::Line { line, fault } => write!(formatter, "line {line} of the boot file {fault}"),
+            Self::SetTwice(name) => write!(formatter, "{name} is set twice"),
+            Self::Empty(name) => write!(formatter, "{name} is empty"),
+            Self::OtherRegion => formatter.write_str("AWS_REGION is not the region of nitro.toml"),
+            Self::UnmeasuredKey => {
+                formatter.write_str("KMS_KEY_ARN is not in the measured list of nitro.toml")
+            }
+            Self::Missing(name) => write!(formatter, "{name} is missing"),
+            Self::PlaintextRefused(name) => {
+                write!(formatter, "{name} is refused in plaintext: nitro.toml asks for it from KMS")
+            }
+            Self::CiphertextRefused(name) => {
+                write!(formatter, "{name} is refused: nitro.toml asks for the secret itself")
+            }
+            Self::NotBase64(name) => write!(formatter, "{name} is not standard base64"),
+            Self::CiphertextTooLong(name) => {
+                write!(formatter, "{name} is longer than {MAX_CIPHERTEXT_BYTES} bytes")
+            }
+            Self::Secret(fault) => fault.fmt(formatter),
+        }
+    }
+}
+
+impl std::error::Error for InvalidBootFile {}
+
+/// A boot secret's two variables.
+struct Variables {
+    plaintext: &'static str,
+    ciphertext: &'static str,
+}
+
+const INTERNAL_API_KEY: Variables =
+    Variables { plaintext: "INTERNAL_API_KEY", ciphertext: "INTERNAL_API_KEY_CIPHERTEXT" };
+
+const TICKET_SIGNING_SECRET: Variables =
+    Variables { plaintext: "TICKET_SIGNING_SECRET", ciphertext: "TICKET_SIGNING_SECRET_CIPHERTEXT" };
+
+const REGION: &str = "AWS_REGION";
+
+const KEY_ARN: &str = "KMS_KEY_ARN";
+
+/// The variables that are read. The others are the proxy's and the scripts'.
+const NAMES: [&str; 6] = [
+    REGION,
+    KEY_ARN,
+    INTERNAL_API_KEY.plaintext,
+    INTERNAL_API_KEY.ciphertext,
+    TICKET_SIGNING_SECRET.plaintext,
+    TICKET_SIGNING_SECRET.ciphertext,
+];
+
+impl BootFile {
+    /// Reads what came from the parent, in the syntax of systemd's `EnvironmentFile=`.
+    ///
+    /// `bytes` hold secrets: the caller wipes them, so they are best in a `Zeroizing` of their greatest size, which
+    /// never moves. What is read out of them wipes itself.
+    ///
+    /// # Errors
+    /// [`InvalidBootFile`]
+    pub fn parse(bytes: &[u8], configuration: &Configuration) -> Result<Self, InvalidBootFile> {
+        if bytes.len() > MAX_BOOT_FILE_BYTES {
+            return Err(InvalidBootFile::TooLong);
+        }
+        let mut values = Values::default();
+        for_each_assignment(bytes, |name, value| values.take(name, value))?;
+
+        let region = configuration.kms.region.as_str();
+        if values.remove(REGION).is_some_and(|value| value.as_slice() != region.as_bytes()) {
+            return Err(InvalidBootFile::OtherRegion);
+        }
+        let key_arns = &configuration.kms.key_arns;
+        let key_arn = match values.remove(KEY_ARN) {
+            Some(value) => key_arns.iter().find(|arn| arn.as_str().as_bytes() == value.as_slice()),
+            None => key_arns.first(),
+        };
+        Ok(Self {
+            key_arn: key_arn.ok_or(InvalidBootFile::UnmeasuredKey)?.clone(),
+            internal_api_key: values.secret(&INTERNAL_API_KEY, configuration.secrets.internal_api_key)?,
+            ticket_signing_secret: values
+                .secret(&TICKET_SIGNING_SECRET, configuration.secrets.ticket_signing_secret)?,
+        })
+    }
+}
+
+/// The values of [`NAMES`], as far as the file has set them.
+#[derive(Default)]
+struct Values([Option<Zeroizing<Vec<u8>>>; NAMES.len()]);
+
+impl Values {
+    fn take(&mut self, name: &str, value: &[u8]) -> Result<(), InvalidBootFile> {
+        let Some(index) = NAMES.iter().position(|known| *known == name) else { return Ok(()) };
+        if self.0[index].is_some() {
+            return Err(InvalidBootFile::SetTwice(NAMES[index]));
+        }
+        if value.is_empty() {
+            return Err(InvalidBootFile::Empty(NAMES[index]));
+        }
+        self.0[index] = Some(Zeroizing::new(value.to_vec()));
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &'static str) -> Option<Zeroizing<Vec<u8>>> {
+        let index = NAMES.iter().position(|known| *known == name)?;
+        self.0[index].take()
+    }
+
+    fn secret(&mut self, names: &Variables, source: SecretSource) -> Result<BootSecret, InvalidBootFile> {
+        match (source, self.remove(names.plaintext), self.remove(names.ciphertext)) {
+            (SecretSource::Kms, Some(_), _) => Err(InvalidBootFile::PlaintextRefused(names.plaintext)),
+            (SecretSource::Kms, None, Some(value)) => ciphertext(names.ciphertext, &value),
+            (SecretSource::Kms, None, None) => Err(InvalidBootFile::Missing(names.ciphertext)),
+            (SecretSource::Env, _, Some(_)) => Err(InvalidBootFile::CiphertextRefused(names.ciphertext)),
+            (SecretSource::Env, Some(value), None) => PlainSecret::new(names.plaintext, value)
+                .map(BootSecret::Plaintext)
+                .map_err(InvalidBootFile::Secret),
+            (SecretSource::Env, None, None) => Err(InvalidBootFile::Missing(names.plaintext)),
+        }
+    }
+}
+
+fn ciphertext(name: &'static str, base64: &[u8]) -> Result<BootSecret, InvalidBootFile> {
+    let not_base64 = InvalidBootFile::NotBase64(name);
+    let base64 = str::from_utf8(base64).map_err(|_| not_base64)?;
+    let bytes = Base64::decode_vec(base64).map_err(|_| not_base64)?;
+    if bytes.len() > MAX_CIPHERTEXT_BYTES {
+        return Err(InvalidBootFile::CiphertextTooLong(name));
+    }
+    // Of text that is not empty, base64 makes at least a byte.
+    Ok(BootSecret::Ciphertext(bytes))
+}
+
+#[cfg(test)]
+mod tests;

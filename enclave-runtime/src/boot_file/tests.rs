@@ -1,0 +1,186 @@
+use base64ct::{Base64, Encoding as _};
+
+use super::{BootFile, BootSecret, MAX_BOOT_FILE_BYTES};
+use crate::configuration::Configuration;
+
+const FIRST: &str = "arn:aws:kms:eu-central-1:111122223333:key/11111111-12ab-34cd-56ef-1234567890ab";
+const SECOND: &str = "arn:aws:kms:eu-central-1:111122223333:key/22222222-12ab-34cd-56ef-1234567890ab";
+const UNMEASURED: &str = "arn:aws:kms:eu-central-1:444455556666:key/33333333-12ab-34cd-56ef-1234567890ab";
+
+const API_KEY: &str = "INTERNAL_API_KEY=kX2vQ9mT4bW7zL0a\n";
+const CIPHERTEXT: &str = "TICKET_SIGNING_SECRET_CIPHERTEXT=AQID\n";
+
+/// With secrets from where, as `nitro.toml` has it.
+fn configuration(internal_api_key: &str, ticket_signing_secret: &str) -> Configuration {
+    Configuration::parse(&format!(
+        r#"
+        version = 1
+        name = "nitro-signer"
+        enclave = {{ cpu_count = 2, memory_mib = 512 }}
+        kms = {{ region = "eu-central-1", key_arns = ["{FIRST}", "{SECOND}"] }}
+        secrets = {{ internal_api_key = "{internal_api_key}", ticket_signing_secret = "{ticket_signing_secret}" }}
+        "#
+    ))
+    .unwrap()
+}
+
+fn parse(text: &str) -> Result<BootFile, String> {
+    parse_as(text, "env", "kms")
+}
+
+fn parse_as(text: &str, internal_api_key: &str, ticket_signing_secret: &str) -> Result<BootFile, String> {
+    BootFile::parse(text.as_bytes(), &configuration(internal_api_key, ticket_signing_secret))
+        .map_err(|fault| fault.to_string())
+}
+
+fn refusal(text: &str) -> String {
+    parse(text).unwrap_err()
+}
+
+#[test]
+fn reads_what_nitro_toml_asks_for() {
+    let text = format!(
+        "# Of the parent.\nENCLAVE_CID=16\nBRIDGE_LISTEN_PORT=7001\nAWS_REGION=eu-central-1\n\
+         KMS_KEY_ARN='{SECOND}'\n{API_KEY}{CIPHERTEXT}"
+    );
+    let boot = parse(&text).unwrap();
+    assert_eq!(boot.key_arn.as_str(), SECOND);
+    let BootSecret::Plaintext(api_key) = &boot.internal_api_key else { panic!("a ciphertext") };
+    assert_eq!(api_key.secret_bytes(), b"kX2vQ9mT4bW7zL0a");
+    assert!(matches!(&boot.ticket_signing_secret, BootSecret::Ciphertext(bytes) if bytes == &[1, 2, 3]));
+    let printed = format!("{boot:?}");
+    assert!(printed.contains("Plaintext(PlainSecret { .. })"), "{printed}");
+
+    let boot = parse_as(
+        "INTERNAL_API_KEY_CIPHERTEXT=\"BAUG\"\nTICKET_SIGNING_SECRET=zL0akX2vQ9mT4bW7\n",
+        "kms",
+        "env",
+    )
+    .unwrap();
+    assert_eq!(boot.key_arn.as_str(), FIRST);
+    assert!(matches!(&boot.internal_api_key, BootSecret::Ciphertext(bytes) if bytes == &[4, 5, 6]));
+    let BootSecret::Plaintext(secret) = &boot.ticket_signing_secret else { panic!("a ciphertext") };
+    assert_eq!(secret.secret_bytes(), b"zL0akX2vQ9mT4bW7");
+}
+
+/// The parent's own key would open every backup.
+#[test]
+fn the_parent_only_selects_among_the_measured_keys() {
+    let with = |line: &str| format!("{line}\n{API_KEY}{CIPHERTEXT}");
+    let unmeasured = "KMS_KEY_ARN is not in the measured list of nitro.toml";
+    assert_eq!(refusal(&with(&format!("KMS_KEY_ARN={UNMEASURED}"))), unmeasured);
+    assert_eq!(refusal(&with(&format!("KMS_KEY_ARN='{FIRST} '"))), unmeasured);
+    assert_eq!(refusal(&with("KMS_KEY_ARN=alias/sealing")), unmeasured);
+    assert_eq!(parse(&with(&format!("KMS_KEY_ARN={FIRST} "))).unwrap().key_arn.as_str(), FIRST);
+}
+
+#[test]
+fn every_refusal_has_its_line() {
+    let plaintext = "TICKET_SIGNING_SECRET=zL0akX2vQ9mT4bW7\n";
+    for (text, line) in [
+        (String::new(), "INTERNAL_API_KEY is missing"),
+        (API_KEY.to_owned(), "TICKET_SIGNING_SECRET_CIPHERTEXT is missing"),
+        (CIPHERTEXT.to_owned(), "INTERNAL_API_KEY is missing"),
+        (
+            format!("{API_KEY}{plaintext}"),
+            "TICKET_SIGNING_SECRET is refused in plaintext: nitro.toml asks for it from KMS",
+        ),
+        (
+            format!("{API_KEY}{CIPHERTEXT}{plaintext}"),
+            "TICKET_SIGNING_SECRET is refused in plaintext: nitro.toml asks for it from KMS",
+        ),
+        (
+            format!("INTERNAL_API_KEY_CIPHERTEXT=AQID\n{CIPHERTEXT}"),
+            "INTERNAL_API_KEY_CIPHERTEXT is refused: nitro.toml asks for the secret itself",
+        ),
+        (
+            format!("INTERNAL_API_KEY_CIPHERTEXT=AQID\n{API_KEY}{CIPHERTEXT}"),
+            "INTERNAL_API_KEY_CIPHERTEXT is refused: nitro.toml asks for the secret itself",
+        ),
+        (
+            format!("AWS_REGION=us-east-1\n{API_KEY}{CIPHERTEXT}"),
+            "AWS_REGION is not the region of nitro.toml",
+        ),
+        (
+            format!("KMS_KEY_ARN={}\n{API_KEY}{CIPHERTEXT}", FIRST.to_uppercase()),
+            "KMS_KEY_ARN is not in the measured list of nitro.toml",
+        ),
+        (format!("AWS_REGION=\n{API_KEY}{CIPHERTEXT}"), "AWS_REGION is empty"),
+        (format!("KMS_KEY_ARN=''\n{API_KEY}{CIPHERTEXT}"), "KMS_KEY_ARN is empty"),
+        (format!("INTERNAL_API_KEY=\n{CIPHERTEXT}"), "INTERNAL_API_KEY is empty"),
+        (
+            format!("{API_KEY}TICKET_SIGNING_SECRET_CIPHERTEXT=\n"),
+            "TICKET_SIGNING_SECRET_CIPHERTEXT is empty",
+        ),
+        (format!("{API_KEY}{CIPHERTEXT}{API_KEY}"), "INTERNAL_API_KEY is set twice"),
+        (format!("{API_KEY}{CIPHERTEXT}{CIPHERTEXT}"), "TICKET_SIGNING_SECRET_CIPHERTEXT is set twice"),
+        (format!("AWS_REGION=a\nAWS_REGION=b\n{API_KEY}{CIPHERTEXT}"), "AWS_REGION is set twice"),
+        (
+            format!("INTERNAL_API_KEY=0123456789abcde\n{CIPHERTEXT}"),
+            "INTERNAL_API_KEY is shorter than 16 bytes",
+        ),
+        (
+            format!("INTERNAL_API_KEY=change-me-in-production\n{CIPHERTEXT}"),
+            "INTERNAL_API_KEY is a placeholder, not a secret",
+        ),
+        (
+            format!("INTERNAL_API_KEY='kX2vQ9mT4bW7zL0a\n'\n{CIPHERTEXT}"),
+            "INTERNAL_API_KEY ends in a line break",
+        ),
+        (format!("{API_KEY}{CIPHERTEXT}nonsense\n"), "line 3 of the boot file is not NAME=VALUE"),
+        (format!("{API_KEY}{CIPHERTEXT}A='\n"), "line 3 of the boot file has a quote that is not closed"),
+        (format!("{API_KEY}A=\0\n"), "line 2 of the boot file has a NUL byte"),
+        (format!("{API_KEY}A=\\"), "line 2 of the boot file has a backslash that nothing follows"),
+        (format!("# \\\n{API_KEY}"), "line 1 of the boot file is a comment that ends in a backslash"),
+        (
+            format!("{API_KEY}A='\r\n'"),
+            "line 2 of the boot file has a carriage return in a quoted or continued value",
+        ),
+    ] {
+        assert_eq!(refusal(&text), line, "{text:?}");
+    }
+    let not_text = BootFile::parse(b"A=\xff", &configuration("env", "kms")).unwrap_err();
+    assert_eq!(not_text.to_string(), "line 1 of the boot file is not UTF-8");
+    // What must come from KMS is refused by name for the other secret too.
+    assert_eq!(
+        parse_as(&format!("{API_KEY}{CIPHERTEXT}"), "kms", "kms").unwrap_err(),
+        "INTERNAL_API_KEY is refused in plaintext: nitro.toml asks for it from KMS"
+    );
+    assert_eq!(parse_as("", "kms", "kms").unwrap_err(), "INTERNAL_API_KEY_CIPHERTEXT is missing");
+    assert_eq!(parse_as(API_KEY, "env", "env").unwrap_err(), "TICKET_SIGNING_SECRET is missing");
+    assert_eq!(
+        parse_as(&format!("{API_KEY}{CIPHERTEXT}"), "env", "env").unwrap_err(),
+        "TICKET_SIGNING_SECRET_CIPHERTEXT is refused: nitro.toml asks for the secret itself"
+    );
+}
+
+#[test]
+fn a_ciphertext_is_strict_base64_of_what_kms_takes() {
+    let outcome = |base64: &str| parse(&format!("{API_KEY}TICKET_SIGNING_SECRET_CIPHERTEXT={base64}\n"));
+    for bad in
+        ["A", "AQ", "AQI", "AQID=", "AQ==AQID", "AR==", "AQJ=", "AQ-_", "AQ ID", "'AQ\nID'", "=", "====", "ä"]
+    {
+        assert_eq!(
+            outcome(bad).unwrap_err(),
+            "TICKET_SIGNING_SECRET_CIPHERTEXT is not standard base64",
+            "{bad}"
+        );
+    }
+    for bytes in [1, 2, 3, 200, 6144] {
+        let boot = outcome(&Base64::encode_string(&vec![7; bytes])).unwrap();
+        let BootSecret::Ciphertext(ciphertext) = boot.ticket_signing_secret else { panic!("a plaintext") };
+        assert_eq!(ciphertext, vec![7; bytes]);
+    }
+    assert_eq!(
+        outcome(&Base64::encode_string(&[7; 6145])).unwrap_err(),
+        "TICKET_SIGNING_SECRET_CIPHERTEXT is longer than 6144 bytes"
+    );
+}
+
+#[test]
+fn its_length_is_bounded() {
+    let text = format!("{API_KEY}{CIPHERTEXT}#");
+    let filled = text.clone() + &"x".repeat(MAX_BOOT_FILE_BYTES - text.len());
+    assert!(parse(&filled).is_ok());
+    assert_eq!(refusal(&(filled + "x")), "the boot file is longer than 64 KiB");
+}

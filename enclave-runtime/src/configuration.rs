@@ -1,0 +1,413 @@
+//! `nitro.toml`: what decides whom the enclave trusts, and how much it serves. The image carries it, so it is measured.
+
+mod key_arn;
+mod region;
+mod table;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use enclave_core::{KeySlot, NonceSlot};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::{PemObject as _, SectionKind};
+use toml::Value;
+
+use self::table::{Document, Source, fault};
+use crate::http::Limits;
+use crate::signer_memory::Capacity;
+
+pub use self::key_arn::{InvalidKeyArn, KeyArn};
+pub use self::region::{Partition, Region, UnknownRegion};
+
+/// The committed file has 3 KiB; 16 trust anchors have 32.
+pub const MAX_CONFIGURATION_BYTES: usize = 64 * 1024;
+
+/// A key for each year of a decade of rotations, and some to spare.
+const MAX_KEY_ARNS: usize = 16;
+
+/// As many roots as anyone names by hand; Amazon has five.
+const MAX_TRUST_ANCHORS: usize = 16;
+
+/// It names the enclave to `nitro-cli` and in logs.
+const MAX_NAME_BYTES: usize = 64;
+
+/// Of the largest instances.
+const CPU_COUNTS: RangeInclusive<u32> = 1..=1024;
+
+/// From the kernel driver's least, to 4 TiB.
+const MEMORY_MIB: RangeInclusive<u32> = 64..=1 << 22;
+
+/// `VMADDR_PORT_ANY` is above it.
+const PORTS: RangeInclusive<u32> = 1..=u32::MAX - 1;
+
+/// Where `nitro-cli` waits for an enclave to say that it is up.
+const HEARTBEAT_PORT: u32 = 9000;
+
+/// The body of a request, and what is made of it.
+const BYTES_PER_REQUEST: u64 = 32 * 1024;
+
+/// A PCR is a SHA-384.
+const PCR_BYTES: usize = 48;
+
+/// What `nitro.toml` says.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    /// The enclave's name: 1 to 64 of `a` to `z`, `0` to `9` and `-`.
+    pub name: String,
+    /// What `nitro-cli` gives the enclave.
+    pub enclave: Enclave,
+    /// The vsock ports on both sides.
+    pub vsock: Vsock,
+    /// The KMS that is asked.
+    pub kms: Kms,
+    /// Where each boot secret comes from.
+    pub secrets: Secrets,
+    /// How clients are answered.
+    pub tls: TlsMode,
+    /// How much the signer can hold.
+    pub capacity: Capacity,
+    /// What the server lets clients take; what the file does not name is as by default.
+    pub limits: Limits,
+    /// Which measurements the image has. Never in the measured copy, which would have to contain its own hash.
+    pub pcr: Pcrs,
+}
+
+/// What `nitro-cli` gives the enclave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Enclave {
+    /// Virtual CPUs.
+    pub cpu_count: u32,
+    /// Memory, the image's own files included.
+    pub memory_mib: u32,
+}
+
+/// The vsock ports; no two are alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vsock {
+    /// Where the enclave listens for clients.
+    pub enclave_app_port: u32,
+    /// Where the enclave listens for metrics.
+    pub admin_port: u32,
+    /// Where the parent passes bytes to KMS.
+    pub kms_proxy_port: u32,
+    /// Where the parent passes bytes to the instance metadata service.
+    pub imds_port: u32,
+    /// Where the parent sends the boot file.
+    pub boot_port: u32,
+    /// Where the parent takes log lines.
+    pub log_port: u32,
+}
+
+/// The KMS that is asked.
+#[derive(Debug, Clone)]
+pub struct Kms {
+    /// Its region.
+    pub region: Region,
+    /// 1 to 16 keys of that region, no two alike. The parent may choose among them and name no other.
+    pub key_arns: Vec<KeyArn>,
+    /// Roots that replace the compiled-in ones.
+    pub trust_anchors: Option<Vec<CertificateDer<'static>>>,
+}
+
+impl Kms {
+    /// The host that TLS is spoken with.
+    #[must_use]
+    pub fn endpoint_host(&self) -> String {
+        format!("kms.{}.{}", self.region, self.region.partition().dns_suffix())
+    }
+}
+
+/// Where each boot secret comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Secrets {
+    /// `INTERNAL_API_KEY`.
+    pub internal_api_key: SecretSource,
+    /// `TICKET_SIGNING_SECRET`.
+    pub ticket_signing_secret: SecretSource,
+}
+
+/// Where a boot secret comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretSource {
+    /// `env`: as it is in the boot file, so whoever is root on the parent knows it and can change it.
+    Env,
+    /// `kms`: as a ciphertext in the boot file, which only an administrator could make and only the enclave can open.
+    Kms,
+}
+
+/// How clients are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Without TLS: whoever carries the bytes can read them.
+    Off,
+}
+
+/// The SHA-384 measurements of an image, as far as the build has written them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pcrs {
+    /// The whole image.
+    pub pcr0: Option<[u8; PCR_BYTES]>,
+    /// Kernel and first file system.
+    pub pcr1: Option<[u8; PCR_BYTES]>,
+    /// The application.
+    pub pcr2: Option<[u8; PCR_BYTES]>,
+}
+
+/// Why a text is no configuration, in one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InvalidConfiguration {
+    /// It is longer than [`MAX_CONFIGURATION_BYTES`].
+    TooLong,
+    /// It is not TOML.
+    Syntax {
+        /// Counted from 1.
+        line: usize,
+        /// What the grammar misses there; nothing of the text.
+        reason: String,
+    },
+    /// A key that means nothing.
+    UnknownKey {
+        /// Counted from 1.
+        line: usize,
+        /// The key, if it can be written without quotes and is short.
+        key: Option<String>,
+    },
+    /// What stands under a key, or does not, is not what it takes.
+    Value {
+        /// Such as `kms.key_arns[1]`.
+        key: String,
+        /// What is wrong; nothing of the value.
+        fault: String,
+    },
+}
+
+impl fmt::Display for InvalidConfiguration {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong => write!(formatter, "longer than {} KiB", MAX_CONFIGURATION_BYTES / 1024),
+            Self::Syntax { line, reason } => write!(formatter, "line {line}: not TOML: {reason}"),
+            Self::UnknownKey { line, key: Some(key) } => write!(formatter, "line {line}: unknown key {key}"),
+            Self::UnknownKey { line, key: None } => write!(formatter, "line {line}: unknown key"),
+            Self::Value { key, fault } => write!(formatter, "{key}: {fault}"),
+        }
+    }
+}
+
+impl std::error::Error for InvalidConfiguration {}
+
+impl Configuration {
+    /// Reads the text of `nitro.toml`.
+    ///
+    /// # Errors
+    /// [`InvalidConfiguration`]
+    pub fn parse(text: &str) -> Result<Self, InvalidConfiguration> {
+        let document = Document::read(text)?;
+        document.version.required_number("version", 1..=1)?;
+        let enclave = Enclave {
+            cpu_count: document.enclave.cpu_count.required_number("enclave.cpu_count", CPU_COUNTS)?,
+            memory_mib: document.enclave.memory_mib.required_number("enclave.memory_mib", MEMORY_MIB)?,
+        };
+        let (capacity, limits) = limits(&document.limits)?;
+        check_memory(enclave, capacity, limits)?;
+        Ok(Self {
+            name: name(&document.name)?,
+            enclave,
+            vsock: vsock(&document.vsock)?,
+            kms: kms(&document.kms)?,
+            secrets: Secrets {
+                internal_api_key: source(
+                    &document.secrets.internal_api_key,
+                    "secrets.internal_api_key",
+                    SecretSource::Env,
+                )?,
+                ticket_signing_secret: source(
+                    &document.secrets.ticket_signing_secret,
+                    "secrets.ticket_signing_secret",
+                    SecretSource::Kms,
+                )?,
+            },
+            tls: tls(&document.tls.mode)?,
+            capacity,
+            limits,
+            pcr: Pcrs {
+                pcr0: pcr(&document.pcr.pcr0, "pcr.PCR0")?,
+                pcr1: pcr(&document.pcr.pcr1, "pcr.PCR1")?,
+                pcr2: pcr(&document.pcr.pcr2, "pcr.PCR2")?,
+            },
+        })
+    }
+}
+
+fn name(source: &Source) -> Result<String, InvalidConfiguration> {
+    let name = source.required_text("name")?;
+    let is_name_byte = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(is_name_byte) {
+        return Err(fault("name", "not 1 to 64 of a to z, 0 to 9 and -"));
+    }
+    Ok(name.to_owned())
+}
+
+fn vsock(table: &table::Vsock) -> Result<Vsock, InvalidConfiguration> {
+    let mut seen: Vec<(&str, u32)> = Vec::new();
+    let mut port = |source: &Source, key: &'static str, default| {
+        let port = source.number(key, PORTS)?.unwrap_or(default);
+        if port == HEARTBEAT_PORT {
+            return Err(fault(key, "the port of nitro-cli's heartbeat"));
+        }
+        if let Some((other, _)) = seen.iter().find(|(_, taken)| *taken == port) {
+            return Err(fault(key, &format!("the same port as {other}")));
+        }
+        seen.push((key, port));
+        Ok(port)
+    };
+    Ok(Vsock {
+        enclave_app_port: port(&table.enclave_app_port, "vsock.enclave_app_port", 5000)?,
+        admin_port: port(&table.admin_port, "vsock.admin_port", 5001)?,
+        kms_proxy_port: port(&table.kms_proxy_port, "vsock.kms_proxy_port", 8000)?,
+        imds_port: port(&table.imds_port, "vsock.imds_port", 8001)?,
+        boot_port: port(&table.boot_port, "vsock.boot_port", 8002)?,
+        log_port: port(&table.log_port, "vsock.log_port", 8003)?,
+    })
+}
+
+fn kms(table: &table::Kms) -> Result<Kms, InvalidConfiguration> {
+    let region: Region = table
+        .region
+        .required_text("kms.region")?
+        .parse()
+        .map_err(|reason: UnknownRegion| fault("kms.region", &reason.to_string()))?;
+    let arns = table.key_arns.required_list("kms.key_arns")?;
+    if arns.is_empty() || arns.len() > MAX_KEY_ARNS {
+        return Err(fault("kms.key_arns", &format!("not 1 to {MAX_KEY_ARNS} ARNs")));
+    }
+    let (mut key_arns, mut seen) = (Vec::new(), HashSet::new());
+    for (index, arn) in arns.iter().enumerate() {
+        let key = format!("kms.key_arns[{index}]");
+        let refuse = |reason: &str| Err(fault(&key, reason));
+        let not_a_key = || format!("not the ARN of a KMS key in {region}");
+        let Some(arn) = arn.as_str().and_then(|arn| arn.parse::<KeyArn>().ok()) else {
+            return refuse(&not_a_key());
+        };
+        if *arn.region() != region {
+            return refuse(&not_a_key());
+        }
+        if arn.is_the_examples() {
+            return refuse("still the example's");
+        }
+        if !seen.insert(arn.as_str().to_owned()) {
+            return refuse("named twice");
+        }
+        key_arns.push(arn);
+    }
+    Ok(Kms { region, key_arns, trust_anchors: trust_anchors(&table.trust_anchors)? })
+}
+
+fn trust_anchors(source: &Source) -> Result<Option<Vec<CertificateDer<'static>>>, InvalidConfiguration> {
+    const KEY: &str = "kms.trust_anchors";
+    let texts = match source.value() {
+        None => return Ok(None),
+        Some(Value::String(text)) => vec![(KEY.to_owned(), text)],
+        Some(Value::Array(values)) => {
+            let mut texts = Vec::new();
+            for (index, value) in values.iter().enumerate() {
+                let key = format!("{KEY}[{index}]");
+                let Value::String(text) = value else { return Err(fault(&key, "not text")) };
+                texts.push((key, text));
+            }
+            texts
+        }
+        Some(_) => return Err(fault(KEY, "neither text nor a list of texts")),
+    };
+    let mut anchors = Vec::new();
+    for (key, text) in texts {
+        let before = anchors.len();
+        for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(text.as_bytes()) {
+            let Ok((SectionKind::Certificate, der)) = section else {
+                return Err(fault(&key, "not only certificates in PEM"));
+            };
+            let certificate = CertificateDer::from(der);
+            // What rustls would refuse when the first connection is made is refused here.
+            if RootCertStore::empty().add(certificate.clone()).is_err() {
+                return Err(fault(&key, "not a certificate of X.509"));
+            }
+            anchors.push(certificate);
+        }
+        if anchors.len() == before {
+            return Err(fault(&key, "not only certificates in PEM"));
+        }
+    }
+    if anchors.is_empty() || anchors.len() > MAX_TRUST_ANCHORS {
+        return Err(fault(KEY, &format!("not 1 to {MAX_TRUST_ANCHORS} certificates")));
+    }
+    Ok(Some(anchors))
+}
+
+fn source(value: &Source, key: &str, default: SecretSource) -> Result<SecretSource, InvalidConfiguration> {
+    match value.text(key)? {
+        None => Ok(default),
+        Some("env") => Ok(SecretSource::Env),
+        Some("kms") => Ok(SecretSource::Kms),
+        Some(_) => Err(fault(key, "neither env nor kms")),
+    }
+}
+
+fn tls(mode: &Source) -> Result<TlsMode, InvalidConfiguration> {
+    const KEY: &str = "tls.mode";
+    match mode.text(KEY)? {
+        None | Some("off") => Ok(TlsMode::Off),
+        Some("self-signed" | "provided") => Err(fault(KEY, "this version has no TLS, only off")),
+        Some(_) => Err(fault(KEY, "not off")),
+    }
+}
+
+fn limits(table: &table::Limits) -> Result<(Capacity, Limits), InvalidConfiguration> {
+    let mut capacity = Capacity::default();
+    let mut limits = Limits::default();
+    if let Some(keys) = table.max_keys.number("limits.max_keys", Capacity::KEYS)? {
+        capacity.max_keys = keys;
+    }
+    if let Some(nonces) = table.max_nonces.number("limits.max_nonces", Capacity::NONCES)? {
+        capacity.max_nonces = nonces;
+    }
+    if let Some(ttl_s) = table.max_ticket_ttl_s.number("limits.max_ticket_ttl_s", Capacity::TICKET_TTL_S)? {
+        capacity.max_ticket_ttl_s = ttl_s;
+    }
+    let most = *Limits::CONNECTIONS.end();
+    if let Some(connections) = table.max_connections.number("limits.max_connections", Limits::CONNECTIONS)? {
+        limits.max_connections = connections as usize;
+        limits.max_requests_in_flight = limits.max_requests_in_flight.min(connections);
+    }
+    const REQUESTS: &str = "limits.max_requests_in_flight";
+    if let Some(requests) = table.max_requests_in_flight.number(REQUESTS, 1..=most)? {
+        if requests as usize > limits.max_connections {
+            return Err(fault(REQUESTS, "more than limits.max_connections"));
+        }
+        limits.max_requests_in_flight = requests;
+    }
+    Ok((capacity, limits))
+}
+
+/// An enclave whose limits cannot be met would start, and be killed at its busiest.
+fn check_memory(enclave: Enclave, capacity: Capacity, limits: Limits) -> Result<(), InvalidConfiguration> {
+    let keys = u64::from(capacity.max_keys) * size_of::<KeySlot>() as u64;
+    let nonces = u64::from(capacity.max_nonces) * size_of::<NonceSlot>() as u64;
+    let requests = u64::from(limits.max_requests_in_flight) * BYTES_PER_REQUEST;
+    if keys + nonces + requests > u64::from(enclave.memory_mib) << 20 {
+        return Err(fault("limits", "more memory than enclave.memory_mib"));
+    }
+    Ok(())
+}
+
+fn pcr(source: &Source, key: &str) -> Result<Option<[u8; PCR_BYTES]>, InvalidConfiguration> {
+    let Some(hex) = source.text(key)? else { return Ok(None) };
+    let mut pcr = [0; PCR_BYTES];
+    if hex.len() != 2 * PCR_BYTES || base16ct::mixed::decode(hex, &mut pcr).is_err() {
+        return Err(fault(key, "not 96 hex digits"));
+    }
+    Ok(Some(pcr))
+}
+
+#[cfg(test)]
+mod tests;

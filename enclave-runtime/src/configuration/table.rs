@@ -1,0 +1,191 @@
+//! The tables and keys of `nitro.toml`, before what they hold is looked at.
+
+use std::ops::{Range, RangeInclusive};
+
+use serde::Deserialize;
+use toml::Value;
+
+use super::{InvalidConfiguration, MAX_CONFIGURATION_BYTES};
+
+/// The longest key that is repeated in an error; ours have 22 bytes at most.
+const MAX_REPEATED_KEY_BYTES: usize = 40;
+
+/// The keys of [`Document`] that are tables.
+const TABLES: [&str; 7] = ["enclave", "vsock", "kms", "secrets", "tls", "limits", "pcr"];
+
+/// What the file may contain.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Document {
+    pub(super) version: Source,
+    pub(super) name: Source,
+    pub(super) enclave: Enclave,
+    pub(super) vsock: Vsock,
+    pub(super) kms: Kms,
+    pub(super) secrets: Secrets,
+    pub(super) tls: Tls,
+    pub(super) limits: Limits,
+    pub(super) pcr: Pcr,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Enclave {
+    pub(super) cpu_count: Source,
+    pub(super) memory_mib: Source,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Vsock {
+    pub(super) enclave_app_port: Source,
+    pub(super) admin_port: Source,
+    pub(super) kms_proxy_port: Source,
+    pub(super) imds_port: Source,
+    pub(super) boot_port: Source,
+    pub(super) log_port: Source,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Kms {
+    pub(super) region: Source,
+    pub(super) key_arns: Source,
+    pub(super) trust_anchors: Source,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Secrets {
+    pub(super) internal_api_key: Source,
+    pub(super) ticket_signing_secret: Source,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Tls {
+    pub(super) mode: Source,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    pub(super) max_keys: Source,
+    pub(super) max_nonces: Source,
+    pub(super) max_ticket_ttl_s: Source,
+    pub(super) max_requests_in_flight: Source,
+    pub(super) max_connections: Source,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Pcr {
+    #[serde(rename = "PCR0")]
+    pub(super) pcr0: Source,
+    #[serde(rename = "PCR1")]
+    pub(super) pcr1: Source,
+    #[serde(rename = "PCR2")]
+    pub(super) pcr2: Source,
+}
+
+/// What stands under a key, of whatever kind, or nothing: so that every error can name its key.
+#[derive(Deserialize, Default)]
+#[serde(transparent)]
+pub(super) struct Source(Option<Value>);
+
+impl Document {
+    pub(super) fn read(text: &str) -> Result<Self, InvalidConfiguration> {
+        if text.len() > MAX_CONFIGURATION_BYTES {
+            return Err(InvalidConfiguration::TooLong);
+        }
+        // Twice: an error of the first reading is the grammar's, whose texts are fixed.
+        let tables: toml::Table = toml::from_str(text).map_err(|fault| InvalidConfiguration::Syntax {
+            line: line_of(text, fault.span()),
+            reason: fault.message().to_owned(),
+        })?;
+        // To serde, a list of values is as good as a table of them.
+        if let Some(name) = TABLES.iter().find(|name| tables.get(**name).is_some_and(|it| !it.is_table())) {
+            return Err(fault(name, "not a table"));
+        }
+        // Tables are tables, and values of any kind, so only a key can be amiss.
+        toml::from_str(text).map_err(|fault| {
+            let key = fault.span().and_then(|span| text.get(span)).filter(|key| is_plain(key));
+            InvalidConfiguration::UnknownKey {
+                line: line_of(text, fault.span()),
+                key: key.map(str::to_owned),
+            }
+        })
+    }
+}
+
+impl Source {
+    pub(super) const fn value(&self) -> Option<&Value> {
+        self.0.as_ref()
+    }
+
+    pub(super) fn text(&self, key: &str) -> Result<Option<&str>, InvalidConfiguration> {
+        match &self.0 {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(fault(key, "not text")),
+        }
+    }
+
+    pub(super) fn required_text(&self, key: &str) -> Result<&str, InvalidConfiguration> {
+        self.text(key)?.ok_or_else(|| fault(key, MISSING))
+    }
+
+    pub(super) fn required_list(&self, key: &str) -> Result<&[Value], InvalidConfiguration> {
+        match &self.0 {
+            None => Err(fault(key, MISSING)),
+            Some(Value::Array(values)) => Ok(values),
+            Some(_) => Err(fault(key, "not a list")),
+        }
+    }
+
+    pub(super) fn number(
+        &self,
+        key: &str,
+        range: RangeInclusive<u32>,
+    ) -> Result<Option<u32>, InvalidConfiguration> {
+        let Some(value) = &self.0 else { return Ok(None) };
+        let number = value.as_integer().and_then(|number| u32::try_from(number).ok());
+        match number.filter(|number| range.contains(number)) {
+            Some(number) => Ok(Some(number)),
+            None => {
+                let (least, most) = range.into_inner();
+                let numbers = if least == most {
+                    format!("{least}")
+                } else {
+                    format!("a whole number from {least} to {most}")
+                };
+                Err(fault(key, &format!("not {numbers}")))
+            }
+        }
+    }
+
+    pub(super) fn required_number(
+        &self,
+        key: &str,
+        range: RangeInclusive<u32>,
+    ) -> Result<u32, InvalidConfiguration> {
+        self.number(key, range)?.ok_or_else(|| fault(key, MISSING))
+    }
+}
+
+const MISSING: &str = "missing";
+
+pub(super) fn fault(key: &str, fault: &str) -> InvalidConfiguration {
+    InvalidConfiguration::Value { key: key.to_owned(), fault: fault.to_owned() }
+}
+
+fn line_of(text: &str, span: Option<Range<usize>>) -> usize {
+    let start = span.map_or(0, |span| span.start).min(text.len());
+    1 + text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count()
+}
+
+/// Whether a key can be repeated without forging or flooding a log.
+fn is_plain(key: &str) -> bool {
+    (1..=MAX_REPEATED_KEY_BYTES).contains(&key.len())
+        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}

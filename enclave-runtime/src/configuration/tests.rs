@@ -1,0 +1,315 @@
+use proptest::prelude::*;
+
+use super::{Configuration, MAX_CONFIGURATION_BYTES, SecretSource, TlsMode};
+use crate::http::Limits;
+use crate::signer_memory::Capacity;
+
+const COMMITTED: &str = include_str!("../../../infra/nitro.toml");
+
+const KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+
+/// The least that is a configuration.
+const LEAST: &str = r#"version = 1
+name = "n"
+[enclave]
+cpu_count = 2
+memory_mib = 512
+[kms]
+region = "eu-central-1"
+key_arns = ["arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"]
+"#;
+
+/// A root that Amazon's certificates may go back to, from the Debian package ca-certificates.
+const AMAZON_ROOT_CA_3: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBtjCCAVugAwIBAgITBmyf1XSXNmY/Owua2eiedgPySjAKBggqhkjOPQQDAjA5
+MQswCQYDVQQGEwJVUzEPMA0GA1UEChMGQW1hem9uMRkwFwYDVQQDExBBbWF6b24g
+Um9vdCBDQSAzMB4XDTE1MDUyNjAwMDAwMFoXDTQwMDUyNjAwMDAwMFowOTELMAkG
+A1UEBhMCVVMxDzANBgNVBAoTBkFtYXpvbjEZMBcGA1UEAxMQQW1hem9uIFJvb3Qg
+Q0EgMzBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABCmXp8ZBf8ANm+gBG1bG8lKl
+ui2yEujSLtf6ycXYqm0fc4E7O5hrOXwzpcVOho6AF2hiRVd9RFgdszflZwjrZt6j
+QjBAMA8GA1UdEwEB/wQFMAMBAf8wDgYDVR0PAQH/BAQDAgGGMB0GA1UdDgQWBBSr
+ttvXBp43rDCGB5Fwx5zEGbF4wDAKBggqhkjOPQQDAgNJADBGAiEA4IWSoxe3jfkr
+BqWTrBqYaGFy+uGh0PsceGCmQ5nFuMQCIQCcAu/xlJyzlvnrxir4tiz+OpAUFteM
+YyRIHN8wfdVoOw==
+-----END CERTIFICATE-----
+";
+
+fn refusal(text: &str) -> String {
+    Configuration::parse(text).unwrap_err().to_string()
+}
+
+/// `LEAST` with one text for another.
+fn with(old: &str, new: &str) -> String {
+    assert!(LEAST.contains(old), "{old}");
+    LEAST.replacen(old, new, 1)
+}
+
+#[test]
+fn the_committed_file_lacks_nothing_but_the_key() {
+    assert_eq!(refusal(COMMITTED), "kms.key_arns[0]: still the example's");
+    let text = COMMITTED
+        .replace("key/00000000-0000-0000-0000-000000000000", "key/1234abcd-12ab-34cd-56ef-1234567890ab");
+    let configuration = Configuration::parse(&text).unwrap();
+    assert_eq!(configuration.name, "nitro-signer");
+    assert_eq!((configuration.enclave.cpu_count, configuration.enclave.memory_mib), (2, 512));
+    assert_eq!(configuration.kms.endpoint_host(), "kms.us-east-1.amazonaws.com");
+    assert!(configuration.kms.trust_anchors.is_none());
+
+    // What it spells out are the defaults.
+    let least = Configuration::parse(LEAST).unwrap();
+    assert_eq!(format!("{:?}", configuration.vsock), format!("{:?}", least.vsock));
+    assert_eq!(format!("{:?}", configuration.secrets), format!("{:?}", least.secrets));
+    assert_eq!(format!("{:?}", configuration.capacity), format!("{:?}", least.capacity));
+    assert_eq!(format!("{:?}", configuration.limits), format!("{:?}", least.limits));
+    assert_eq!(configuration.tls, least.tls);
+}
+
+#[test]
+fn what_is_not_named_is_as_by_default() {
+    let least = Configuration::parse(LEAST).unwrap();
+    let vsock = least.vsock;
+    assert_eq!(
+        [
+            vsock.enclave_app_port,
+            vsock.admin_port,
+            vsock.kms_proxy_port,
+            vsock.imds_port,
+            vsock.boot_port,
+            vsock.log_port
+        ],
+        [5000, 5001, 8000, 8001, 8002, 8003]
+    );
+    assert_eq!(least.secrets.internal_api_key, SecretSource::Env);
+    assert_eq!(least.secrets.ticket_signing_secret, SecretSource::Kms);
+    assert_eq!(least.tls, TlsMode::Off);
+    assert_eq!(format!("{:?}", least.capacity), format!("{:?}", Capacity::default()));
+    assert_eq!(format!("{:?}", least.limits), format!("{:?}", Limits::default()));
+    assert_eq!(least.pcr.pcr0, None);
+}
+
+#[test]
+fn reads_what_is_named() {
+    let text = format!(
+        r#"
+        version = 1
+        name = "signer-2"
+        [enclave]
+        cpu_count = 4
+        memory_mib = 2048
+        [vsock]
+        enclave_app_port = 4294967294
+        log_port = 1
+        [kms]
+        region = "cn-north-1"
+        key_arns = [
+            "arn:aws-cn:kms:cn-north-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+            "arn:aws-cn:kms:cn-north-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab",
+        ]
+        trust_anchors = ["""{AMAZON_ROOT_CA_3}"""]
+        [secrets]
+        internal_api_key = "kms"
+        ticket_signing_secret = "env"
+        [tls]
+        mode = "off"
+        [limits]
+        max_keys = 1
+        max_nonces = 2
+        max_ticket_ttl_s = 90
+        max_requests_in_flight = 3
+        max_connections = 4
+        [pcr]
+        PCR0 = "{}"
+        PCR2 = "{}"
+        "#,
+        "0a".repeat(48),
+        "FF".repeat(48),
+    );
+    let configuration = Configuration::parse(&text).unwrap();
+    assert_eq!(configuration.name, "signer-2");
+    assert_eq!((configuration.enclave.cpu_count, configuration.enclave.memory_mib), (4, 2048));
+    assert_eq!((configuration.vsock.enclave_app_port, configuration.vsock.log_port), (u32::MAX - 1, 1));
+    assert_eq!(configuration.kms.region.as_str(), "cn-north-1");
+    assert_eq!(configuration.kms.endpoint_host(), "kms.cn-north-1.amazonaws.com.cn");
+    assert_eq!(configuration.kms.key_arns.len(), 2);
+    assert_eq!(configuration.kms.trust_anchors.unwrap().len(), 1);
+    assert_eq!(configuration.secrets.internal_api_key, SecretSource::Kms);
+    assert_eq!(configuration.secrets.ticket_signing_secret, SecretSource::Env);
+    let capacity = configuration.capacity;
+    assert_eq!((capacity.max_keys, capacity.max_nonces, capacity.max_ticket_ttl_s), (1, 2, 90));
+    let limits = configuration.limits;
+    assert_eq!((limits.max_requests_in_flight, limits.max_connections), (3, 4));
+    let pcr = configuration.pcr;
+    assert_eq!((pcr.pcr0, pcr.pcr1, pcr.pcr2), (Some([0x0a; 48]), None, Some([0xff; 48])));
+}
+
+#[test]
+fn fewer_connections_are_fewer_requests_in_flight() {
+    let configuration = Configuration::parse(&format!("{LEAST}[limits]\nmax_connections = 10\n")).unwrap();
+    assert_eq!(configuration.limits.max_requests_in_flight, 10);
+}
+
+#[test]
+fn trust_anchors_are_one_text_or_several() {
+    let anchors = |value: &str| {
+        let text = format!("{LEAST}trust_anchors = {value}\n");
+        Configuration::parse(&text).map(|it| it.kms.trust_anchors.unwrap().len()).map_err(|it| it.to_string())
+    };
+    let quoted = format!("\"\"\"\n{AMAZON_ROOT_CA_3}\"\"\"");
+    let twice = format!("\"\"\"\n{AMAZON_ROOT_CA_3}# Another.\n{AMAZON_ROOT_CA_3}\"\"\"");
+    assert_eq!(anchors(&quoted), Ok(1));
+    assert_eq!(anchors(&twice), Ok(2));
+    assert_eq!(anchors(&format!("[{quoted}, {twice}]")), Ok(3));
+    let many = vec![quoted.clone(); 17].join(",");
+    let no_certificate = quoted.replace("MIIB", "MIIC");
+    let key = quoted.replace("CERTIFICATE", "PRIVATE KEY");
+    for (value, line) in [
+        ("\"\"", "kms.trust_anchors: not only certificates in PEM"),
+        ("[]", "kms.trust_anchors: not 1 to 16 certificates"),
+        (&format!("[{many}]"), "kms.trust_anchors: not 1 to 16 certificates"),
+        ("1", "kms.trust_anchors: neither text nor a list of texts"),
+        ("[1]", "kms.trust_anchors[0]: not text"),
+        (&format!("[{quoted}, \"\"]"), "kms.trust_anchors[1]: not only certificates in PEM"),
+        (&format!("[{quoted}, {key}]"), "kms.trust_anchors[1]: not only certificates in PEM"),
+        (&quoted.replace("END", "EN"), "kms.trust_anchors: not only certificates in PEM"),
+        (&no_certificate, "kms.trust_anchors: not a certificate of X.509"),
+    ] {
+        assert_eq!(anchors(value), Err(line.to_owned()), "{value}");
+    }
+}
+
+#[test]
+fn every_refusal_has_its_line() {
+    let zero = "arn:aws:kms:eu-central-1:111122223333:key/00000000-0000-0000-0000-000000000000";
+    let elsewhere = KEY.replace("eu-central-1", "us-east-1");
+    let alias = "arn:aws:kms:eu-central-1:111122223333:alias/signer";
+    let arns = |arns: &[&str]| with(&format!("[\"{KEY}\"]"), &format!("{arns:?}"));
+    let distinct: Vec<String> =
+        (10..27).map(|number| KEY.replace("1234abcd-", &format!("1234ab{number}-"))).collect();
+    let distinct: Vec<&str> = distinct.iter().map(String::as_str).collect();
+    let and = |text: &str| format!("{LEAST}{text}\n");
+    for (text, line) in [
+        // Missing.
+        (String::new(), "version: missing"),
+        (with("version = 1\n", ""), "version: missing"),
+        (with("name = \"n\"\n", ""), "name: missing"),
+        (with("cpu_count = 2\n", ""), "enclave.cpu_count: missing"),
+        (with("memory_mib = 512\n", ""), "enclave.memory_mib: missing"),
+        (with("region = \"eu-central-1\"\n", ""), "kms.region: missing"),
+        (with("key_arns", "#"), "kms.key_arns: missing"),
+        // Unknown.
+        (and("[extra]\na = 1"), "line 9: unknown key extra"),
+        (with("name", "nmae"), "line 2: unknown key nmae"),
+        (and("cmk = 1"), "line 9: unknown key cmk"),
+        (and("[vsock]\nhttp_port = 1"), "line 10: unknown key http_port"),
+        (and("[secrets]\nTICKET = 1"), "line 10: unknown key TICKET"),
+        (and("[limits]\n\nmax_key = 1"), "line 11: unknown key max_key"),
+        (and("[tls]\ncert = 1"), "line 10: unknown key cert"),
+        (and("[pcr]\nPCR8 = 1"), "line 10: unknown key PCR8"),
+        (and("[enclave.more]"), "line 9: unknown key more"),
+        (and("\"a\\nb\" = 1"), "line 9: unknown key"),
+        (and(&format!("{} = 1", "a".repeat(41))), "line 9: unknown key"),
+        // Not what it takes.
+        (with("= 1", "= 2"), "version: not 1"),
+        (with("= 1", "= \"1\""), "version: not 1"),
+        (with("\"n\"", "1"), "name: not text"),
+        (with("\"n\"", "\"\""), "name: not 1 to 64 of a to z, 0 to 9 and -"),
+        (with("\"n\"", "\"N\""), "name: not 1 to 64 of a to z, 0 to 9 and -"),
+        (with("\"n\"", "\"a b\""), "name: not 1 to 64 of a to z, 0 to 9 and -"),
+        (with("n\"", &format!("{}\"", "n".repeat(65))), "name: not 1 to 64 of a to z, 0 to 9 and -"),
+        (with("= 2", "= 0"), "enclave.cpu_count: not a whole number from 1 to 1024"),
+        (with("= 2", "= 2.0"), "enclave.cpu_count: not a whole number from 1 to 1024"),
+        (with("= 2", "= -1"), "enclave.cpu_count: not a whole number from 1 to 1024"),
+        (with("= 512", "= 63"), "enclave.memory_mib: not a whole number from 64 to 4194304"),
+        (with("= 512", "= 64"), "limits: more memory than enclave.memory_mib"),
+        (and("[limits]\nmax_keys = 16777216"), "limits: more memory than enclave.memory_mib"),
+        (with("\"eu-central-1\"", "\"eu-central\""), "kms.region: not the name of an AWS region"),
+        (with("\"eu-central-1\"", "\"https://kms\""), "kms.region: not the name of an AWS region"),
+        (
+            with("\"eu-central-1\"", "\"us-iso-east-1\""),
+            "kms.region: of an isolated partition, whose endpoints this version does not know",
+        ),
+        (with("[\"arn", "\"arn").replace("ab\"]", "ab\""), "kms.key_arns: not a list"),
+        (arns(&[]), "kms.key_arns: not 1 to 16 ARNs"),
+        (arns(&distinct), "kms.key_arns: not 1 to 16 ARNs"),
+        (arns(&[KEY, alias]), "kms.key_arns[1]: not the ARN of a KMS key in eu-central-1"),
+        (arns(&[KEY, &elsewhere]), "kms.key_arns[1]: not the ARN of a KMS key in eu-central-1"),
+        (arns(&[zero]), "kms.key_arns[0]: still the example's"),
+        (arns(&[KEY, distinct[0], KEY]), "kms.key_arns[2]: named twice"),
+        (with(&format!("\"{KEY}\""), "1"), "kms.key_arns[0]: not the ARN of a KMS key in eu-central-1"),
+        (and("[vsock]\nlog_port = 0"), "vsock.log_port: not a whole number from 1 to 4294967294"),
+        (and("[vsock]\nlog_port = 4294967295"), "vsock.log_port: not a whole number from 1 to 4294967294"),
+        (and("[vsock]\nimds_port = 9000"), "vsock.imds_port: the port of nitro-cli's heartbeat"),
+        (and("[vsock]\nadmin_port = 5000"), "vsock.admin_port: the same port as vsock.enclave_app_port"),
+        (and("[vsock]\nenclave_app_port = 8003"), "vsock.log_port: the same port as vsock.enclave_app_port"),
+        (and("[secrets]\ninternal_api_key = \"Env\""), "secrets.internal_api_key: neither env nor kms"),
+        (and("[secrets]\nticket_signing_secret = true"), "secrets.ticket_signing_secret: not text"),
+        (and("[tls]\nmode = \"self-signed\""), "tls.mode: this version has no TLS, only off"),
+        (and("[tls]\nmode = \"provided\""), "tls.mode: this version has no TLS, only off"),
+        (and("[tls]\nmode = \"on\""), "tls.mode: not off"),
+        (and("[limits]\nmax_keys = 0"), "limits.max_keys: not a whole number from 1 to 16777216"),
+        (and("[limits]\nmax_nonces = 67108865"), "limits.max_nonces: not a whole number from 1 to 67108864"),
+        (
+            and("[limits]\nmax_ticket_ttl_s = 86401"),
+            "limits.max_ticket_ttl_s: not a whole number from 1 to 86400",
+        ),
+        (
+            and("[limits]\nmax_connections = 16385"),
+            "limits.max_connections: not a whole number from 1 to 16384",
+        ),
+        (
+            and("[limits]\nmax_requests_in_flight = 0"),
+            "limits.max_requests_in_flight: not a whole number from 1 to 16384",
+        ),
+        (
+            and("[limits]\nmax_requests_in_flight = 2049"),
+            "limits.max_requests_in_flight: more than limits.max_connections",
+        ),
+        (and("[pcr]\nPCR0 = \"00\""), "pcr.PCR0: not 96 hex digits"),
+        (and(&format!("[pcr]\nPCR1 = \"{}\"", "0g".repeat(48))), "pcr.PCR1: not 96 hex digits"),
+        (and("[pcr]\nPCR2 = 0"), "pcr.PCR2: not text"),
+        // Not TOML, or not of this shape.
+        (and("[kms]"), "line 9: not TOML: duplicate key"),
+        (and("region = \"eu-central-1\""), "line 9: not TOML: duplicate key"),
+        (and("a"), "line 9: not TOML: key with no value, expected `=`"),
+        (with("\"n\"", "\"n"), "line 2: not TOML: invalid basic string, expected `\"`"),
+        (with("[enclave]", "[enclave"), "line 3: not TOML: unclosed table, expected `]`"),
+        ("vsock = 1".to_owned(), "vsock: not a table"),
+        (format!("limits = [1, 1, 1, 1, 1]\n{LEAST}"), "limits: not a table"),
+        (and("[[pcr]]"), "pcr: not a table"),
+        (" ".repeat(MAX_CONFIGURATION_BYTES + 1), "longer than 64 KiB"),
+    ] {
+        assert_eq!(refusal(&text), line, "{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_refusal_is_one_short_line(text in "[a-z\\[\\]\"'=#\\\\{}.\n\r\t 0-9é\u{0}]{0,60}") {
+        let line = refusal(&text);
+        prop_assert!(!line.contains(char::is_control) && line.len() < 160, "{line:?}");
+    }
+
+    #[test]
+    fn no_damage_goes_unnoticed_but_in_a_value(position in 0..LEAST.len(), byte in b' '..=b'~') {
+        let mut text = LEAST.as_bytes().to_vec();
+        text[position] = byte;
+        let text = String::from_utf8(text).unwrap();
+        match Configuration::parse(&text) {
+            Ok(configuration) => {
+                prop_assert!(configuration.kms.key_arns.iter().all(|arn| text.contains(arn.as_str())));
+                prop_assert_eq!(configuration.kms.key_arns.len(), 1);
+                prop_assert_eq!(configuration.kms.region.as_str(), "eu-central-1");
+            }
+            Err(fault) => prop_assert!(!fault.to_string().contains(char::is_control)),
+        }
+    }
+
+    #[test]
+    fn numbers_come_back(keys in Capacity::KEYS, nonces in Capacity::NONCES, ttl_s in Capacity::TICKET_TTL_S) {
+        let text = LEAST.replace("512", "8192")
+            + &format!("[limits]\nmax_keys = {keys}\nmax_nonces = {nonces}\nmax_ticket_ttl_s = {ttl_s}\n");
+        let capacity = Configuration::parse(&text).unwrap().capacity;
+        prop_assert_eq!((capacity.max_keys, capacity.max_nonces, capacity.max_ticket_ttl_s), (keys, nonces, ttl_s));
+    }
+}

@@ -1,0 +1,52 @@
+//! A boot file gives what a second reader finds in it, or is refused.
+
+#![no_main]
+
+use std::sync::LazyLock;
+
+use enclave_runtime::{BootFile, BootSecret, Configuration};
+use fuzz::boot_file::{KEY_ARNS, Said, judge};
+use libfuzzer_sys::fuzz_target;
+
+static CONFIGURATIONS: LazyLock<[Configuration; 2]> =
+    LazyLock::new(|| [configuration("env", "kms"), configuration("kms", "env")]);
+
+fuzz_target!(|data: &[u8]| {
+    check(data, &CONFIGURATIONS[0], false);
+    check(data, &CONFIGURATIONS[1], true);
+});
+
+fn check(data: &[u8], configuration: &Configuration, api_key_from_kms: bool) {
+    let ours = BootFile::parse(data, configuration);
+    if let Err(fault) = &ours {
+        let line = fault.to_string();
+        assert!(line.len() < 100 && !line.contains(char::is_control), "{line:?}");
+    }
+    let ours = ours.ok().map(|boot| Said {
+        key_arn: boot.key_arn.to_string(),
+        internal_api_key: bytes(boot.internal_api_key, api_key_from_kms),
+        ticket_signing_secret: bytes(boot.ticket_signing_secret, !api_key_from_kms),
+    });
+    assert_eq!(ours, judge(data, api_key_from_kms), "{}", data.escape_ascii());
+}
+
+fn bytes(secret: BootSecret, from_kms: bool) -> Vec<u8> {
+    match secret {
+        BootSecret::Ciphertext(ciphertext) if from_kms => ciphertext,
+        BootSecret::Plaintext(secret) if !from_kms => secret.secret_bytes().to_vec(),
+        _ => panic!("not the form that was asked for"),
+    }
+}
+
+fn configuration(internal_api_key: &str, ticket_signing_secret: &str) -> Configuration {
+    Configuration::parse(&format!(
+        r#"
+        version = 1
+        name = "fuzz"
+        enclave = {{ cpu_count = 2, memory_mib = 512 }}
+        kms = {{ region = "us-east-1", key_arns = {KEY_ARNS:?} }}
+        secrets = {{ internal_api_key = "{internal_api_key}", ticket_signing_secret = "{ticket_signing_secret}" }}
+        "#
+    ))
+    .expect("a good configuration")
+}

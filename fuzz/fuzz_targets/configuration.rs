@@ -1,0 +1,52 @@
+//! What is accepted as `nitro.toml` holds together; what is refused is told in one short line.
+
+#![no_main]
+
+use enclave_runtime::{Capacity, Configuration};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let configuration = match Configuration::parse(text) {
+        Ok(configuration) => configuration,
+        Err(fault) => {
+            let line = fault.to_string();
+            assert!(line.len() < 200 && !line.contains(char::is_control), "{line:?}");
+            return;
+        }
+    };
+    let kms = &configuration.kms;
+    assert!((1..=16).contains(&kms.key_arns.len()));
+    for (index, arn) in kms.key_arns.iter().enumerate() {
+        let parts: Vec<&str> = arn.as_str().split([':', '/']).collect();
+        assert_eq!(parts.len(), 7, "{arn}");
+        assert_eq!((parts[2], parts[3], parts[5]), ("kms", kms.region.as_str(), "key"), "{arn}");
+        assert!(parts[6].bytes().any(|byte| byte != b'0' && byte != b'-'), "{arn}");
+        assert!(!kms.key_arns[..index].contains(arn), "{arn}");
+    }
+    let host = kms.endpoint_host();
+    assert!(host.starts_with(&format!("kms.{}.amazonaws.", kms.region)), "{host}");
+    assert!(host.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.')), "{host}");
+
+    let vsock = configuration.vsock;
+    let mut ports = vec![
+        vsock.enclave_app_port,
+        vsock.admin_port,
+        vsock.kms_proxy_port,
+        vsock.imds_port,
+        vsock.boot_port,
+        vsock.log_port,
+        9000,
+    ];
+    ports.sort_unstable();
+    assert!(
+        ports[0] > 0 && ports[6] < u32::MAX && ports.is_sorted_by(|left, right| left < right),
+        "{vsock:?}"
+    );
+
+    let Capacity { max_keys, max_nonces, max_ticket_ttl_s } = configuration.capacity;
+    assert!(Capacity::KEYS.contains(&max_keys) && Capacity::NONCES.contains(&max_nonces));
+    assert!(Capacity::TICKET_TTL_S.contains(&max_ticket_ttl_s));
+    let limits = configuration.limits;
+    assert!((1..=16_384).contains(&limits.max_connections));
+    assert!((1..=limits.max_connections).contains(&(limits.max_requests_in_flight as usize)));
+});

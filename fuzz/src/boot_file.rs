@@ -1,0 +1,188 @@
+//! A second reader of boot files: the state machine of systemd's `env-file.c`, then the rules of `nitro.toml`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// The keys that `nitro.toml` names, in its order.
+pub const KEY_ARNS: [&str; 2] = [
+    "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+    "arn:aws:kms:us-east-1:111122223333:key/mrk-00000000000000000000000000000001",
+];
+
+/// What a good boot file says.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Said {
+    /// The ARN of the key.
+    pub key_arn: String,
+    /// The secret, or its ciphertext.
+    pub internal_api_key: Vec<u8>,
+    /// The secret, or its ciphertext.
+    pub ticket_signing_secret: Vec<u8>,
+}
+
+/// What the file says if the API key comes from KMS, or not, and the ticket secret the other way; nothing if it is to be
+/// refused.
+#[must_use]
+pub fn judge(file: &[u8], api_key_from_kms: bool) -> Option<Said> {
+    let assignments = assignments(std::str::from_utf8(file).ok()?)?;
+    let value = |name: &str| -> Option<Option<&str>> {
+        let mut values =
+            assignments.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_str());
+        let first = values.next();
+        (values.next().is_none() && first != Some("")).then_some(first)
+    };
+    let secret = |name: &str, from_kms: bool| -> Option<Vec<u8>> {
+        match (value(name)?, value(&format!("{name}_CIPHERTEXT"))?, from_kms) {
+            (None, Some(base64), true) => {
+                STANDARD.decode(base64).ok().filter(|bytes| (1..=6144).contains(&bytes.len()))
+            }
+            (Some(secret), None, false) => is_secret(secret).then(|| secret.as_bytes().to_vec()),
+            _ => None,
+        }
+    };
+    if value("AWS_REGION")?.is_some_and(|region| region != "us-east-1") {
+        return None;
+    }
+    let key_arn = value("KMS_KEY_ARN")?.unwrap_or(KEY_ARNS[0]);
+    KEY_ARNS.contains(&key_arn).then_some(())?;
+    Some(Said {
+        key_arn: key_arn.to_owned(),
+        internal_api_key: secret("INTERNAL_API_KEY", api_key_from_kms)?,
+        ticket_signing_secret: secret("TICKET_SIGNING_SECRET", !api_key_from_kms)?,
+    })
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    PreKey,
+    Key,
+    PreValue,
+    Value,
+    ValueEscape,
+    SingleQuote,
+    DoubleQuote,
+    DoubleQuoteEscape,
+    Comment,
+    CommentEscape,
+}
+
+/// Names and values, or nothing where systemd's versions differ or a line would get lost.
+fn assignments(text: &str) -> Option<Vec<(String, String)>> {
+    use State::*;
+    let mut found = Vec::new();
+    let (mut state, mut key, mut value) = (PreKey, String::new(), String::new());
+    // As in systemd: where the white space at the end began.
+    let mut white_space = None;
+    let is_space = |letter: char| " \t".contains(letter);
+    let is_end = |letter: char| "\n\r".contains(letter);
+    for letter in text.chars() {
+        if letter == '\0' {
+            return None;
+        }
+        state = match state {
+            PreKey if letter == '#' || letter == ';' => Comment,
+            PreKey if is_space(letter) || is_end(letter) => PreKey,
+            PreKey | Key if letter == '=' => {
+                white_space = None;
+                PreValue
+            }
+            Key if is_end(letter) => return None,
+            PreKey | Key => {
+                key.push(letter);
+                Key
+            }
+            PreValue | Value if is_end(letter) => {
+                value.truncate(white_space.take().unwrap_or(value.len()));
+                push(&mut found, &mut key, &mut value)?;
+                PreKey
+            }
+            PreValue if letter == '\'' => SingleQuote,
+            PreValue if letter == '"' => DoubleQuote,
+            PreValue if is_space(letter) => PreValue,
+            PreValue | Value if letter == '\\' => {
+                white_space = None;
+                ValueEscape
+            }
+            PreValue | Value => {
+                white_space = if is_space(letter) { white_space.or(Some(value.len())) } else { None };
+                value.push(letter);
+                Value
+            }
+            ValueEscape | SingleQuote | DoubleQuote | DoubleQuoteEscape if letter == '\r' => return None,
+            ValueEscape => {
+                if letter != '\n' {
+                    value.push(letter);
+                }
+                Value
+            }
+            SingleQuote if letter == '\'' => PreValue,
+            DoubleQuote if letter == '"' => PreValue,
+            DoubleQuote if letter == '\\' => DoubleQuoteEscape,
+            SingleQuote | DoubleQuote => {
+                value.push(letter);
+                state
+            }
+            DoubleQuoteEscape => {
+                if !"\"\\`$\n".contains(letter) {
+                    value.push('\\');
+                }
+                if letter != '\n' {
+                    value.push(letter);
+                }
+                DoubleQuote
+            }
+            Comment if letter == '\\' => CommentEscape,
+            Comment if is_end(letter) => PreKey,
+            CommentEscape if is_end(letter) => return None,
+            Comment | CommentEscape => Comment,
+        };
+    }
+    match state {
+        PreKey | Comment | CommentEscape => {}
+        PreValue | Value => {
+            value.truncate(white_space.unwrap_or(value.len()));
+            push(&mut found, &mut key, &mut value)?;
+        }
+        _ => return None,
+    }
+    Some(found)
+}
+
+fn push(found: &mut Vec<(String, String)>, key: &mut String, value: &mut String) -> Option<()> {
+    let name = key.trim_end_matches([' ', '\t']).to_owned();
+    let is_name = name.chars().all(|letter| letter == '_' || letter.is_ascii_alphanumeric())
+        && !name.starts_with(|letter: char| letter.is_ascii_digit())
+        && !name.is_empty();
+    key.clear();
+    found.push((name, std::mem::take(value)));
+    is_name.then_some(())
+}
+
+fn is_secret(secret: &str) -> bool {
+    const STARTS: [&str; 12] = [
+        "change-me",
+        "changeme",
+        "change-this",
+        "replace-me",
+        "replaceme",
+        "replace-with",
+        "your-",
+        "example",
+        "placeholder",
+        "xxxxxxxx",
+        "development-api-key",
+        "development-ticket-signing-secret",
+    ];
+    let plain = secret.to_ascii_lowercase().replace(['_', '.', ' '], "-");
+    let letters: String =
+        plain.chars().filter(|letter| !letter.is_ascii() || letter.is_ascii_alphabetic()).collect();
+    let repeats = |unit: &[u8]| secret.bytes().eq(unit.iter().copied().cycle().take(secret.len()));
+    secret.len() >= 16
+        && !secret.ends_with(['\n', '\r'])
+        && !STARTS.iter().any(|start| plain.starts_with(start))
+        && !["secret", "password"].contains(&letters.as_str())
+        && ![("<", ">"), ("{{", "}}"), ("${", "}")]
+            .iter()
+            .any(|(start, end)| secret.starts_with(start) && secret.ends_with(end))
+        && !(1..=8).any(|unit| repeats(&secret.as_bytes()[..unit]))
+}
