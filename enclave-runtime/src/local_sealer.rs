@@ -43,7 +43,18 @@ impl LocalSealer {
 }
 
 impl Sealer for LocalSealer {
-    fn seal(&self, _identity: &IdentityId, key: &SecretKey) -> Result<String, NotSealed> {
+    /// The key is at hand.
+    type Wrapping = ();
+
+    async fn wrapping(&self) -> Result<(), NotSealed> {
+        Ok(())
+    }
+
+    async fn wrapping_of(&self, _sealed_key: &[u8]) -> Result<(), NotOpened> {
+        Ok(())
+    }
+
+    fn seal(&self, (): (), _identity: &IdentityId, key: &SecretKey) -> Result<String, NotSealed> {
         with_burnt_stack(|| {
             let mut iv = [0; NONCE_LEN];
             getrandom::fill(&mut iv).map_err(|_| NotSealed)?;
@@ -59,7 +70,7 @@ impl Sealer for LocalSealer {
         })
     }
 
-    fn open(&self, _identity: &IdentityId, sealed_key: &[u8]) -> Result<SecretKey, NotOpened> {
+    fn open(&self, (): (), _identity: &IdentityId, sealed_key: &[u8]) -> Result<SecretKey, NotOpened> {
         let [iv, ciphertext, tag] = parts(sealed_key)?;
         with_burnt_stack(|| self.decrypt(iv, ciphertext, tag).ok_or(NotOpened::Damaged))
     }
@@ -122,7 +133,7 @@ mod tests {
     }
 
     fn open(sealed_key: &str) -> Result<[u8; 32], NotOpened> {
-        sealer().open(&identity(), sealed_key.as_bytes()).map(|key| *key.secret_bytes())
+        sealer().open((), &identity(), sealed_key.as_bytes()).map(|key| *key.secret_bytes())
     }
 
     #[test]
@@ -134,8 +145,8 @@ mod tests {
     #[test]
     fn opens_what_it_sealed() {
         let key = SecretKey::take(&mut [5; 32]).unwrap();
-        let first = sealer().seal(&identity(), &key).unwrap();
-        let second = sealer().seal(&identity(), &key).unwrap();
+        let first = sealer().seal((), &identity(), &key).unwrap();
+        let second = sealer().seal((), &identity(), &key).unwrap();
         assert_ne!(first, second);
         assert_eq!(open(&first), Ok([5; 32]));
         assert_eq!(first.split(':').map(str::len).collect::<Vec<_>>(), [24, 128, 32]);
@@ -151,7 +162,7 @@ mod tests {
             } else {
                 NotOpened::Damaged
             };
-            assert_eq!(sealer().open(&identity(), &bent).err(), Some(expected), "{position}");
+            assert_eq!(sealer().open((), &identity(), &bent).err(), Some(expected), "{position}");
         }
         for length in 0..FROM_NODE.len() {
             let whole_parts = FROM_NODE[..length].matches(':').count() == 2;

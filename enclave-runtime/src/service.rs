@@ -1,9 +1,11 @@
-//! What each operation does, between a body and an answer. No HTTP beyond the answers' names, no waiting.
+//! What each operation does, between a body and an answer. No HTTP beyond the answers' names, and no waiting but for
+//! what seals and opens backups.
 //!
-//! Each operation runs inside [`with_burnt_stack`], because moving a secret leaves its bytes behind in dead frames.
+//! Whatever sees a signing key runs inside [`with_burnt_stack`], because moving a secret leaves its bytes behind in dead
+//! frames, and waits for nothing.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use enclave_core::{
@@ -31,14 +33,19 @@ pub enum Operation {
     Import,
 }
 
-/// A signer that answers requests.
+/// A signer that answers requests, from the moment it [opens](Self::open).
 pub struct Service<S> {
+    duty: OnceLock<Duty<S>>,
+    draining: AtomicBool,
+}
+
+/// What it takes to answer.
+struct Duty<S> {
     api_key: ApiKey,
     /// In locked memory; `None` once wiped. Whoever holds the lock never waits.
     signer: &'static Mutex<Option<Signer<'static>>>,
     sealer: S,
     seed: HashSeed,
-    draining: AtomicBool,
 }
 
 impl<S> std::fmt::Debug for Service<S> {
@@ -48,27 +55,43 @@ impl<S> std::fmt::Debug for Service<S> {
 }
 
 impl<S: Sealer> Service<S> {
-    /// Puts a service together; `seed` is for hashing the names in bodies.
+    /// A service that has no secrets yet, and says so to whoever asks.
     #[must_use]
-    pub const fn new(
+    pub const fn closed() -> Self {
+        Self { duty: OnceLock::new(), draining: AtomicBool::new(false) }
+    }
+
+    /// Takes up its duty; `seed` is for hashing the names in bodies.
+    ///
+    /// # Panics
+    /// If it is open already: a signer has one set of secrets for life.
+    pub fn open(
+        &self,
         api_key: ApiKey,
         signer: &'static Mutex<Option<Signer<'static>>>,
         sealer: S,
         seed: HashSeed,
-    ) -> Self {
-        Self { api_key, signer, sealer, seed, draining: AtomicBool::new(false) }
+    ) {
+        let is_first = self.duty.set(Duty { api_key, signer, sealer, seed }).is_ok();
+        assert!(is_first, "a service opens once");
     }
 
     /// Whether `presented` is the API key.
-    #[must_use]
-    pub fn admits(&self, presented: &[u8]) -> bool {
-        self.api_key.matches(presented)
+    ///
+    /// # Errors
+    /// [`Failure::InvalidApiKey`], and [`Failure::KeyServiceUnavailable`] before it is open.
+    pub fn admit(&self, presented: Option<&[u8]>) -> Result<(), Failure> {
+        let duty = self.duty()?;
+        match presented {
+            Some(presented) if duty.api_key.matches(presented) => Ok(()),
+            _ => Err(Failure::InvalidApiKey),
+        }
     }
 
     /// Whether requests are welcome.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.draining.load(Ordering::Acquire)
+        self.duty.get().is_some() && !self.draining.load(Ordering::Acquire)
     }
 
     /// Says that the service is about to stop. What is asked until then is still done.
@@ -79,24 +102,33 @@ impl<S: Sealer> Service<S> {
     /// Wipes every key and the ticket secret. Nothing can be asked any more.
     pub fn wipe(&self) {
         self.drain();
-        // Dropped where it is: taken out first, its bytes would stay behind.
-        *self.signer() = None;
+        if let Some(duty) = self.duty.get() {
+            // Dropped where it is: taken out first, its bytes would stay behind.
+            *duty.signer() = None;
+        }
     }
 
     /// Does what `operation` and `body` ask for.
     ///
     /// # Errors
     /// [`Failure`]: nothing was done. Should a signature fail, once in 2^256, its ticket is used up all the same.
-    pub fn perform(&self, operation: Operation, body: &mut [u8]) -> Result<Answer, Failure> {
-        with_burnt_stack(|| match operation {
-            Operation::Generate => self.generate(body),
-            Operation::Sign => self.sign(body),
-            Operation::Destroy => self.destroy(body),
-            Operation::Export => self.export(body),
-            Operation::Import => self.import(body),
-        })
+    pub async fn perform(&self, operation: Operation, body: &mut [u8]) -> Result<Answer, Failure> {
+        let duty = self.duty()?;
+        match operation {
+            Operation::Generate => with_burnt_stack(|| duty.generate(body)),
+            Operation::Sign => with_burnt_stack(|| duty.sign(body)),
+            Operation::Destroy => with_burnt_stack(|| duty.destroy(body)),
+            Operation::Export => duty.export(body).await,
+            Operation::Import => duty.import(body).await,
+        }
     }
 
+    fn duty(&self) -> Result<&Duty<S>, Failure> {
+        self.duty.get().ok_or(Failure::KeyServiceUnavailable)
+    }
+}
+
+impl<S: Sealer> Duty<S> {
     fn generate(&self, body: &mut [u8]) -> Result<Answer, Failure> {
         let request = GenerateRequest::parse(body, &self.seed)?;
         // Before the work of making a key; decided again when it is stored.
@@ -125,23 +157,29 @@ impl<S: Sealer> Service<S> {
         Ok(Answer::Done(reply(&Reply::Done)))
     }
 
-    fn export(&self, body: &mut [u8]) -> Result<Answer, Failure> {
+    async fn export(&self, body: &mut [u8]) -> Result<Answer, Failure> {
         let request = IdentityRequest::parse(body, &self.seed)?;
-        let key = self.with_signer(|signer| Ok(signer.export(&request.identity)?))?;
-        let sealed_key =
-            self.sealer.seal(&request.identity, &key).map_err(|NotSealed| Failure::KeyServiceUnavailable)?;
-        Ok(Answer::Done(sealed_reply(&sealed_key)))
+        // Before a key service is troubled; looked up again when there is something to seal it with.
+        if !self.with_signer(|signer| Ok(signer.holds(&request.identity)))? {
+            return Err(Refusal::KeyNotFound.into());
+        }
+        let wrapping = self.sealer.wrapping().await?;
+        with_burnt_stack(|| {
+            let key = self.with_signer(|signer| Ok(signer.export(&request.identity)?))?;
+            let sealed_key = self.sealer.seal(wrapping, &request.identity, &key)?;
+            Ok(Answer::Done(sealed_reply(&sealed_key)))
+        })
     }
 
-    fn import(&self, body: &mut [u8]) -> Result<Answer, Failure> {
+    async fn import(&self, body: &mut [u8]) -> Result<Answer, Failure> {
         let request = ImportRequest::parse(body, &self.seed)?;
-        let key = self.sealer.open(&request.identity, request.sealed_key).map_err(|fault| match fault {
-            NotOpened::UnknownForm => Failure::MalformedSealedKey,
-            NotOpened::Damaged => Failure::UnopenableSealedKey,
-        })?;
-        let pair = KeyPair::from(key);
-        self.with_signer(|signer| Ok(signer.store_imported(&request.identity, &pair)?))?;
-        Ok(Answer::Done(reply(&Reply::Done)))
+        let wrapping = self.sealer.wrapping_of(request.sealed_key).await?;
+        with_burnt_stack(|| {
+            let key = self.sealer.open(wrapping, &request.identity, request.sealed_key)?;
+            let pair = KeyPair::from(key);
+            self.with_signer(|signer| Ok(signer.store_imported(&request.identity, &pair)?))?;
+            Ok(Answer::Done(reply(&Reply::Done)))
+        })
     }
 
     fn with_signer<T>(
@@ -155,6 +193,22 @@ impl<S: Sealer> Service<S> {
 
     fn signer(&self) -> MutexGuard<'_, Option<Signer<'static>>> {
         self.signer.lock().unwrap_or_else(|_| std::process::abort())
+    }
+}
+
+impl From<NotSealed> for Failure {
+    fn from(NotSealed: NotSealed) -> Self {
+        Self::KeyServiceUnavailable
+    }
+}
+
+impl From<NotOpened> for Failure {
+    fn from(fault: NotOpened) -> Self {
+        match fault {
+            NotOpened::UnknownForm => Self::MalformedSealedKey,
+            NotOpened::Damaged => Self::UnopenableSealedKey,
+            NotOpened::Unavailable => Self::KeyServiceUnavailable,
+        }
     }
 }
 
@@ -180,7 +234,7 @@ mod tests {
     use std::os::unix::process::ExitStatusExt as _;
     use std::process::Command;
 
-    use super::{AbortOnPanic, Service};
+    use super::{AbortOnPanic, Duty};
     use crate::api_key::ApiKey;
     use crate::http::Failure;
     use crate::sealer::{NotOpened, NotSealed, Sealer};
@@ -190,11 +244,21 @@ mod tests {
     struct NoSealer;
 
     impl Sealer for NoSealer {
-        fn seal(&self, _: &IdentityId, _: &SecretKey) -> Result<String, NotSealed> {
+        type Wrapping = ();
+
+        async fn wrapping(&self) -> Result<(), NotSealed> {
             Err(NotSealed)
         }
 
-        fn open(&self, _: &IdentityId, _: &[u8]) -> Result<SecretKey, NotOpened> {
+        async fn wrapping_of(&self, _: &[u8]) -> Result<(), NotOpened> {
+            Err(NotOpened::UnknownForm)
+        }
+
+        fn seal(&self, (): (), _: &IdentityId, _: &SecretKey) -> Result<String, NotSealed> {
+            Err(NotSealed)
+        }
+
+        fn open(&self, (): (), _: &IdentityId, _: &[u8]) -> Result<SecretKey, NotOpened> {
             Err(NotOpened::UnknownForm)
         }
     }
@@ -206,14 +270,14 @@ mod tests {
     fn a_panic_under_the_lock_ends_the_process() {
         if std::env::var_os(IN_CHILD).is_some() {
             let capacity = Capacity { max_keys: 1, max_nonces: 1, max_ticket_ttl_s: 1 };
-            let service = Service::new(
-                ApiKey::new(b"key").unwrap(),
-                signer(capacity, b"secret").unwrap(),
-                NoSealer,
-                seed().unwrap(),
-            );
+            let duty = Duty {
+                api_key: ApiKey::new(b"key").unwrap(),
+                signer: signer(capacity, b"secret").unwrap(),
+                sealer: NoSealer,
+                seed: seed().unwrap(),
+            };
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                service.with_signer(|_| -> Result<(), Failure> { panic!("half way") })
+                duty.with_signer(|_| -> Result<(), Failure> { panic!("half way") })
             }));
             // Reached only if the process survives.
             assert!(outcome.is_ok());

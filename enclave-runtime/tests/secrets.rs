@@ -41,7 +41,9 @@ fn what_is_printed_shows_no_secret() {
     let capacity = Capacity { max_keys: 1, max_nonces: 1, max_ticket_ttl_s: 1 };
     let signer = signer(capacity, &SECRET).unwrap();
     assert_prints(&signer, "Mutex { data: Some(Signer { .. }), poisoned: false, .. }");
-    assert_prints(&Service::new(api_key(), signer, sealer(), seed().unwrap()), "Service { .. }");
+    let service = Service::closed();
+    service.open(api_key(), signer, sealer(), seed().unwrap());
+    assert_prints(&service, "Service { .. }");
     // What holds a secret for a moment. Before zeroize 1.9.1 it printed it.
     assert_prints(&Zeroizing::new(SECRET), "Zeroizing { .. }");
 }

@@ -106,7 +106,8 @@ fn run(arguments: Arguments) -> Result<(), NotStarted> {
     };
     let signer = signer(capacity, ticket_secret.as_bytes()).map_err(unavailable)?;
     drop(ticket_secret);
-    let service = Arc::new(Service::new(api_key, signer, sealer, seed().map_err(unavailable)?));
+    let service = Arc::new(Service::closed());
+    service.open(api_key, signer, sealer, seed().map_err(unavailable)?);
     let limits = Limits { max_requests_in_flight: arguments.max_requests_in_flight, ..Limits::default() };
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(unavailable)?;

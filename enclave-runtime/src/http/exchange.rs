@@ -66,7 +66,7 @@ pub(super) async fn answer<S: Sealer>(
         Ok(Err(BodyLoss::Refused(failure))) => return Ok(failed(failure)),
         Ok(Err(BodyLoss::Cut)) | Err(_) => return Err(Abandoned),
     };
-    let answer = server.service.perform(operation, &mut body).unwrap_or_else(Answer::Failed);
+    let answer = server.service.perform(operation, &mut body).await.unwrap_or_else(Answer::Failed);
     Ok(answer.into_response(false))
 }
 
@@ -99,10 +99,7 @@ fn before_body<S: Sealer>(server: &Server<S>, request: &Request<Incoming>) -> Re
         };
     }
     let headers = request.headers();
-    match only(headers, &API_KEY) {
-        Some(presented) if server.service.admits(presented.as_bytes()) => {}
-        _ => return Err(Failure::InvalidApiKey),
-    }
+    server.service.admit(only(headers, &API_KEY).map(HeaderValue::as_bytes))?;
     let operation = match path {
         "/internal/generate" => Operation::Generate,
         "/internal/sign" => Operation::Sign,
