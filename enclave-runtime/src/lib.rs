@@ -2,8 +2,14 @@
 //!
 //! ```text
 //! transport::Listener ─▶ http (head_gate ─ hyper ─ exchange) ─▶ service ─▶ enclave_core::Signer
-//!                                                                  │            │
-//!                                                               sealer     signer_memory ─ locked_memory
+//!                                                                 │  │            │
+//!                                                                nsm sealer   signer_memory ─ locked_memory
+//!                                                                     │
+//! enclave: configuration ─▶ boot ─ boot_file                          ▼
+//!                            │           kms_sealer ─ sealed_key, data_key_cache ─ flight ─ data_key
+//!                            ▼                                │
+//!                           kms ◀─────────────────────────────┘
+//!                            └─▶ recipient ─ envelope, aws (credentials, signature), relay ─▶ the parent
 //! ```
 //!
 //! What holds here:
@@ -23,17 +29,20 @@
 #![deny(unsafe_code)]
 
 mod api_key;
+mod aws;
 mod boot_file;
 pub mod configuration;
 mod entropy;
 mod envelope;
 pub mod http;
+mod kms;
 #[cfg(feature = "dev")]
 mod local_sealer;
 mod locked_memory;
 mod nsm;
 mod process;
 mod recipient;
+mod relay;
 mod sealer;
 mod service;
 mod signer_memory;

@@ -1,0 +1,301 @@
+//! AWS KMS, asked from inside the enclave: TLS ends here, and secrets come encrypted to our own key.
+//!
+//! ```text
+//! data_keys, boot ─▶ Kms::{generate_data_key, decrypt}
+//!      │  a fresh attestation document names the recipient key
+//!      ▼
+//!   call: 3 tries, full jitter ─▶ connection (kept alive) ─▶ TLS ─▶ relay ─▶ KMS
+//!      ▼
+//!   reply: made with a key of the measured list? ─▶ recipient key opens CiphertextForRecipient
+//! ```
+//!
+//! What holds: a reply counts only if it came over TLS from a server that has the name of KMS, and names one of the
+//! measured keys. The parent chooses credentials and ciphertexts; neither gets it a reply of another key.
+
+mod answer;
+mod connection;
+mod fault;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use base64ct::{Base64, Encoding as _};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderName};
+use hyper::{Method, Request};
+use serde::Serialize;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+use zeroize::Zeroizing;
+
+use self::answer::{Answer, DataKeyAnswer, DecryptAnswer};
+use self::connection::Connection;
+pub(crate) use self::connection::{KmsServer, UnusableEndpoint};
+pub(crate) use self::fault::KmsFault;
+use crate::aws::backoff::Backoff;
+use crate::aws::clock::Clock;
+use crate::aws::credentials::CredentialCache;
+use crate::aws::imds::Imds;
+use crate::aws::signature::signed;
+use crate::configuration::KeyArn;
+use crate::nsm::{AttestationRequest, Nsm};
+use crate::recipient::RecipientKey;
+use crate::relay::Relay;
+
+/// Tries of one call.
+const MAX_TRIES: u32 = 3;
+
+/// From dialing the relay to the end of the TLS handshake.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
+
+/// From sending a request to the end of its answer.
+const CALL_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The longest wait for others' calls, which take as long when KMS is slow.
+const TURN_PATIENCE: Duration = Duration::from_secs(20);
+
+/// The longest wait for an attestation document, which takes the NSM milliseconds.
+const DOCUMENT_PATIENCE: Duration = Duration::from_secs(5);
+
+const BETWEEN_TRIES: Backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(2) };
+
+/// After a call has failed thrice, those that were waiting for their turn fail with it, and so do the next ones:
+/// a KMS in trouble is not helped by everybody who asks us.
+const REST_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
+
+/// What KMS binds to a ciphertext: whoever decrypts has to say the same.
+pub(crate) type EncryptionContext<'c> = &'c [(&'c str, &'c str)];
+
+/// A data key, as it is used and as it is kept.
+pub(crate) struct GeneratedDataKey {
+    pub(crate) plaintext: Zeroizing<Vec<u8>>,
+    /// KMS's `CiphertextBlob`.
+    pub(crate) wrapped: Vec<u8>,
+}
+
+/// A client of KMS that asks for an attested enclave.
+pub(crate) struct Kms {
+    server: KmsServer,
+    measured_keys: Vec<KeyArn>,
+    credentials: CredentialCache,
+    clock: Clock,
+    nsm: Arc<dyn Nsm>,
+    recipient: RecipientKey,
+    /// One call at a time, on one connection: a signer asks for a data key now and then.
+    turn: Mutex<Turn>,
+}
+
+struct Turn {
+    connection: Option<Connection>,
+    resting_until: Option<Instant>,
+}
+
+impl std::fmt::Debug for Kms {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Kms").finish_non_exhaustive()
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Recipient<'r> {
+    attestation_document: &'r str,
+    key_encryption_algorithm: &'static str,
+}
+
+/// The parameters of `GenerateDataKey` and `Decrypt` that we use.
+#[derive(Serialize, Default)]
+#[serde(rename_all = "PascalCase")]
+struct Parameters<'p> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<&'p str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_spec: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ciphertext_blob: Option<&'p str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    encryption_context: BTreeMap<&'p str, &'p str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recipient: Option<Recipient<'p>>,
+}
+
+impl Kms {
+    /// A client that talks to `server`, takes credentials from `imds`, and believes in `measured_keys` only.
+    #[must_use]
+    pub(crate) fn new(
+        server: KmsServer,
+        imds: Relay,
+        measured_keys: Vec<KeyArn>,
+        nsm: Arc<dyn Nsm>,
+        recipient: RecipientKey,
+    ) -> Self {
+        Self {
+            server,
+            measured_keys,
+            credentials: CredentialCache::new(Imds::new(imds)),
+            clock: Clock::default(),
+            nsm,
+            recipient,
+            turn: Mutex::new(Turn { connection: None, resting_until: None }),
+        }
+    }
+
+    /// Has KMS make a data key of 32 bytes under `key`.
+    ///
+    /// # Errors
+    /// [`KmsFault`]
+    pub(crate) async fn generate_data_key(
+        &self,
+        key: &KeyArn,
+        context: EncryptionContext<'_>,
+    ) -> Result<GeneratedDataKey, KmsFault> {
+        let parameters =
+            Parameters { key_id: Some(key.as_str()), key_spec: Some("AES_256"), ..Parameters::default() };
+        const OPERATION: &str = "GenerateDataKey";
+        let answer = self.call::<DataKeyAnswer>(OPERATION, parameters, context).await;
+        let opened = answer.and_then(|answer| {
+            answer.check(std::slice::from_ref(key))?;
+            let wrapped =
+                Base64::decode_vec(&answer.ciphertext_blob).map_err(|_| KmsFault::Unintelligible)?;
+            Ok(GeneratedDataKey { plaintext: self.open(&answer.ciphertext_for_recipient)?, wrapped })
+        });
+        opened.inspect_err(|fault| tracing::warn!(operation = OPERATION, %fault, "KMS gives nothing"))
+    }
+
+    /// Has KMS decrypt `ciphertext`, which it finds the key for.
+    ///
+    /// # Errors
+    /// [`KmsFault`]; [`KmsFault::ForeignKey`] if that key is not a measured one.
+    pub(crate) async fn decrypt(
+        &self,
+        ciphertext: &[u8],
+        context: EncryptionContext<'_>,
+    ) -> Result<Zeroizing<Vec<u8>>, KmsFault> {
+        let ciphertext_blob = Base64::encode_string(ciphertext);
+        let parameters = Parameters { ciphertext_blob: Some(&ciphertext_blob), ..Parameters::default() };
+        const OPERATION: &str = "Decrypt";
+        let answer = self.call::<DecryptAnswer>(OPERATION, parameters, context).await;
+        let opened = answer.and_then(|answer| {
+            answer.check(&self.measured_keys)?;
+            self.open(&answer.ciphertext_for_recipient)
+        });
+        opened.inspect_err(|fault| tracing::warn!(operation = OPERATION, %fault, "KMS gives nothing"))
+    }
+
+    fn open(&self, envelope: &str) -> Result<Zeroizing<Vec<u8>>, KmsFault> {
+        let envelope = Base64::decode_vec(envelope).map_err(|_| KmsFault::Unintelligible)?;
+        self.recipient.open(&envelope).map_err(|_| KmsFault::Unintelligible)
+    }
+
+    async fn call<'p, A: Answer>(
+        &self,
+        operation: &'static str,
+        mut parameters: Parameters<'p>,
+        context: EncryptionContext<'p>,
+    ) -> Result<A, KmsFault> {
+        let mut turn = timeout(TURN_PATIENCE, self.turn.lock())
+            .await
+            .map_err(|_| KmsFault::Unreachable("the calls before this one take too long"))?;
+        if turn.resting_until.is_some_and(|until| Instant::now() < until) {
+            return Err(KmsFault::Resting);
+        }
+        let document = self.document().await?;
+        let document = Base64::encode_string(&document);
+        parameters.encryption_context = context.iter().copied().collect();
+        parameters.recipient = Some(Recipient {
+            attestation_document: &document,
+            key_encryption_algorithm: "RSAES_OAEP_SHA_256",
+        });
+        let body = Bytes::from(serde_json::to_vec(&parameters).map_err(|_| KmsFault::Unintelligible)?);
+
+        let mut failures = 0;
+        loop {
+            let fault = match self.try_once(&mut turn.connection, operation, body.clone()).await {
+                Ok(answer) => return A::parse(&answer).ok_or(KmsFault::Unintelligible),
+                Err(fault) => fault,
+            };
+            failures += 1;
+            if !fault.is_worth_another_try() {
+                return Err(fault);
+            }
+            if failures == MAX_TRIES {
+                turn.resting_until = Some(Instant::now() + REST_AFTER_FAILURE);
+                return Err(fault);
+            }
+            tracing::warn!(operation, %fault, failures, "KMS call failed, trying again");
+            tokio::time::sleep(BETWEEN_TRIES.wait(failures)).await;
+        }
+    }
+
+    /// A fresh one for each call: KMS takes none that is old.
+    async fn document(&self) -> Result<Vec<u8>, KmsFault> {
+        let nsm = Arc::clone(&self.nsm);
+        let public_key = self.recipient.public_key_der().to_vec();
+        let attest = move || {
+            nsm.attest(&AttestationRequest { public_key: Some(&public_key), user_data: None, nonce: None })
+        };
+        let outcome = timeout(DOCUMENT_PATIENCE, tokio::task::spawn_blocking(attest)).await;
+        let Ok(Ok(outcome)) = outcome else { return Err(KmsFault::NotAttested) };
+        outcome.map_err(|fault| {
+            tracing::error!(%fault, "no attestation document");
+            KmsFault::NotAttested
+        })
+    }
+
+    /// Sends one request and gives the body of a good answer. The connection is kept if it may be used again.
+    async fn try_once(
+        &self,
+        kept: &mut Option<Connection>,
+        operation: &'static str,
+        body: Bytes,
+    ) -> Result<Bytes, KmsFault> {
+        let credentials = self.credentials.current().await.map_err(KmsFault::NoCredentials)?;
+        let mut connection = match kept.take().filter(Connection::is_open) {
+            Some(connection) => connection,
+            None => timeout(CONNECT_DEADLINE, self.server.connect())
+                .await
+                .unwrap_or(Err(KmsFault::Unreachable("connecting took too long")))?,
+        };
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri("/")
+            .header(HOST, self.server.host())
+            .header(CONTENT_TYPE, "application/x-amz-json-1.1")
+            .header(TARGET, format!("TrentService.{operation}"))
+            .body(Full::new(body.clone()))
+            .map_err(|_| KmsFault::Unintelligible)?;
+        let request = signed(request, &body, &credentials, self.server.region(), "kms", self.clock.now())
+            .map_err(|_| {
+                KmsFault::NoCredentials(crate::aws::imds::NoCredentials("they cannot be signed with"))
+            })?;
+
+        let response = timeout(CALL_DEADLINE, connection.exchange(request))
+            .await
+            .unwrap_or(Err(KmsFault::Unreachable("the answer took too long")))?;
+        let date = response.headers().get(hyper::header::DATE).and_then(|date| date.to_str().ok());
+        let date: Option<SystemTime> = date.and_then(|date| httpdate::parse_http_date(date).ok());
+        if connection.is_open() {
+            *kept = Some(connection);
+        }
+        if response.status() == hyper::StatusCode::OK {
+            return Ok(response.into_body());
+        }
+        let fault = KmsFault::of_answer(response.status(), response.body());
+        if fault.may_be_of_time()
+            && let Some(date) = date
+            && self.clock.correct(date)
+        {
+            tracing::warn!("the clock differs from that of KMS; requests are signed with the time of KMS");
+            return Err(KmsFault::ClockCorrected);
+        }
+        // A signature that is wrong at the right time was made with a wrong secret.
+        if fault.is_of_credentials() || fault.may_be_of_time() {
+            self.credentials.forget(&credentials).await;
+        }
+        Err(fault)
+    }
+}

@@ -1,0 +1,90 @@
+//! What KMS answers to what we ask (KMS API reference).
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::fault::KmsFault;
+use crate::configuration::KeyArn;
+
+/// An answer of one operation.
+pub(super) trait Answer: DeserializeOwned {
+    /// The ARN of the key that KMS used.
+    fn key_id(&self) -> &str;
+
+    /// Checks that KMS used one of `keys`. The parent chooses credentials and ciphertexts, and so the key.
+    fn check(&self, keys: &[KeyArn]) -> Result<(), KmsFault> {
+        let is_one = keys.iter().any(|key| key.as_str() == self.key_id());
+        if is_one { Ok(()) } else { Err(KmsFault::ForeignKey) }
+    }
+
+    /// Reads it; members that we do not use are passed over.
+    fn parse(body: &[u8]) -> Option<Self> {
+        serde_json::from_slice(body).ok()
+    }
+}
+
+/// Of `GenerateDataKey` with a recipient: no `Plaintext`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct DataKeyAnswer {
+    pub(super) key_id: String,
+    pub(super) ciphertext_blob: String,
+    pub(super) ciphertext_for_recipient: String,
+}
+
+/// Of `Decrypt` with a recipient: no `Plaintext`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct DecryptAnswer {
+    pub(super) key_id: String,
+    pub(super) ciphertext_for_recipient: String,
+}
+
+impl Answer for DataKeyAnswer {
+    fn key_id(&self) -> &str {
+        &self.key_id
+    }
+}
+
+impl Answer for DecryptAnswer {
+    fn key_id(&self) -> &str {
+        &self.key_id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Answer, DataKeyAnswer, DecryptAnswer};
+    use crate::configuration::KeyArn;
+    use crate::kms::KmsFault;
+
+    const OURS: &str = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-000000000001";
+    const THEIRS: &str = "arn:aws:kms:eu-central-1:666666666666:key/1234abcd-12ab-34cd-56ef-000000000001";
+
+    fn check<A: Answer>(key_id: &str) -> Option<Result<(), KmsFault>> {
+        let keys: [KeyArn; 1] = [OURS.parse().unwrap()];
+        let body = format!(
+            r#"{{"KeyId":"{key_id}","CiphertextBlob":"AA==","CiphertextForRecipient":"AA==","KeyMaterialId":"x"}}"#
+        );
+        A::parse(body.as_bytes()).map(|answer| answer.check(&keys))
+    }
+
+    #[test]
+    fn an_answer_of_another_key_is_refused() {
+        assert_eq!(check::<DataKeyAnswer>(OURS), Some(Ok(())));
+        assert_eq!(check::<DecryptAnswer>(OURS), Some(Ok(())));
+        for key_id in [THEIRS, "", "1234abcd-12ab-34cd-56ef-000000000001", &OURS.to_uppercase()] {
+            assert_eq!(check::<DataKeyAnswer>(key_id), Some(Err(KmsFault::ForeignKey)), "{key_id}");
+            assert_eq!(check::<DecryptAnswer>(key_id), Some(Err(KmsFault::ForeignKey)), "{key_id}");
+        }
+    }
+
+    /// What KMS answers when it was not asked for a recipient, or does not know what one is.
+    #[test]
+    fn a_plaintext_is_no_answer() {
+        let body = format!(r#"{{"KeyId":"{OURS}","CiphertextBlob":"AA==","Plaintext":"AA=="}}"#);
+        assert!(DataKeyAnswer::parse(body.as_bytes()).is_none());
+        assert!(DecryptAnswer::parse(body.as_bytes()).is_none());
+        assert!(DecryptAnswer::parse(b"{}").is_none());
+    }
+}

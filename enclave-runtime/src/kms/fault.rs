@@ -1,0 +1,205 @@
+//! What can go wrong between us and KMS, in words for the log. Clients are told that the key service is unavailable, or
+//! that a backup does not open.
+
+use std::fmt;
+
+use hyper::StatusCode;
+use serde::Deserialize;
+
+use crate::aws::imds::NoCredentials;
+
+/// Bytes of an error's name or message that are logged; KMS's own are shorter.
+const MAX_LOGGED_BYTES: usize = 512;
+
+/// Why a call gave nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum KmsFault {
+    /// No connection, or it was cut.
+    Unreachable(&'static str),
+    /// IMDS gave no credentials.
+    NoCredentials(NoCredentials),
+    /// The Nitro Security Module gave no document.
+    NotAttested,
+    /// A call has just failed for good; nothing was asked.
+    Resting,
+    /// The time of our signatures was wrong and is corrected.
+    ClockCorrected,
+    /// KMS is in trouble, or has too much to do.
+    Troubled {
+        /// `__type` of the answer, or its status.
+        kind: String,
+        /// What it said.
+        message: String,
+    },
+    /// KMS says no.
+    Refused {
+        /// `__type` of the answer, or its status.
+        kind: String,
+        /// What it said.
+        message: String,
+    },
+    /// What was to be decrypted is no ciphertext of KMS, is damaged, or is bound to another context.
+    InvalidCiphertext,
+    /// KMS did as asked, but with a key that is not in the measured list.
+    ForeignKey,
+    /// The answer is not what KMS answers an enclave.
+    Unintelligible,
+    /// No place for a data key is left in locked memory.
+    NoPlace,
+    /// The call was not finished.
+    Lost,
+}
+
+impl fmt::Display for KmsFault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(reason) => write!(formatter, "KMS cannot be reached: {reason}"),
+            Self::NoCredentials(reason) => write!(formatter, "no credentials: {reason}"),
+            Self::NotAttested => formatter.write_str("no attestation document to ask KMS with"),
+            Self::Resting => formatter.write_str("KMS was not asked again so soon after it failed"),
+            Self::ClockCorrected => formatter.write_str("the time of the signature was wrong"),
+            Self::Troubled { kind, message } | Self::Refused { kind, message } => {
+                write!(formatter, "{kind}: {message}")
+            }
+            Self::InvalidCiphertext => formatter.write_str("not a ciphertext that KMS can decrypt as asked"),
+            Self::ForeignKey => formatter.write_str("KMS used a key that is not in the measured list"),
+            Self::Unintelligible => formatter.write_str("the answer is not what KMS answers an enclave"),
+            Self::NoPlace => formatter.write_str("no place for a data key is left in locked memory"),
+            Self::Lost => formatter.write_str("the call was not finished"),
+        }
+    }
+}
+
+impl std::error::Error for KmsFault {}
+
+/// The error document. Its members' case differs between services and errors.
+#[derive(Deserialize)]
+struct ErrorDocument {
+    #[serde(rename = "__type")]
+    kind: Option<String>,
+    #[serde(alias = "Message")]
+    message: Option<String>,
+}
+
+impl KmsFault {
+    /// Reads the answer to a call that failed.
+    pub(super) fn of_answer(status: StatusCode, body: &[u8]) -> Self {
+        let document: Option<ErrorDocument> = serde_json::from_slice(body).ok();
+        let (kind, message) = document.map_or((None, None), |document| (document.kind, document.message));
+        // Some services put a namespace and `#` before the name.
+        let kind = kind.as_deref().map(|kind| kind.rsplit('#').next().unwrap_or(kind));
+        let kind = kind.map_or_else(|| format!("HTTP status {}", status.as_u16()), printable);
+        let message = message.as_deref().map_or_else(|| "no message".to_owned(), printable);
+        match kind.as_str() {
+            "InvalidCiphertextException" | "IncorrectKeyException" => Self::InvalidCiphertext,
+            "ThrottlingException"
+            | "LimitExceededException"
+            | "DependencyTimeoutException"
+            | "KeyUnavailableException"
+            | "KMSInternalException" => Self::Troubled { kind, message },
+            _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+                Self::Troubled { kind, message }
+            }
+            _ => Self::Refused { kind, message },
+        }
+    }
+
+    /// Whether the same request may succeed in a moment.
+    pub(super) fn is_worth_another_try(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::NoCredentials(_) | Self::ClockCorrected | Self::Troubled { .. } => {
+                true
+            }
+            Self::Refused { .. } => self.is_of_credentials(),
+            Self::NotAttested
+            | Self::Resting
+            | Self::InvalidCiphertext
+            | Self::ForeignKey
+            | Self::Unintelligible
+            | Self::NoPlace
+            | Self::Lost => false,
+        }
+    }
+
+    /// Whether a wrong clock can be the cause.
+    pub(super) fn may_be_of_time(&self) -> bool {
+        matches!(self, Self::Refused { kind, .. }
+            if ["InvalidSignatureException", "SignatureDoesNotMatch", "RequestExpired", "RequestTimeTooSkewed"]
+                .contains(&kind.as_str()))
+    }
+
+    /// Whether newer credentials may do.
+    pub(super) fn is_of_credentials(&self) -> bool {
+        matches!(self, Self::Refused { kind, .. }
+            if ["ExpiredTokenException", "UnrecognizedClientException", "InvalidClientTokenId"]
+                .contains(&kind.as_str()))
+    }
+}
+
+/// The first line, without control characters: the parent reads our log, and what follows the first line of a message
+/// about a signature is the request.
+fn printable(text: &str) -> String {
+    let mut line = String::new();
+    let first = text.trim_start().lines().next().unwrap_or_default();
+    for character in first.chars().filter(|character| !character.is_control()) {
+        if line.len() + character.len_utf8() > MAX_LOGGED_BYTES {
+            break;
+        }
+        line.push(character);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::StatusCode;
+
+    use super::KmsFault;
+
+    fn fault(status: u16, body: &str) -> KmsFault {
+        KmsFault::of_answer(StatusCode::from_u16(status).unwrap(), body.as_bytes())
+    }
+
+    #[test]
+    fn errors_are_told_by_type_and_message_in_either_case() {
+        let denied = r#"{"__type":"AccessDeniedException","Message":"User: x is not authorized"}"#;
+        assert_eq!(fault(400, denied).to_string(), "AccessDeniedException: User: x is not authorized");
+        let namespaced =
+            r#"{"__type":"com.amazonaws.kms#NotFoundException","message":"no\tkey\n\nyou asked: x"}"#;
+        assert_eq!(fault(400, namespaced).to_string(), "NotFoundException: nokey");
+        assert_eq!(fault(400, r#"{"__type":"InvalidCiphertextException"}"#), KmsFault::InvalidCiphertext);
+        assert_eq!(fault(503, "<html>").to_string(), "HTTP status 503: no message");
+        let long = format!(r#"{{"__type":"X","message":"{}"}}"#, "\u{e4}".repeat(10_000));
+        assert_eq!(fault(400, &long).to_string().len(), 3 + 512);
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again_and_what_will_not_is_not() {
+        for (status, kind, again) in [
+            (400, "ThrottlingException", true),
+            (500, "KMSInternalException", true),
+            (500, "DependencyTimeoutException", true),
+            (503, "Anything", true),
+            (429, "Anything", true),
+            (400, "ExpiredTokenException", true),
+            (400, "UnrecognizedClientException", true),
+            (400, "AccessDeniedException", false),
+            (400, "InvalidSignatureException", false),
+            (400, "NotFoundException", false),
+            (400, "DisabledException", false),
+            (400, "InvalidCiphertextException", false),
+        ] {
+            let body = format!(r#"{{"__type":"{kind}"}}"#);
+            assert_eq!(fault(status, &body).is_worth_another_try(), again, "{kind}");
+        }
+    }
+
+    #[test]
+    fn time_and_credentials_are_told_apart() {
+        assert!(fault(400, r#"{"__type":"InvalidSignatureException"}"#).may_be_of_time());
+        assert!(fault(403, r#"{"__type":"RequestExpired"}"#).may_be_of_time());
+        assert!(!fault(400, r#"{"__type":"AccessDeniedException"}"#).may_be_of_time());
+        assert!(fault(400, r#"{"__type":"ExpiredTokenException"}"#).is_of_credentials());
+        assert!(!fault(400, r#"{"__type":"AccessDeniedException"}"#).is_of_credentials());
+    }
+}

@@ -1,0 +1,103 @@
+//! The way out of the enclave: services of the parent instance, which moves bytes for us and is believed in nothing.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::time::timeout;
+use transport::{Address, Stream, dial};
+
+/// The parent of a Nitro enclave (AWS, Nitro Enclaves user guide).
+const NITRO_PARENT_CID: u32 = 3;
+
+/// The host of a virtual machine (`VMADDR_CID_HOST`): where a VMM that is not Nitro's keeps the parent's services.
+const VMM_HOST_CID: u32 = 2;
+
+/// Time for one address while there is another. A relay on this machine answers in milliseconds; a CID that nobody has
+/// makes the kernel wait for two seconds.
+const OTHERS_LEFT_PATIENCE: Duration = Duration::from_millis(700);
+
+/// Where one service of the parent may be. The address that answered last is tried first.
+#[derive(Debug)]
+pub struct Relay {
+    addresses: Vec<Address>,
+    preferred: AtomicUsize,
+}
+
+impl Relay {
+    /// The service on vsock `port` of the parent, or of the VMM's host where no parent has CID 3.
+    #[must_use]
+    pub fn of_parent(port: u32) -> Self {
+        let addresses = [NITRO_PARENT_CID, VMM_HOST_CID].map(|cid| Address::Vsock { cid, port });
+        Self { addresses: addresses.into(), preferred: AtomicUsize::new(0) }
+    }
+
+    /// The service at one address.
+    #[must_use]
+    pub fn at(address: Address) -> Self {
+        Self { addresses: vec![address], preferred: AtomicUsize::new(0) }
+    }
+
+    /// Connects. Has no deadline: the caller's patience ends it.
+    ///
+    /// # Errors
+    /// What dialing the last address gave.
+    pub(crate) async fn dial(&self) -> io::Result<Stream> {
+        let count = self.addresses.len();
+        let first = self.preferred.load(Ordering::Relaxed);
+        let mut last_fault = io::Error::from(io::ErrorKind::NotFound);
+        for step in 0..count {
+            let index = (first + step) % count;
+            let attempt = dial(&self.addresses[index]);
+            let outcome = if step + 1 == count {
+                attempt.await
+            } else {
+                timeout(OTHERS_LEFT_PATIENCE, attempt)
+                    .await
+                    .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            };
+            match outcome {
+                Ok(stream) => {
+                    self.preferred.store(index, Ordering::Relaxed);
+                    return Ok(stream);
+                }
+                Err(fault) => last_fault = fault,
+            }
+        }
+        Err(last_fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use transport::{Address, Listener};
+
+    use super::Relay;
+
+    #[tokio::test]
+    async fn what_answered_last_is_tried_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = |name: &str| -> Address {
+            format!("unix:{}", folder.path().join(name).display()).parse().unwrap()
+        };
+        let relay = Relay { addresses: vec![address("a"), address("b")], ..Relay::at(address("a")) };
+        assert!(relay.dial().await.is_err());
+
+        let b = Listener::bind(&address("b")).await.unwrap();
+        relay.dial().await.unwrap();
+        b.accept().await.unwrap();
+        let a = Listener::bind(&address("a")).await.unwrap();
+        relay.dial().await.unwrap();
+        b.accept().await.unwrap();
+        drop(b);
+        relay.dial().await.unwrap();
+        a.accept().await.unwrap();
+    }
+
+    #[test]
+    fn the_parent_has_two_names() {
+        let relay = Relay::of_parent(8000);
+        let texts: Vec<String> = relay.addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["vsock:3:8000", "vsock:2:8000"]);
+    }
+}
