@@ -42,12 +42,14 @@ declare -A max_len=(
     [operations]=200
     [request_body]=8192
     [sealed_key]=512
+    [sealed_key_v1]=1024
     [signature]=96
     [ticket]=2048
 )
 
 if (($# == 0)); then
-    set -- address attestation boot_file configuration envelope generator http_head operations request_body sealed_key signature ticket
+    set -- address attestation boot_file configuration envelope generator http_head operations request_body \
+        sealed_key sealed_key_v1 signature ticket
 fi
 for target in "$@"; do
     if [[ -z ${max_len[$target]:-} ]]; then

@@ -32,10 +32,14 @@ mod api_key;
 mod aws;
 mod boot_file;
 pub mod configuration;
+mod data_key;
+mod data_key_cache;
 mod entropy;
 mod envelope;
+mod flight;
 pub mod http;
 mod kms;
+mod kms_sealer;
 #[cfg(feature = "dev")]
 mod local_sealer;
 mod locked_memory;
@@ -43,6 +47,7 @@ mod nsm;
 mod process;
 mod recipient;
 mod relay;
+mod sealed_key;
 mod sealer;
 mod service;
 mod signer_memory;
@@ -53,6 +58,7 @@ pub use boot_file::{
     check_secret,
 };
 pub use configuration::{Configuration, InvalidConfiguration};
+pub use data_key::DataKey;
 pub use entropy::{EntropyUnavailable, seed_kernel_pool};
 pub use envelope::{Envelope, EnvelopeNotOpened};
 #[cfg(feature = "dev")]
@@ -66,6 +72,7 @@ pub use nsm::{
 pub use nsm::{NoSoftwareNsm, Pcrs, SoftwareNsm};
 pub use process::harden;
 pub use recipient::{NoRecipientKey, RecipientKey};
+pub use sealed_key::{SealedKey, SealedKeyText};
 pub use sealer::{NotOpened, NotSealed, Sealer};
 pub use service::{Operation, Service};
 pub use signer_memory::{Capacity, NoSigner, seed, signer};

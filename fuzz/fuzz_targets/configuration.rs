@@ -28,7 +28,7 @@ fuzz_target!(|text: &str| {
     assert!(host.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.')), "{host}");
 
     let vsock = configuration.vsock;
-    let mut ports = vec![
+    let mut ports = [
         vsock.enclave_app_port,
         vsock.admin_port,
         vsock.kms_proxy_port,

@@ -4,6 +4,7 @@
 //! them is made to be fast, small or constant-time.
 
 pub mod attestation;
+pub mod bend;
 pub mod boot_file;
 pub mod cbor;
 pub mod desk;
@@ -15,5 +16,6 @@ pub mod ledger;
 pub mod request;
 pub mod script;
 pub mod sealed_key;
+pub mod sealed_key_v1;
 pub mod signer;
 pub mod ticket;

@@ -5,6 +5,7 @@ use aes_gcm::{Aes256Gcm, Key, Nonce};
 use arbitrary::Arbitrary;
 use enclave_runtime::NotOpened;
 
+use crate::bend::Bend;
 use crate::identity::{hex, to_hex};
 
 /// `SEALING_KEY`
@@ -57,18 +58,6 @@ enum Plaintext<'a> {
     Raw(&'a [u8]),
 }
 
-#[derive(Arbitrary, Debug)]
-enum Bend<'a> {
-    Capital(u16),
-    Replace(u16, u8),
-    Remove(u16),
-    Insert(u16, u8),
-    Cut(u16),
-    Prepend(&'a [u8]),
-    Append(&'a [u8]),
-    Quote,
-}
-
 impl Draft<'_> {
     /// The good blob, and what became of it.
     #[must_use]
@@ -97,39 +86,6 @@ impl Plaintext<'_> {
                 to_hex(&key).into_bytes()
             }
             Self::Raw(raw) => raw.to_vec(),
-        }
-    }
-}
-
-impl Bend<'_> {
-    fn apply(&self, blob: &mut Vec<u8>) {
-        let position = |at: &u16| usize::from(*at).checked_rem(blob.len());
-        match self {
-            Self::Capital(at) => {
-                if let Some(at) = position(at) {
-                    blob[at].make_ascii_uppercase();
-                }
-            }
-            Self::Replace(at, byte) => {
-                if let Some(at) = position(at) {
-                    blob[at] = *byte;
-                }
-            }
-            Self::Remove(at) => {
-                if let Some(at) = position(at) {
-                    blob.remove(at);
-                }
-            }
-            Self::Insert(at, byte) => blob.insert(position(at).unwrap_or(0), *byte),
-            Self::Cut(at) => blob.truncate(position(at).unwrap_or(0)),
-            Self::Prepend(bytes) => {
-                blob.splice(..0, bytes.iter().copied());
-            }
-            Self::Append(bytes) => blob.extend_from_slice(bytes),
-            Self::Quote => {
-                blob.insert(0, b'"');
-                blob.push(b'"');
-            }
         }
     }
 }

@@ -1,0 +1,136 @@
+//! The data keys at hand: the one that seals, and those that opened backups. KMS is asked once for each.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::configuration::KeyArn;
+use crate::data_key::{DATA_KEY_BYTES, DataKey, DataKeyName, DataKeyPlaces};
+use crate::flight::Flight;
+use crate::kms::{EncryptionContext, Kms, KmsFault};
+use crate::locked_memory::MemoryNotLocked;
+
+/// Data keys at hand that open backups. One a day and one each boot are made: these are years of them, in 128 KiB.
+const MAX_DATA_KEYS: usize = 4096;
+
+/// Places for keys that were pushed out of the cache and are in use for a moment more, and for the one that seals.
+const SPARE_PLACES: usize = 64;
+
+/// What KMS binds to the wrapped data key, and what the key policy asks for.
+const CONTEXT: EncryptionContext<'static> = &[("nitro-signer", "sealed-key")];
+
+type DataKeyFlight = Flight<DataKey, KmsFault>;
+
+/// Data keys by their wrapped form.
+pub(crate) struct DataKeyCache {
+    kms: Arc<Kms>,
+    sealing_arn: KeyArn,
+    places: Arc<DataKeyPlaces>,
+    sealing: DataKeyFlight,
+    opening: Mutex<Opening>,
+}
+
+#[derive(Default)]
+struct Opening {
+    /// Each with when it was last asked for.
+    flights: HashMap<DataKeyName, (Arc<DataKeyFlight>, u64)>,
+    uses: u64,
+}
+
+impl DataKeyCache {
+    /// A cache that holds nothing yet. New data keys are made under `sealing_arn`.
+    ///
+    /// # Errors
+    /// [`MemoryNotLocked`]
+    pub(crate) fn new(kms: Arc<Kms>, sealing_arn: KeyArn) -> Result<Self, MemoryNotLocked> {
+        let places = DataKeyPlaces::new(MAX_DATA_KEYS + SPARE_PLACES)?;
+        Ok(Self { kms, sealing_arn, places, sealing: Flight::default(), opening: Mutex::default() })
+    }
+
+    /// The data key to seal the next backup with; its seal is counted.
+    ///
+    /// # Errors
+    /// [`KmsFault`]
+    pub(crate) async fn to_seal(&self) -> Result<Arc<DataKey>, KmsFault> {
+        let (kms, arn, places) = (Arc::clone(&self.kms), self.sealing_arn.clone(), Arc::clone(&self.places));
+        let fetch = async move {
+            let made = kms.generate_data_key(&arn, CONTEXT).await?;
+            let key = data_key(&places, &made.plaintext, made.wrapped)?;
+            tracing::info!("new data key for sealing backups");
+            Ok(key)
+        };
+        let key = self.sealing.get(DataKey::count_a_seal, fetch, KmsFault::Lost).await?;
+        // What it sealed comes back without asking KMS.
+        self.remember(&key);
+        Ok(key)
+    }
+
+    /// The data key that `wrapped` holds.
+    ///
+    /// # Errors
+    /// [`KmsFault`]
+    pub(crate) async fn to_open(&self, wrapped: &[u8]) -> Result<Arc<DataKey>, KmsFault> {
+        let name = DataKeyName::of(wrapped);
+        let flight = self.opening().flight(name);
+        let (kms, places, wrapped) = (Arc::clone(&self.kms), Arc::clone(&self.places), wrapped.to_vec());
+        let fetch = async move {
+            let plaintext = kms.decrypt(&wrapped, CONTEXT).await?;
+            data_key(&places, &plaintext, wrapped)
+        };
+        let outcome = flight.get(|_| true, fetch, KmsFault::Lost).await;
+        if outcome.is_err() {
+            // What does not open keeps no place.
+            self.opening().forget(name, &flight);
+        }
+        outcome
+    }
+
+    fn remember(&self, key: &Arc<DataKey>) {
+        let mut opening = self.opening();
+        if !opening.flights.contains_key(&key.name()) {
+            opening.make_room();
+            let uses = opening.uses;
+            opening.flights.insert(key.name(), (Arc::new(Flight::landed(Arc::clone(key))), uses));
+        }
+    }
+
+    fn opening(&self) -> MutexGuard<'_, Opening> {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Opening {
+    fn flight(&mut self, name: DataKeyName) -> Arc<DataKeyFlight> {
+        if !self.flights.contains_key(&name) {
+            self.make_room();
+        }
+        self.uses += 1;
+        let (flight, last_use) = self.flights.entry(name).or_default();
+        *last_use = self.uses;
+        Arc::clone(flight)
+    }
+
+    /// Unless another flight has taken its place.
+    fn forget(&mut self, name: DataKeyName, failed: &Arc<DataKeyFlight>) {
+        if self.flights.get(&name).is_some_and(|(flight, _)| Arc::ptr_eq(flight, failed)) {
+            self.flights.remove(&name);
+        }
+    }
+
+    /// Pushes out what was not asked for the longest.
+    fn make_room(&mut self) {
+        let oldest = self.flights.iter().min_by_key(|(_, (_, last_use))| *last_use).map(|(name, _)| *name);
+        if let Some(oldest) = oldest
+            && self.flights.len() >= MAX_DATA_KEYS
+        {
+            self.flights.remove(&oldest);
+        }
+    }
+}
+
+fn data_key(places: &Arc<DataKeyPlaces>, plaintext: &[u8], wrapped: Vec<u8>) -> Result<DataKey, KmsFault> {
+    if plaintext.len() != DATA_KEY_BYTES {
+        return Err(KmsFault::Unintelligible);
+    }
+    let key = DataKey::new(places, plaintext, wrapped).ok_or(KmsFault::NoPlace);
+    key.inspect_err(|fault| tracing::error!(%fault, "a data key is lost"))
+}

@@ -1,0 +1,101 @@
+//! Sealing under KMS, as production does: each backup under a data key of KMS's.
+
+use std::sync::Arc;
+
+use aws_lc_rs::aead::NONCE_LEN;
+use enclave_core::{IdentityId, SecretKey};
+use zeroize::Zeroizing;
+
+use crate::configuration::KeyArn;
+use crate::data_key::DataKey;
+use crate::data_key_cache::DataKeyCache;
+use crate::entropy;
+use crate::kms::{Kms, KmsFault};
+use crate::locked_memory::MemoryNotLocked;
+use crate::sealed_key::{SealedKey, SealedKeyText};
+use crate::sealer::{NotOpened, NotSealed, Sealer};
+
+/// A sealer whose keys are KMS's.
+pub(crate) struct KmsSealer {
+    kms: Arc<Kms>,
+    data_keys: DataKeyCache,
+}
+
+/// What a backup is sealed under.
+pub(crate) enum Wrapping {
+    /// A data key.
+    DataKey(Arc<DataKey>),
+    /// KMS itself, which has opened it already.
+    Opened(Zeroizing<Vec<u8>>),
+}
+
+impl std::fmt::Debug for KmsSealer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("KmsSealer").finish_non_exhaustive()
+    }
+}
+
+impl KmsSealer {
+    /// A sealer that makes its data keys under `sealing_arn`.
+    ///
+    /// # Errors
+    /// [`MemoryNotLocked`]
+    pub(crate) fn new(kms: Arc<Kms>, sealing_arn: KeyArn) -> Result<Self, MemoryNotLocked> {
+        let data_keys = DataKeyCache::new(Arc::clone(&kms), sealing_arn)?;
+        Ok(Self { kms, data_keys })
+    }
+}
+
+impl Sealer for KmsSealer {
+    type Wrapping = Wrapping;
+
+    async fn wrapping(&self) -> Result<Wrapping, NotSealed> {
+        // The fault is in the log already: `Kms` writes it once.
+        self.data_keys.to_seal().await.map(Wrapping::DataKey).map_err(|_| NotSealed)
+    }
+
+    async fn wrapping_of(&self, sealed_key: &[u8]) -> Result<Wrapping, NotOpened> {
+        match SealedKeyText::parse(sealed_key)? {
+            SealedKeyText::V1(sealed) => {
+                let key = self.data_keys.to_open(sealed.wrapped()).await.map_err(not_opened)?;
+                Ok(Wrapping::DataKey(key))
+            }
+            SealedKeyText::Legacy(ciphertext) => {
+                self.kms.decrypt(&ciphertext, &[]).await.map(Wrapping::Opened).map_err(not_opened)
+            }
+        }
+    }
+
+    fn seal(&self, wrapping: Wrapping, identity: &IdentityId, key: &SecretKey) -> Result<String, NotSealed> {
+        let Wrapping::DataKey(data_key) = wrapping else { return Err(NotSealed) };
+        let mut nonce = [0; NONCE_LEN];
+        entropy::fill(&mut nonce).map_err(|_| NotSealed)?;
+        let sealed = SealedKey::seal(&data_key, nonce, identity, key).ok_or(NotSealed)?;
+        Ok(sealed.to_string())
+    }
+
+    fn open(
+        &self,
+        wrapping: Wrapping,
+        identity: &IdentityId,
+        sealed_key: &[u8],
+    ) -> Result<SecretKey, NotOpened> {
+        match (SealedKeyText::parse(sealed_key)?, wrapping) {
+            (SealedKeyText::V1(sealed), Wrapping::DataKey(data_key)) => sealed.open(&data_key, identity),
+            (SealedKeyText::Legacy(_), Wrapping::Opened(plaintext)) => {
+                let bytes = plaintext.as_slice().try_into().map(Zeroizing::new).ok();
+                bytes.and_then(|mut bytes| SecretKey::take(&mut bytes).ok())
+            }
+            _ => None,
+        }
+        .ok_or(NotOpened::Damaged)
+    }
+}
+
+fn not_opened(fault: KmsFault) -> NotOpened {
+    match fault {
+        // KMS has looked at it and says that it is none of ours.
+        KmsFault::InvalidCiphertext | KmsFault::ForeignKey => NotOpened::Damaged,
+        _ => NotOpened::Unavailable,
+    }
+}
