@@ -30,10 +30,12 @@
 
 mod api_key;
 mod aws;
+mod boot;
 mod boot_file;
 pub mod configuration;
 mod data_key;
 mod data_key_cache;
+mod enclave;
 mod entropy;
 mod envelope;
 mod flight;
@@ -43,6 +45,7 @@ mod kms_sealer;
 #[cfg(feature = "dev")]
 mod local_sealer;
 mod locked_memory;
+mod log_port;
 mod nsm;
 mod process;
 mod recipient;
@@ -59,6 +62,7 @@ pub use boot_file::{
 };
 pub use configuration::{Configuration, InvalidConfiguration};
 pub use data_key::DataKey;
+pub use enclave::{Parent, Stopped, read_configuration, run};
 pub use entropy::{EntropyUnavailable, seed_kernel_pool};
 pub use envelope::{Envelope, EnvelopeNotOpened};
 #[cfg(feature = "dev")]
@@ -72,6 +76,7 @@ pub use nsm::{
 pub use nsm::{NoSoftwareNsm, Pcrs, SoftwareNsm};
 pub use process::harden;
 pub use recipient::{NoRecipientKey, RecipientKey};
+pub use relay::Relay;
 pub use sealed_key::{SealedKey, SealedKeyText};
 pub use sealer::{NotOpened, NotSealed, Sealer};
 pub use service::{Operation, Service};

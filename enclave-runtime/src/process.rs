@@ -17,8 +17,12 @@ pub fn harden() -> nix::Result<()> {
     std::panic::set_hook(Box::new(|panic| {
         // Where, but not what: a payload may quote the data it stumbled over.
         let place = panic.location().map_or_else(String::new, ToString::to_string);
-        // Nothing is left to tell if stderr is gone.
-        let _ = writeln!(std::io::stderr(), "panicked at {place}");
+        if tracing::dispatcher::has_been_set() {
+            tracing::error!("panicked at {place}");
+        } else {
+            // Nothing is left to tell if stderr is gone.
+            let _ = writeln!(std::io::stderr(), "panicked at {place}");
+        }
     }));
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! frames, and waits for nothing.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use enclave_core::{
@@ -15,7 +15,8 @@ use enclave_core::{
 
 use crate::api_key::ApiKey;
 use crate::entropy;
-use crate::http::{Answer, Failure, reply, sealed_reply};
+use crate::http::{Answer, Failure, attestation_reply, reply, sealed_reply};
+use crate::nsm::{AttestationRequest, Nsm};
 use crate::sealer::{NotOpened, NotSealed, Sealer};
 
 /// What a caller can ask for.
@@ -35,6 +36,9 @@ pub enum Operation {
 
 /// A signer that answers requests, from the moment it [opens](Self::open).
 pub struct Service<S> {
+    nsm: Arc<dyn Nsm>,
+    /// One document for a client at a time: the NSM makes one at a time, and KMS needs some too.
+    attesting: Arc<tokio::sync::Mutex<()>>,
     duty: OnceLock<Duty<S>>,
     draining: AtomicBool,
 }
@@ -55,10 +59,10 @@ impl<S> std::fmt::Debug for Service<S> {
 }
 
 impl<S: Sealer> Service<S> {
-    /// A service that has no secrets yet, and says so to whoever asks.
+    /// A service that has no secrets yet, and says so to whoever asks. `nsm` tells them what it is.
     #[must_use]
-    pub const fn closed() -> Self {
-        Self { duty: OnceLock::new(), draining: AtomicBool::new(false) }
+    pub fn closed(nsm: Arc<dyn Nsm>) -> Self {
+        Self { nsm, attesting: Arc::default(), duty: OnceLock::new(), draining: AtomicBool::new(false) }
     }
 
     /// Takes up its duty; `seed` is for hashing the names in bodies.
@@ -120,6 +124,28 @@ impl<S: Sealer> Service<S> {
             Operation::Destroy => with_burnt_stack(|| duty.destroy(body)),
             Operation::Export => duty.export(body).await,
             Operation::Import => duty.import(body).await,
+        }
+    }
+
+    /// An attestation document that holds `nonce`. TLS is off, so there is no key for it to vouch for.
+    ///
+    /// # Errors
+    /// [`Failure::KeyServiceUnavailable`]
+    pub async fn attest(&self, nonce: Option<Vec<u8>>) -> Result<Answer, Failure> {
+        let turn = Arc::clone(&self.attesting).lock_owned().await;
+        let nsm = Arc::clone(&self.nsm);
+        let attest = move || {
+            // Held until it is done, even if the client has gone.
+            let _turn = turn;
+            nsm.attest(&AttestationRequest { nonce: nonce.as_deref(), ..AttestationRequest::default() })
+        };
+        match tokio::task::spawn_blocking(attest).await {
+            Ok(Ok(document)) => Ok(Answer::Done(attestation_reply(&document))),
+            Ok(Err(fault)) => {
+                tracing::error!(%fault, "no attestation document");
+                Err(Failure::KeyServiceUnavailable)
+            }
+            Err(_) => Err(Failure::KeyServiceUnavailable),
         }
     }
 

@@ -9,8 +9,8 @@
 mod secret_type;
 
 use enclave_runtime::{
-    ApiKey, BootFile, BootSecret, Capacity, LocalSealer, PlainSecret, RecipientKey, Service, SoftwareNsm, seed,
-    signer,
+    ApiKey, BootFile, BootSecret, Capacity, DataKey, LocalSealer, PlainSecret, RecipientKey, Service,
+    SoftwareNsm, seed, signer,
 };
 use zeroize::Zeroizing;
 
@@ -34,6 +34,7 @@ fn sealer() -> LocalSealer {
 fn what_is_printed_shows_no_secret() {
     assert_prints(&api_key(), "ApiKey { .. }");
     assert_prints(&sealer(), "LocalSealer { .. }");
+    assert_prints(&DataKey::alone(&SECRET, SECRET.to_vec()).unwrap(), "DataKey { .. }");
     assert_prints(&RecipientKey::generate().unwrap(), "RecipientKey { .. }");
     assert_prints(&SoftwareNsm::ephemeral().unwrap(), "SoftwareNsm { .. }");
     assert_prints(&plain_secret(), "PlainSecret { .. }");
@@ -41,7 +42,7 @@ fn what_is_printed_shows_no_secret() {
     let capacity = Capacity { max_keys: 1, max_nonces: 1, max_ticket_ttl_s: 1 };
     let signer = signer(capacity, &SECRET).unwrap();
     assert_prints(&signer, "Mutex { data: Some(Signer { .. }), poisoned: false, .. }");
-    let service = Service::closed();
+    let service = Service::closed(std::sync::Arc::new(SoftwareNsm::ephemeral().unwrap()));
     service.open(api_key(), signer, sealer(), seed().unwrap());
     assert_prints(&service, "Service { .. }");
     // What holds a secret for a moment. Before zeroize 1.9.1 it printed it.
@@ -54,6 +55,7 @@ fn no_secret_is_copied_unseen_or_compared_byte_by_byte() {
         ApiKey,
         BootFile,
         BootSecret,
+        DataKey,
         LocalSealer,
         PlainSecret,
         RecipientKey,

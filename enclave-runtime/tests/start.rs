@@ -67,13 +67,55 @@ fn an_address_in_use_is_named() {
     assert!(said(&output).contains(&format!("cannot listen on {address}: ")), "{output:?}");
 }
 
+/// Its configuration is part of the image, and no argument or variable stands in for it.
 #[test]
-fn production_says_what_it_lacks() {
+fn production_starts_from_its_image_only() {
     let output = Command::new(env!("CARGO_BIN_EXE_enclave"))
         .env_clear()
         .envs([API_KEY, TICKET_SECRET, SEALING_KEY])
+        .args(["--nitro-toml", "/dev/null", "--listen", "tcp:127.0.0.1:0"])
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(78), "{output:?}");
-    assert!(said(&output).starts_with("enclave: cannot start: this version has no KMS client"), "{output:?}");
+    let expected = "enclave: cannot start: /nitro.toml: No such file or directory (os error 2)\n";
+    assert_eq!(said(&output), expected);
+}
+
+#[test]
+fn an_attested_signer_is_told_everything_or_nothing() {
+    let parent = ["--boot-file", "unix:/b", "--kms", "unix:/k", "--imds", "unix:/i", "--log", "unix:/l"];
+    let whole = [&["--nitro-toml", "/nowhere/nitro.toml"][..], &parent].concat();
+    let output = enclave_dev(&whole, &[]);
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    let line = "enclave-dev: cannot start: /nowhere/nitro.toml: No such file or directory (os error 2)\n";
+    assert_eq!(said(&output), line);
+    for missing in (0..whole.len()).step_by(2) {
+        let part = [&whole[..missing], &whole[missing + 2..]].concat();
+        let output = enclave_dev(&part, &[API_KEY, TICKET_SECRET, SEALING_KEY]);
+        assert_eq!(output.status.code(), Some(64), "{part:?}: {output:?}");
+    }
+    for also in [["--max-keys", "1"], ["--max-nonces", "1"], ["--pcr0", "00"], ["--kms", "nowhere"]] {
+        let output = enclave_dev(&[&whole, &also[..]].concat(), &[]);
+        assert_eq!(output.status.code(), Some(64), "{also:?}: {output:?}");
+    }
+}
+
+#[test]
+fn a_nitro_toml_that_is_wrong_is_named_with_its_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("nitro.toml");
+    let path = path.to_str().unwrap();
+    for (text, fault) in [
+        (include_str!("../../infra/nitro.toml"), "kms.key_arns[0]: still the example's"),
+        ("version = 2", "version: "),
+        ("nonsense", "line 1: "),
+    ] {
+        std::fs::write(path, text).unwrap();
+        let parent = ["--boot-file", "unix:/b", "--kms", "unix:/k", "--imds", "unix:/i", "--log", "unix:/l"];
+        let output = enclave_dev(&[&["--nitro-toml", path][..], &parent].concat(), &[]);
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        let said = said(&output);
+        let start = format!("enclave-dev: cannot start: {path}: {fault}");
+        assert!(said.starts_with(&start) && said.lines().count() == 1, "{said}");
+    }
 }

@@ -1,30 +1,38 @@
-//! The signer without hardware, for development and tests: the same core, API and limits as production, with secrets
-//! from the environment and keys sealed under `SEALING_KEY`. Whoever can read the environment can open every backup.
+//! The signer without hardware, for development and tests: the same core, API and limits as production. Its NSM is
+//! software. There are two of it:
 //!
 //! ```text
-//! environment, flags ─▶ secrets, capacity ─▶ signer_memory ─▶ Service ─▶ http::serve ─▶ wipe
+//! alone:    environment, flags ─▶ secrets, LocalSealer ─▶ signer_memory ─▶ Service ─▶ http::serve ─▶ wipe
+//! attested: nitro.toml, boot file ─▶ enclave_runtime::run, as in production, with the parent's services on any address
 //! ```
+//!
+//! Alone, its secrets come from the environment and it seals under `SEALING_KEY`: whoever can read the environment can
+//! open every backup.
 
 #![forbid(unsafe_code)]
 
 use std::fmt::Display;
 use std::io::Write as _;
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
 use clap::builder::RangedI64ValueParser;
 use enclave_runtime::http::{Limits, serve};
-use enclave_runtime::{ApiKey, Capacity, LocalSealer, Service, harden, seed, signer};
+use enclave_runtime::{
+    ApiKey, Capacity, LocalSealer, Nsm, Parent, Pcrs as SoftwarePcrs, Relay, Service, SoftwareNsm, Stopped,
+    harden, read_configuration, seed, signer,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use transport::{Address, Listener};
 use zeroize::Zeroizing;
 
 /// Signs over HTTP without an enclave, for development. Never use it with keys that matter.
 ///
-/// Secrets come from the environment: INTERNAL_API_KEY and TICKET_SIGNING_SECRET (any text), SEALING_KEY (64 hex
-/// digits).
+/// Alone, it takes its secrets from the environment: INTERNAL_API_KEY and TICKET_SIGNING_SECRET (any text), SEALING_KEY
+/// (64 hex digits). With --nitro-toml it is configured as in production, and needs a KMS that trusts its software NSM.
 #[derive(Parser)]
 #[command(name = "enclave-dev", version)]
 struct Arguments {
@@ -43,10 +51,57 @@ struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = Capacity::default().max_ticket_ttl_s,
           value_parser = within(Capacity::TICKET_TTL_S))]
     max_ticket_ttl_s: u32,
-    /// Requests served at one time, up to 32 KiB of memory each
+    /// Requests served at one time, up to 32 KiB of memory each; half of them may be exports and imports
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().max_requests_in_flight,
           value_parser = within(REQUESTS_IN_FLIGHT))]
     max_requests_in_flight: u32,
+    /// Where the software NSM keeps its root, made if it is not there: root.pem is for verifiers. Forgotten at the end
+    /// unless given
+    #[arg(long, value_name = "FOLDER")]
+    software_nsm: Option<PathBuf>,
+    /// PCR0 in the software NSM's documents, 96 hex digits
+    #[arg(long, value_name = "HEX", value_parser = parse_pcr)]
+    pcr0: Option<[u8; 48]>,
+    /// The measured configuration, as in the production image; limits are in it
+    #[arg(long, value_name = "FILE", requires_all = ["boot_file", "kms", "imds", "log"],
+          conflicts_with_all = ["max_keys", "max_nonces", "max_ticket_ttl_s", "max_requests_in_flight"])]
+    nitro_toml: Option<PathBuf>,
+    /// The parent's relays, which are on vsock in production
+    #[command(flatten)]
+    parent: ParentAddresses,
+}
+
+#[derive(clap::Args)]
+struct ParentAddresses {
+    /// What sends the boot file
+    #[arg(long, value_name = "ADDRESS", requires = "nitro_toml")]
+    boot_file: Option<Address>,
+    /// What reaches KMS
+    #[arg(long, value_name = "ADDRESS", requires = "nitro_toml")]
+    kms: Option<Address>,
+    /// What reaches the instance metadata service
+    #[arg(long, value_name = "ADDRESS", requires = "nitro_toml")]
+    imds: Option<Address>,
+    /// What takes log lines
+    #[arg(long, value_name = "ADDRESS", requires = "nitro_toml")]
+    log: Option<Address>,
+}
+
+impl ParentAddresses {
+    fn parent(self) -> Option<Parent> {
+        Some(Parent {
+            boot_file: Relay::at(self.boot_file?),
+            kms: Relay::at(self.kms?),
+            imds: Relay::at(self.imds?),
+            log: Relay::at(self.log?),
+        })
+    }
+}
+
+fn parse_pcr(hex: &str) -> Result<[u8; 48], &'static str> {
+    let mut pcr = [0; 48];
+    let is_whole = hex.len() == 96 && base16ct::mixed::decode(hex, &mut pcr).is_ok();
+    is_whole.then_some(pcr).ok_or("not 96 hex digits")
 }
 
 /// EX_USAGE of sysexits.h: the command line is wrong.
@@ -65,10 +120,20 @@ fn within(range: RangeInclusive<u32>) -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(i64::from(*range.start())..=i64::from(*range.end()))
 }
 
-/// Why it did not start, in one line, and with which exit code.
+/// Why it did not start, in one line, or none if that is said, and with which exit code.
 struct NotStarted {
     reason: String,
     code: u8,
+}
+
+impl From<Stopped> for NotStarted {
+    fn from(stopped: Stopped) -> Self {
+        let code = match stopped {
+            Stopped::Misconfigured(_) => EX_CONFIG,
+            Stopped::Unavailable(_) => EX_UNAVAILABLE,
+        };
+        Self { reason: stopped.to_string(), code }
+    }
 }
 
 fn main() -> ExitCode {
@@ -83,15 +148,51 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(NotStarted { reason, code }) => {
-            // Nothing is left to tell if stderr is gone.
-            let _ = writeln!(std::io::stderr(), "enclave-dev: cannot start: {reason}");
+            if !reason.is_empty() {
+                // Nothing is left to tell if stderr is gone.
+                let _ = writeln!(std::io::stderr(), "enclave-dev: cannot start: {reason}");
+            }
             ExitCode::from(code)
         }
     }
 }
 
-fn run(arguments: Arguments) -> Result<(), NotStarted> {
+fn run(mut arguments: Arguments) -> Result<(), NotStarted> {
     harden().map_err(unavailable)?;
+    let nsm = Arc::new(software_nsm(&arguments)?);
+    match arguments.nitro_toml.take() {
+        None => run_alone(&arguments, nsm),
+        Some(nitro_toml) => run_attested(&nitro_toml, arguments, nsm),
+    }
+}
+
+fn software_nsm(arguments: &Arguments) -> Result<SoftwareNsm, NotStarted> {
+    let nsm = match &arguments.software_nsm {
+        Some(folder) => SoftwareNsm::with_root(folder),
+        None => SoftwareNsm::ephemeral(),
+    }
+    .map_err(unavailable)?;
+    let pcrs = SoftwarePcrs::default();
+    Ok(nsm.measuring(SoftwarePcrs { pcr0: arguments.pcr0.unwrap_or(pcrs.pcr0), ..pcrs }))
+}
+
+fn run_attested(nitro_toml: &Path, arguments: Arguments, nsm: Arc<dyn Nsm>) -> Result<(), NotStarted> {
+    let configuration = read_configuration(nitro_toml).map_err(NotStarted::from)?;
+    let parent =
+        arguments.parent.parent().ok_or_else(|| misconfigured("the parent's addresses are missing"))?;
+    let listening = |address: &Address| {
+        // Nothing is left to tell if stdout is gone.
+        let _ = writeln!(std::io::stdout(), "enclave-dev: listening on {address}");
+    };
+    enclave_runtime::run(&configuration, parent, &arguments.listen, || Ok(nsm), listening).map_err(
+        |stopped| {
+            // It is in the log already.
+            NotStarted { reason: String::new(), ..NotStarted::from(stopped) }
+        },
+    )
+}
+
+fn run_alone(arguments: &Arguments, nsm: Arc<dyn Nsm>) -> Result<(), NotStarted> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
 
     let api_key = secret("INTERNAL_API_KEY")?;
@@ -106,7 +207,7 @@ fn run(arguments: Arguments) -> Result<(), NotStarted> {
     };
     let signer = signer(capacity, ticket_secret.as_bytes()).map_err(unavailable)?;
     drop(ticket_secret);
-    let service = Arc::new(Service::closed());
+    let service = Arc::new(Service::closed(nsm));
     service.open(api_key, signer, sealer, seed().map_err(unavailable)?);
     let limits = Limits { max_requests_in_flight: arguments.max_requests_in_flight, ..Limits::default() };
 

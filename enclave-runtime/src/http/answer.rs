@@ -1,5 +1,6 @@
 //! Answers: the one place that knows status codes.
 
+use base64ct::{Base64, Encoding as _};
 use bytes::Bytes;
 use enclave_core::{MAX_REPLY_BYTES, Refusal, Reply};
 use http_body_util::Full;
@@ -33,6 +34,8 @@ pub enum Failure {
     HeadTooLarge,
     /// No API key, or not the API key.
     InvalidApiKey,
+    /// The nonce of an attestation request is not as documented.
+    InvalidNonce,
     /// No such path.
     NoSuchPath,
     /// The path has other methods: these.
@@ -65,7 +68,7 @@ impl Failure {
     /// The status table.
     const fn status(&self) -> StatusCode {
         match self {
-            Self::MalformedHttp => StatusCode::BAD_REQUEST,
+            Self::MalformedHttp | Self::InvalidNonce => StatusCode::BAD_REQUEST,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::InvalidApiKey => StatusCode::UNAUTHORIZED,
             Self::NoSuchPath => StatusCode::NOT_FOUND,
@@ -94,6 +97,7 @@ impl Failure {
         let text = match self {
             Self::MalformedHttp | Self::HeadTooLarge => return Bytes::new(),
             Self::Refused(refusal) => return reply(&Reply::Refused(refusal)),
+            Self::InvalidNonce => return Bytes::from_static(INVALID_NONCE.as_bytes()),
             Self::InvalidApiKey => "Invalid internal API key",
             Self::NoSuchPath => "Not found",
             Self::NoSuchMethod(_) => "Method not allowed",
@@ -157,6 +161,17 @@ impl From<EntropyUnavailable> for Failure {
     fn from(_: EntropyUnavailable) -> Self {
         Self::KeyServiceUnavailable
     }
+}
+
+/// In the shape of the other answers about a field.
+const INVALID_NONCE: &str = concat!(
+    r#"{"error":"Validation error","details":{"formErrors":[],"fieldErrors":{"nonce":["#,
+    r#""Invalid string: must be hex or base64url, 1 to 512 bytes"]}}}"#
+);
+
+/// Writes the reply that holds an attestation document.
+pub(crate) fn attestation_reply(document: &[u8]) -> Bytes {
+    Bytes::from(format!("{{\"attestation_doc\":\"{}\"}}", Base64::encode_string(document)))
 }
 
 /// Writes a reply that is not a sealed key.

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::answer::{Answer, Failure};
 use super::head_gate::{BodyFault, HeadVerdict, MAX_CHUNK_BYTES};
+use super::nonce_query::{InvalidNonce, nonce_of};
 use super::server::Server;
 use crate::sealer::Sealer;
 use crate::service::Operation;
@@ -55,6 +56,13 @@ pub(super) async fn answer<S: Sealer>(
         Ok(Target::Health) => {
             return Ok(early(Answer::Health { ready: server.service.is_ready() }, request).await);
         }
+        Ok(Target::Attestation { nonce }) => {
+            let Ok(_waiting) = server.attestations.try_acquire() else {
+                return Ok(early(Answer::Failed(Failure::Busy), request).await);
+            };
+            let answer = server.service.attest(nonce).await.unwrap_or_else(Answer::Failed);
+            return Ok(early(answer, request).await);
+        }
         Ok(Target::Operation(operation)) => operation,
         Err(failure) => return Ok(early(Answer::Failed(failure), request).await),
     };
@@ -65,6 +73,13 @@ pub(super) async fn answer<S: Sealer>(
         Ok(Ok(body)) => body,
         Ok(Err(BodyLoss::Refused(failure))) => return Ok(failed(failure)),
         Ok(Err(BodyLoss::Cut)) | Err(_) => return Err(Abandoned),
+    };
+    let _backup = match operation {
+        Operation::Export | Operation::Import => match server.backups.try_acquire() {
+            Ok(permit) => Some(permit),
+            Err(_) => return Ok(Answer::Failed(Failure::Busy).into_response(false)),
+        },
+        Operation::Generate | Operation::Sign | Operation::Destroy => None,
     };
     let answer = server.service.perform(operation, &mut body).await.unwrap_or_else(Answer::Failed);
     Ok(answer.into_response(false))
@@ -86,6 +101,7 @@ async fn early(answer: Answer, request: Request<Incoming>) -> Response<Full<Byte
 
 enum Target {
     Health,
+    Attestation { nonce: Option<Vec<u8>> },
     Operation(Operation),
 }
 
@@ -97,6 +113,13 @@ fn before_body<S: Sealer>(server: &Server<S>, request: &Request<Incoming>) -> Re
             Method::GET | Method::HEAD => Ok(Target::Health),
             _ => Err(Failure::NoSuchMethod("GET, HEAD")),
         };
+    }
+    if path == "/.well-known/attestation" {
+        if request.method() != Method::GET {
+            return Err(Failure::NoSuchMethod("GET"));
+        }
+        let nonce = nonce_of(request.uri().query()).map_err(|InvalidNonce| Failure::InvalidNonce)?;
+        return Ok(Target::Attestation { nonce });
     }
     let headers = request.headers();
     server.service.admit(only(headers, &API_KEY).map(HeaderValue::as_bytes))?;

@@ -53,6 +53,10 @@ impl Default for Limits {
     }
 }
 
+/// Requests for an attestation document at one time; more are answered 503. Anybody may ask, so they must not take the
+/// places of those who sign.
+const MAX_ATTESTATIONS: usize = 16;
+
 /// Wait after accepting failed, as it does when the process is out of file descriptors.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 
@@ -65,6 +69,10 @@ pub(super) struct Server<S> {
     pub(super) service: Arc<Service<S>>,
     pub(super) limits: Limits,
     pub(super) requests_in_flight: Semaphore,
+    pub(super) attestations: Semaphore,
+    /// Of the requests in flight, those that may wait for a key service: half. A service that hangs must not take the
+    /// places of those who sign.
+    pub(super) backups: Semaphore,
 }
 
 /// Serves until `stop` is done, then until every connection has got the answers it waits for or the drain deadline
@@ -76,7 +84,13 @@ pub async fn serve<S: Sealer>(
     stop: impl Future<Output = ()>,
 ) {
     let requests_in_flight = Semaphore::new(limits.max_requests_in_flight as usize);
-    let server = Arc::new(Server { service, limits, requests_in_flight });
+    let server = Arc::new(Server {
+        service,
+        limits,
+        requests_in_flight,
+        attestations: Semaphore::new(MAX_ATTESTATIONS),
+        backups: Semaphore::new((limits.max_requests_in_flight as usize).div_ceil(2)),
+    });
     let (draining, _) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);

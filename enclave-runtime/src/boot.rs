@@ -1,0 +1,179 @@
+//! From a measured configuration to a signer that can sign.
+//!
+//! ```text
+//! nitro.toml (measured) ─┐
+//! boot file (parent's) ──┴▶ BootFile::parse ─▶ KMS opens what it has to ─▶ secrets ─▶ Service::open
+//! ```
+//!
+//! What the parent gives wrong is refused for good, in one line. What is only not there yet, the boot file, IMDS, KMS, a
+//! key policy that still lacks this image, is waited for, without end and without hurry; `/health` is 503 meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt as _;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use crate::api_key::ApiKey;
+use crate::aws::backoff::Backoff;
+use crate::boot_file::{BootFile, BootSecret, InvalidBootFile, MAX_BOOT_FILE_BYTES, PlainSecret};
+use crate::configuration::{Configuration, KeyArn};
+use crate::kms::{Kms, KmsFault};
+use crate::kms_sealer::KmsSealer;
+use crate::locked_memory::MemoryNotLocked;
+use crate::relay::Relay;
+use crate::service::Service;
+use crate::signer_memory::{NoSigner, seed, signer};
+
+/// From dialing the relay to the end of the file.
+const FETCH_DEADLINE: Duration = Duration::from_secs(5);
+
+/// For whatever the start waits for.
+const BETWEEN_TRIES: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(30) };
+
+/// Why the start is given up: trying again would not help.
+#[derive(Debug)]
+pub(crate) enum BootRefused {
+    /// The boot file is wrong, or a secret that KMS decrypted is no secret.
+    BootFile(InvalidBootFile),
+    /// KMS says that the ciphertext of this variable is none of its own, or none for this variable.
+    NotACiphertext(&'static str),
+    /// The ciphertext of this variable is under a key that is not in the measured list.
+    ForeignKey(&'static str),
+    /// The API key cannot stand in a header.
+    ApiKeyNoHeader,
+    /// There is no memory or no randomness for the signer.
+    NoSigner(NoSigner),
+    /// There is no locked memory for data keys.
+    Memory(MemoryNotLocked),
+}
+
+impl std::fmt::Display for BootRefused {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::BootFile(fault) => fault.fmt(formatter),
+            Self::NotACiphertext(name) => write!(
+                formatter,
+                "{name}_CIPHERTEXT is not what KMS encrypts with the context nitro-signer=boot-secret, name={name}"
+            ),
+            Self::ForeignKey(name) => {
+                write!(formatter, "{name}_CIPHERTEXT is encrypted under a key that nitro.toml does not list")
+            }
+            Self::ApiKeyNoHeader => formatter.write_str(
+                "INTERNAL_API_KEY cannot stand in a header: it has control characters or blanks around it",
+            ),
+            Self::NoSigner(fault) => fault.fmt(formatter),
+            Self::Memory(fault) => fault.fmt(formatter),
+        }
+    }
+}
+
+impl std::error::Error for BootRefused {}
+
+impl From<InvalidBootFile> for BootRefused {
+    fn from(fault: InvalidBootFile) -> Self {
+        Self::BootFile(fault)
+    }
+}
+
+/// Opens `service` when everything it takes is there.
+///
+/// # Errors
+/// [`BootRefused`]
+pub(crate) async fn boot(
+    configuration: &Configuration,
+    boot_file: &Relay,
+    kms: &Arc<Kms>,
+    service: &Service<KmsSealer>,
+) -> Result<(), BootRefused> {
+    let bytes = fetch_patiently(boot_file).await;
+    let file = BootFile::parse(&bytes, configuration)?;
+    drop(bytes);
+    let sealing_key: KeyArn = file.key_arn;
+    tracing::info!(kms_key_arn = sealing_key.as_str(), "the boot file is complete");
+    let api_key = reveal(kms, "INTERNAL_API_KEY", file.internal_api_key).await?;
+    if !can_stand_in_a_header(api_key.secret_bytes()) {
+        return Err(BootRefused::ApiKeyNoHeader);
+    }
+    let ticket_secret = reveal(kms, "TICKET_SIGNING_SECRET", file.ticket_signing_secret).await?;
+    let sealer = KmsSealer::new(Arc::clone(kms), sealing_key).map_err(BootRefused::Memory)?;
+    let signer =
+        signer(configuration.capacity, ticket_secret.secret_bytes()).map_err(BootRefused::NoSigner)?;
+    drop(ticket_secret);
+    let api_key =
+        ApiKey::new(api_key.secret_bytes()).map_err(|_| BootRefused::NotACiphertext("INTERNAL_API_KEY"))?;
+    service.open(api_key, signer, sealer, seed().map_err(BootRefused::NoSigner)?);
+    Ok(())
+}
+
+async fn fetch_patiently(boot_file: &Relay) -> Zeroizing<Vec<u8>> {
+    let mut failures = 0;
+    loop {
+        match timeout(FETCH_DEADLINE, fetch(boot_file)).await {
+            // The end of the stream is all there is to tell the end of the file, and a relay that was stopped ends it
+            // too: a file is whole if its last line is.
+            Ok(Ok(bytes)) if bytes.ends_with(b"\n") || bytes.len() > MAX_BOOT_FILE_BYTES => return bytes,
+            _ => failures += 1,
+        }
+        tracing::warn!(failures, "the parent does not send a boot file whose last line is whole");
+        tokio::time::sleep(BETWEEN_TRIES.wait(failures)).await;
+    }
+}
+
+/// Reads up to the end of the file, and one byte more than it may have, for the parser to refuse.
+async fn fetch(boot_file: &Relay) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let stream = boot_file.dial().await?;
+    // Of its final size at once: growing would leave copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BOOT_FILE_BYTES + 1));
+    stream.take(MAX_BOOT_FILE_BYTES as u64 + 1).read_to_end(&mut bytes).await?;
+    Ok(bytes)
+}
+
+/// The secret itself, from KMS if that is how it came.
+async fn reveal(kms: &Kms, name: &'static str, secret: BootSecret) -> Result<PlainSecret, BootRefused> {
+    let ciphertext = match secret {
+        BootSecret::Plaintext(plaintext) => return Ok(plaintext),
+        BootSecret::Ciphertext(ciphertext) => ciphertext,
+    };
+    let context = [("nitro-signer", "boot-secret"), ("name", name)];
+    let mut failures = 0;
+    loop {
+        match kms.decrypt(&ciphertext, &context).await {
+            Ok(plaintext) => {
+                return PlainSecret::new(name, plaintext)
+                    .map_err(|fault| BootRefused::BootFile(InvalidBootFile::Secret(fault)));
+            }
+            Err(KmsFault::InvalidCiphertext) => return Err(BootRefused::NotACiphertext(name)),
+            Err(KmsFault::ForeignKey) => return Err(BootRefused::ForeignKey(name)),
+            Err(fault) => {
+                failures += 1;
+                tracing::warn!(name, %fault, failures, "KMS does not give a boot secret yet");
+                tokio::time::sleep(BETWEEN_TRIES.wait(failures)).await;
+            }
+        }
+    }
+}
+
+/// Whether a client can send it so that it arrives as it is (RFC 9110 §5.5).
+fn can_stand_in_a_header(api_key: &[u8]) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    !is_blank(api_key.first())
+        && !is_blank(api_key.last())
+        && api_key.iter().all(|byte| *byte == b'\t' || !byte.is_ascii_control())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::can_stand_in_a_header;
+
+    #[test]
+    fn an_api_key_that_no_client_can_send_is_told() {
+        for good in [&b"0123456789abcdef"[..], b"with a blank inside", "\u{e4}\u{f6}\u{fc}".as_bytes()] {
+            assert!(can_stand_in_a_header(good), "{good:?}");
+        }
+        for bad in [&b" leading"[..], b"trailing ", b"\ttab", b"two\nlines", b"nul\0", b"del\x7f"] {
+            assert!(!can_stand_in_a_header(bad), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The signer as it runs in an enclave: it listens at once, opens when its secrets are there, and wipes at its end.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use transport::{Address, Listener};
+
+use crate::boot::{BootRefused, boot};
+use crate::configuration::{Configuration, MAX_CONFIGURATION_BYTES, Vsock};
+use crate::entropy::{EntropyUnavailable, seed_kernel_pool};
+use crate::http::serve;
+use crate::kms::{Kms, KmsServer, UnusableEndpoint};
+use crate::kms_sealer::KmsSealer;
+use crate::log_port::log_port;
+use crate::nsm::Nsm;
+use crate::recipient::RecipientKey;
+use crate::relay::Relay;
+use crate::service::Service;
+
+/// The kernel's generator is seeded in a moment by the NSM, or there is something wrong with both.
+const ENTROPY_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Time for the last lines to reach the parent.
+const LAST_LINES_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The services of the parent.
+#[derive(Debug)]
+pub struct Parent {
+    /// Sends the boot file and closes.
+    pub boot_file: Relay,
+    /// Reaches KMS.
+    pub kms: Relay,
+    /// Reaches the instance metadata service.
+    pub imds: Relay,
+    /// Takes log lines.
+    pub log: Relay,
+}
+
+impl Parent {
+    /// The parent's services on vsock.
+    #[must_use]
+    pub fn on(vsock: &Vsock) -> Self {
+        Self {
+            boot_file: Relay::of_parent(vsock.boot_port),
+            kms: Relay::of_parent(vsock.kms_proxy_port),
+            imds: Relay::of_parent(vsock.imds_port),
+            log: Relay::of_parent(vsock.log_port),
+        }
+    }
+}
+
+/// Why it did not start, or stopped.
+#[derive(Debug)]
+pub enum Stopped {
+    /// The configuration or the boot file is wrong.
+    Misconfigured(String),
+    /// Something it needs of the machine is not to be had.
+    Unavailable(String),
+}
+
+impl std::fmt::Display for Stopped {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Misconfigured(reason) | Self::Unavailable(reason) => formatter.write_str(reason),
+        }
+    }
+}
+
+impl std::error::Error for Stopped {}
+
+impl From<EntropyUnavailable> for Stopped {
+    fn from(fault: EntropyUnavailable) -> Self {
+        Self::Unavailable(fault.to_string())
+    }
+}
+
+impl From<UnusableEndpoint> for Stopped {
+    fn from(fault: UnusableEndpoint) -> Self {
+        Self::Misconfigured(format!("nitro.toml: {fault}"))
+    }
+}
+
+impl From<BootRefused> for Stopped {
+    fn from(refused: BootRefused) -> Self {
+        match refused {
+            BootRefused::NoSigner(_) | BootRefused::Memory(_) => Self::Unavailable(refused.to_string()),
+            _ => Self::Misconfigured(refused.to_string()),
+        }
+    }
+}
+
+/// Reads the measured configuration.
+///
+/// # Errors
+/// [`Stopped::Misconfigured`]
+pub fn read_configuration(path: &Path) -> Result<Configuration, Stopped> {
+    let misconfigured = |fault: &dyn Display| Stopped::Misconfigured(format!("{}: {fault}", path.display()));
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_CONFIGURATION_BYTES as u64 + 1).read_to_string(&mut text))
+        .map_err(|fault| misconfigured(&fault))?;
+    Configuration::parse(&text).map_err(|fault| misconfigured(&fault))
+}
+
+/// Runs until SIGTERM or SIGINT. `nsm` is opened when there is a log to tell if it cannot be; `listening` is told where,
+/// once, before there are any secrets.
+///
+/// # Errors
+/// [`Stopped`], which is in the log already.
+pub fn run(
+    configuration: &Configuration,
+    parent: Parent,
+    listen: &Address,
+    nsm: impl FnOnce() -> Result<Arc<dyn Nsm>, Stopped>,
+    listening: impl FnOnce(&Address),
+) -> Result<(), Stopped> {
+    let (writer, queue) = log_port();
+    tracing_subscriber::fmt().with_writer(writer.clone()).with_ansi(false).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|fault| Stopped::Unavailable(fault.to_string()))
+        .inspect_err(|stopped| tracing::error!("cannot start: {stopped}"))?;
+    let Parent { boot_file, kms, imds, log } = parent;
+    runtime.spawn(queue.send_to(log));
+    let outcome = nsm().and_then(|nsm| start(configuration, kms, imds, nsm)).and_then(|(kms, service)| {
+        let outcome =
+            runtime.block_on(serve_booting(configuration, &boot_file, listen, &kms, &service, listening));
+        service.wipe();
+        outcome
+    });
+    match &outcome {
+        Ok(()) => tracing::info!("stopped"),
+        Err(stopped) => tracing::error!("cannot start: {stopped}"),
+    }
+    runtime.block_on(writer.settle(LAST_LINES_PATIENCE));
+    // What still waits for the NSM is not waited for.
+    runtime.shutdown_timeout(LAST_LINES_PATIENCE);
+    outcome
+}
+
+/// Everything that needs nothing of the parent.
+fn start(
+    configuration: &Configuration,
+    kms: Relay,
+    imds: Relay,
+    nsm: Arc<dyn Nsm>,
+) -> Result<(Arc<Kms>, Arc<Service<KmsSealer>>), Stopped> {
+    seed_kernel_pool(&*nsm, ENTROPY_PATIENCE)?;
+    let recipient = RecipientKey::generate()
+        .map_err(|_| Stopped::Unavailable("the key that KMS encrypts to cannot be made".to_owned()))?;
+    let server = KmsServer::new(&configuration.kms, kms)?;
+    let measured_keys = configuration.kms.key_arns.clone();
+    let kms = Arc::new(Kms::new(server, imds, measured_keys, Arc::clone(&nsm), recipient));
+    Ok((kms, Arc::new(Service::closed(nsm))))
+}
+
+/// Serves from the first moment, so that `/health` can say that it is not ready, and boots meanwhile.
+async fn serve_booting(
+    configuration: &Configuration,
+    boot_file: &Relay,
+    listen: &Address,
+    kms: &Arc<Kms>,
+    service: &Arc<Service<KmsSealer>>,
+    listening: impl FnOnce(&Address),
+) -> Result<(), Stopped> {
+    let unavailable = |fault: std::io::Error| Stopped::Unavailable(fault.to_string());
+    let mut terminate = signal(SignalKind::terminate()).map_err(unavailable)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(unavailable)?;
+    let listener = Listener::bind(listen)
+        .await
+        .map_err(|fault| Stopped::Unavailable(format!("cannot listen on {listen}: {fault}")))?;
+    tracing::info!("listening on {}, waiting for secrets", listener.local_address());
+    listening(listener.local_address());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let stopped = async {
+        // Sent or dropped, it means the same.
+        let _ = stopped.await;
+    };
+    let mut serving = tokio::spawn(serve(listener, Arc::clone(service), configuration.limits, stopped));
+    let started = Instant::now();
+    let booting = async {
+        boot(configuration, boot_file, kms, service).await?;
+        tracing::info!(after_ms = started.elapsed().as_millis(), "ready");
+        Ok::<(), BootRefused>(())
+    };
+    let outcome = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        // Once it is ready, this branch is out.
+        Err(refused) = booting => Err(Stopped::from(refused)),
+        // It serves until it is told to stop, or a defect ends it.
+        _ = &mut serving => return Err(Stopped::Unavailable("the server has ended by itself".to_owned())),
+    };
+    match outcome {
+        Ok(()) => {
+            tracing::info!("stopping");
+            drop(stop);
+            // A server that panicked has nothing left to drain.
+            let _ = serving.await;
+            Ok(())
+        }
+        Err(refused) => {
+            serving.abort();
+            // Its listener's file goes with it.
+            let _ = serving.await;
+            Err(refused)
+        }
+    }
+}
