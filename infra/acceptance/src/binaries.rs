@@ -1,4 +1,4 @@
-//! The two executables under test, built once.
+//! The executables under test, and the KMS they are tested with, built once.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,9 +10,11 @@ pub struct Binaries {
     pub enclave_dev: PathBuf,
     /// The byte mover in front of it.
     pub proxy: PathBuf,
+    /// What stands for KMS.
+    pub kms_emulator: PathBuf,
 }
 
-/// Builds both in the profile of the test, or takes them ready from `ACCEPTANCE_BIN_DIR`.
+/// Builds them in the profile of the test, or takes them ready from `ACCEPTANCE_BIN_DIR`.
 pub fn binaries() -> &'static Binaries {
     static BINARIES: OnceLock<Binaries> = OnceLock::new();
     BINARIES.get_or_init(|| match std::env::var_os("ACCEPTANCE_BIN_DIR") {
@@ -27,7 +29,11 @@ fn ready_in(directory: &Path) -> Binaries {
         assert!(path.is_file(), "no {name} in ACCEPTANCE_BIN_DIR");
         path
     };
-    Binaries { enclave_dev: existing("enclave-dev"), proxy: existing("proxy") }
+    Binaries {
+        enclave_dev: existing("enclave-dev"),
+        proxy: existing("proxy"),
+        kms_emulator: existing("kms-emulator"),
+    }
 }
 
 fn build() -> Binaries {
@@ -35,7 +41,7 @@ fn build() -> Binaries {
     let mut command = Command::new(cargo);
     command
         .current_dir(workspace_root())
-        .args(["build", "-p", "proxy", "-p", "enclave-runtime"])
+        .args(["build", "-p", "proxy", "-p", "enclave-runtime", "-p", "kms-emulator"])
         .args(["--features", "enclave-runtime/dev"])
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit());
@@ -45,7 +51,11 @@ fn build() -> Binaries {
     let output = command.output().expect("cargo runs, since it runs this test");
     assert!(output.status.success(), "the product does not build");
     let artifacts = String::from_utf8_lossy(&output.stdout).into_owned();
-    Binaries { enclave_dev: executable(&artifacts, "enclave-dev"), proxy: executable(&artifacts, "proxy") }
+    Binaries {
+        enclave_dev: executable(&artifacts, "enclave-dev"),
+        proxy: executable(&artifacts, "proxy"),
+        kms_emulator: executable(&artifacts, "kms-emulator"),
+    }
 }
 
 fn workspace_root() -> PathBuf {

@@ -2,6 +2,8 @@
 
 /// 200 of `/health`, once the signer can sign.
 pub const HEALTHY: &str = r#"{"ok":true,"service":"nitro-enclave"}"#;
+/// 503 of `/health`, before that.
+pub const NOT_READY: &str = r#"{"ok":false,"service":"nitro-enclave"}"#;
 /// 200 of destroy and import.
 pub const OK: &str = r#"{"ok":true}"#;
 
@@ -39,6 +41,8 @@ pub const REPLAY: &str = "Replay detected for ticket nonce";
 pub const MALFORMED_SEALED_KEY: &str = "Malformed sealed key";
 /// 500: a sealed key that does not open.
 pub const UNABLE_TO_OPEN: &str = "Unable to open sealed key";
+/// 502: KMS or the NSM.
+pub const KEY_SERVICE: &str = "Key service unavailable";
 
 /// The largest body that is read.
 pub const MAX_BODY_BYTES: usize = 32_768;

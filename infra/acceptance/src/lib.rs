@@ -13,11 +13,15 @@
     reason = "every error and panic here is a failed test, and its text says which"
 )]
 
+pub mod attested;
 pub mod binaries;
 pub mod bip340;
 pub mod contract;
 pub mod exchange;
 pub mod failure;
+pub mod hostile_relay;
+pub mod installation;
+pub mod kms;
 pub mod local_seal;
 pub mod process;
 pub mod process_memory;

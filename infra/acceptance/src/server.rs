@@ -37,6 +37,12 @@ impl Server {
         Self { address: stack.address(), secrets, stack: Some(stack) }
     }
 
+    /// A server that somebody else has started.
+    #[must_use]
+    pub fn at_address(address: SocketAddr, secrets: Secrets) -> Self {
+        Self { address, secrets, stack: None }
+    }
+
     fn at(url: &str) -> Self {
         let variable = |name: &str| {
             env::var(name).unwrap_or_else(|_| panic!("ENCLAVE_BASE_URL is set, so {name} must be"))

@@ -1,5 +1,6 @@
 //! The control port: tests say here what is to go wrong, and read what was asked.
 
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::blob::Blob;
 use crate::emulator::Emulator;
 use crate::envelope::EnvelopeShape;
 use crate::fault::Fault;
@@ -18,6 +20,15 @@ use crate::reply::{Dropped, Reply, json as json_reply, read_body};
 #[serde(deny_unknown_fields)]
 struct KeyName {
     key: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Encryption {
+    key: String,
+    #[serde(default)]
+    context: BTreeMap<String, String>,
+    plaintext: Blob,
 }
 
 #[derive(Deserialize)]
@@ -65,6 +76,11 @@ fn act(emulator: &Emulator, method: &Method, path: &str, body: &[u8]) -> Result<
             if !emulator.service.keys.set_forgotten(&key, path == "/forget") {
                 return Err(bad("no such key"));
             }
+        }
+        (&Method::POST, "/encrypt") => {
+            let Encryption { key, context, plaintext } = read(body)?;
+            let key = emulator.service.keys.by_arn(&key).ok_or_else(|| bad("no such key"))?;
+            return Ok(json!({ "ciphertext_blob": Blob(key.seal(&plaintext.0, &context)) }));
         }
         (&Method::POST, "/imds") => {
             let ImdsState { outage } = read(body)?;

@@ -40,9 +40,14 @@ impl KeyRing {
         Ok(key)
     }
 
+    /// Finds a key by its ARN, whoever asks.
+    pub(crate) fn by_arn(&self, arn: &str) -> Option<&Key> {
+        self.0.iter().find(|key| key.arn().as_str() == arn)
+    }
+
     /// Makes a key as if it had never been, or undoes that. Whether there is such a key.
     pub(crate) fn set_forgotten(&self, arn: &str, forgotten: bool) -> bool {
-        let found = self.0.iter().find(|key| key.arn().as_str() == arn);
+        let found = self.by_arn(arn);
         if let Some(key) = found {
             key.set_forgotten(forgotten);
         }

@@ -1,0 +1,276 @@
+//! The signer as in production, but for its NSM: `enclave-dev` with a measured `nitro.toml`, the parent's services behind
+//! `proxy`, and a KMS that checks what AWS's checks.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha384};
+
+use crate::binaries::binaries;
+use crate::contract::{HEALTHY, NOT_READY};
+use crate::failure::fail;
+use crate::kms::{INSTANCE_ROLE, Key, Kms, REGION};
+use crate::process::Process;
+use crate::stack::Secrets;
+use crate::{Failure, Request, Server};
+
+/// How long a boot may take, tries included.
+const BOOT: Duration = Duration::from_secs(30);
+
+/// What `enclave-dev`'s NSM measures unless it is told otherwise.
+#[must_use]
+pub fn software_pcrs() -> [String; 3] {
+    [0, 1, 2]
+        .map(|index| hex::encode(Sha384::digest(format!("nitro-signer software NSM PCR{index}").as_bytes())))
+}
+
+/// A folder with everything of one parent in it, and its KMS.
+pub struct Parent {
+    /// The KMS and the metadata service.
+    pub kms: Kms,
+    /// Our first key.
+    pub key: Key,
+    /// Our second key, for rotation.
+    pub next_key: Key,
+    /// The key of an attacker's account.
+    pub attackers_key: Key,
+    /// The secrets in the boot file.
+    pub secrets: Secrets,
+    /// Measured.
+    pub nitro_toml: NitroToml,
+    /// The lines of the boot file.
+    pub boot_file: Vec<(String, String)>,
+    /// What is on disk in place of the boot file when the signer starts.
+    pub boot_file_on_disk: Option<Vec<u8>>,
+    /// Where the enclave dials instead of KMS's socket, for a relay that does not just move bytes.
+    pub kms_relay: Option<String>,
+    /// More for the command line of `enclave-dev`.
+    pub options: Vec<String>,
+    directory: tempfile::TempDir,
+}
+
+/// What differs from test to test in `nitro.toml`.
+#[derive(Clone)]
+pub struct NitroToml {
+    /// `kms.key_arns`.
+    pub key_arns: Vec<String>,
+    /// `secrets.internal_api_key`.
+    pub internal_api_key: &'static str,
+    /// `secrets.ticket_signing_secret`.
+    pub ticket_signing_secret: &'static str,
+    /// `limits.max_requests_in_flight`.
+    pub max_requests_in_flight: u32,
+}
+
+/// A running signer with its proxy.
+pub struct Attested {
+    /// `enclave-dev`.
+    pub enclave: Process,
+    /// `proxy`, which is all that runs on the parent.
+    pub proxy: Process,
+    address: SocketAddr,
+    secrets: Secrets,
+}
+
+impl Parent {
+    /// A parent whose boot file is as the guide says.
+    pub fn new() -> Result<Self, Failure> {
+        Self::with(INSTANCE_ROLE, &[])
+    }
+
+    /// A parent whose metadata service hands out credentials of `role`; `options` are for the emulator.
+    pub fn with(role: &str, options: &[&str]) -> Result<Self, Failure> {
+        let directory = tempfile::Builder::new().prefix("attested-").tempdir()?;
+        let path = directory.path();
+        let pcrs = software_pcrs();
+        let (key, next_key) = (Key::ours(path, 1, &pcrs)?, Key::ours(path, 2, &pcrs)?);
+        let attackers_key = Key::of_the_attacker(path)?;
+        let root = path.join("nsm/root.pem");
+        let kms = Kms::start(path, &[&key, &next_key, &attackers_key], role, &root, options)?;
+        Self::over(directory, kms, [key, next_key, attackers_key])
+    }
+
+    /// A parent in `directory` with this KMS, which has all the keys: our two, and one that is none of ours.
+    pub fn over(
+        directory: tempfile::TempDir,
+        kms: Kms,
+        [key, next_key, attackers_key]: [Key; 3],
+    ) -> Result<Self, Failure> {
+        let secrets = Secrets::random();
+        let ticket_secret = kms.encrypt_boot_secret(&key, "TICKET_SIGNING_SECRET", &secrets.ticket_secret)?;
+        let boot_file = [
+            ("AWS_REGION", REGION),
+            ("KMS_KEY_ARN", &key.arn),
+            ("INTERNAL_API_KEY", &secrets.api_key),
+            ("TICKET_SIGNING_SECRET_CIPHERTEXT", &ticket_secret),
+            ("BRIDGE_LISTEN_PORT", "7001"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let nitro_toml = NitroToml {
+            key_arns: vec![key.arn.clone()],
+            internal_api_key: "env",
+            ticket_signing_secret: "kms",
+            max_requests_in_flight: 1024,
+        };
+        Ok(Self {
+            kms,
+            key,
+            next_key,
+            attackers_key,
+            secrets,
+            nitro_toml,
+            boot_file: boot_file.into(),
+            boot_file_on_disk: None,
+            kms_relay: None,
+            options: Vec::new(),
+            directory,
+        })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Gives the variable `name` of the boot file another value, or takes it out.
+    pub fn set(&mut self, name: &str, value: Option<&str>) {
+        self.boot_file.retain(|(known, _)| known != name);
+        if let Some(value) = value {
+            self.boot_file.push((name.to_owned(), value.to_owned()));
+        }
+    }
+
+    /// Writes the boot file, whole, as a running signer may still wait for.
+    pub fn write_boot_file(&self) -> Result<(), Failure> {
+        let lines: String = self.boot_file.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        Ok(std::fs::write(self.directory().join("env"), lines)?)
+    }
+
+    fn write_files(&self) -> Result<(PathBuf, PathBuf), Failure> {
+        let (toml, env) = (self.directory().join("nitro.toml"), self.directory().join("env"));
+        let NitroToml { key_arns, internal_api_key, ticket_signing_secret, max_requests_in_flight } =
+            &self.nitro_toml;
+        let text = format!(
+            "version = 1\nname = \"acceptance\"\n\
+             [enclave]\ncpu_count = 2\nmemory_mib = 512\n\
+             [vsock]\n\
+             [kms]\nregion = \"{REGION}\"\nkey_arns = {}\ntrust_anchors = [{}]\n\
+             [secrets]\ninternal_api_key = \"{internal_api_key}\"\nticket_signing_secret = \"{ticket_signing_secret}\"\n\
+             [tls]\nmode = \"off\"\n\
+             [limits]\nmax_keys = 20000\nmax_nonces = 65536\n\
+             max_requests_in_flight = {max_requests_in_flight}\n",
+            Value::from(key_arns.clone()),
+            Value::from(self.kms.authority_pem.clone()),
+        );
+        std::fs::write(&toml, text)?;
+        match &self.boot_file_on_disk {
+            None => self.write_boot_file()?,
+            Some(bytes) => std::fs::write(&env, bytes)?,
+        }
+        Ok((toml, env))
+    }
+
+    /// Starts the signer and waits until it listens; it may have no secrets yet.
+    pub fn start(&self) -> Result<Attested, Failure> {
+        let (toml, env) = self.write_files()?;
+        let socket = |name: &str| format!("unix:{}", self.directory().join(name).display());
+        let [app, boot, kms, imds, log] =
+            ["app.sock", "boot.sock", "kms-relay.sock", "imds-relay.sock", "log.sock"].map(socket);
+        let routes = [
+            format!("tcp:127.0.0.1:0={app}"),
+            format!("{boot}=file:{}", env.display()),
+            format!("{kms}={}", self.kms.address),
+            format!("{imds}={}", self.kms.imds),
+            format!("{log}=stdout:"),
+        ];
+        let arguments: Vec<&str> = routes.iter().flat_map(|route| ["--route", route.as_str()]).collect();
+        let mut proxy = Process::start("proxy", &binaries().proxy, &arguments, &[])?;
+        let address = proxy.ready("proxy: listening on tcp:")?;
+        let address = address
+            .strip_suffix(&format!(", dialing {app}"))
+            .and_then(|address| address.parse().ok())
+            .ok_or_else(|| Failure::new(address.clone()))?;
+        proxy.ready(&format!("proxy: listening on {log}"))?;
+
+        let nsm = self.directory().join("nsm").display().to_string();
+        let toml = toml.display().to_string();
+        let kms = self.kms_relay.as_ref().unwrap_or(&kms);
+        let mut arguments = vec!["--listen", &app, "--nitro-toml", &toml, "--software-nsm", &nsm];
+        arguments.extend(["--boot-file", &boot, "--kms", kms, "--imds", &imds, "--log", &log]);
+        arguments.extend(self.options.iter().map(String::as_str));
+        let mut enclave = Process::start("enclave-dev", &binaries().enclave_dev, &arguments, &[])?;
+        enclave.ready(&format!("enclave-dev: listening on {app}"))?;
+        Ok(Attested { enclave, proxy, address, secrets: self.secrets.clone() })
+    }
+
+    /// Starts the signer while KMS fails, and waits until it waits.
+    pub fn start_without_kms(&self) -> Result<Attested, Failure> {
+        self.kms.fail_next("Decrypt", "internal", 1000, 0)?;
+        let mut attested = self.start()?;
+        attested.says("KMS does not give a boot secret yet")?;
+        attested.server().send(&Request::new("GET", "/health")).is(503, NOT_READY)?;
+        Ok(attested)
+    }
+
+    /// Starts the signer and waits until it is ready.
+    pub fn ready(&self) -> Result<Attested, Failure> {
+        let mut attested = self.start()?;
+        attested.becomes_ready()?;
+        Ok(attested)
+    }
+}
+
+impl Attested {
+    /// What clients see.
+    #[must_use]
+    pub fn server(&self) -> Server {
+        Server::at_address(self.address, self.secrets.clone())
+    }
+
+    /// Waits for `/health` to say so; gives how long that took.
+    pub fn becomes_ready(&mut self) -> Result<Duration, Failure> {
+        let started = Instant::now();
+        let server = self.server();
+        loop {
+            if server.send(&Request::new("GET", "/health")).is(200, HEALTHY).is_ok() {
+                return Ok(started.elapsed());
+            }
+            if !self.enclave.is_running() || started.elapsed() > BOOT {
+                return fail(format!(
+                    "not ready; the signer says:\n{}",
+                    String::from_utf8_lossy(&self.enclave.output())
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until the signer has written `text` to its log.
+    pub fn says(&mut self, text: &str) -> Result<(), Failure> {
+        let started = Instant::now();
+        while !String::from_utf8_lossy(&self.enclave.output()).contains(text) {
+            if started.elapsed() > BOOT {
+                let output = self.enclave.output();
+                return fail(format!("`{text}` is not in:\n{}", String::from_utf8_lossy(&output)));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Waits for its end, which has to have this exit code, and for the one line that says why.
+    pub fn refuses(mut self, code: i32, line: &str) -> Result<(), Failure> {
+        let status = self.enclave.ended_within(BOOT)?;
+        let output = String::from_utf8_lossy(&self.enclave.stop()).into_owned();
+        let refusals: Vec<&str> = output.lines().filter(|said| said.contains("cannot start: ")).collect();
+        match refusals[..] {
+            [only] if status.code() == Some(code) && only.ends_with(&format!("cannot start: {line}")) => {
+                Ok(())
+            }
+            _ => fail(format!("expected exit code {code} and `{line}`, got {status} and:\n{output}")),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What a hostile parent tries: the two attacks that shape the configuration (its own KMS key, its own ticket secret),
+//! and a relay that does worse than moving bytes.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use acceptance::attested::{Attested, Parent};
+use acceptance::contract::{KEY_SERVICE, NOT_READY, UNABLE_TO_OPEN};
+use acceptance::failure::ensure;
+use acceptance::hostile_relay::{Direction, HostileRelay, Meddling};
+use acceptance::kms::{INSTANCE_ROLE, Kms};
+use acceptance::signer::new_identity;
+use acceptance::{Failure, Request, Rows};
+use serde_json::json;
+
+const EX_CONFIG: i32 = 78;
+
+const ATTACKERS_ROLE: &str = "arn:aws:iam::666666666666:role/attacker";
+
+/// Signers among which the places to meddle at are divided.
+const PARALLEL: usize = 12;
+
+#[test]
+fn a_parent_cannot_have_backups_sealed_under_its_own_key() -> Result<(), Failure> {
+    let mut parent = Parent::new()?;
+    let arn = parent.attackers_key.arn.clone();
+    parent.set("KMS_KEY_ARN", Some(&arn));
+    parent.start()?.refuses(EX_CONFIG, "KMS_KEY_ARN is not in the measured list of nitro.toml")?;
+
+    // Credentials of its own account do not change which key is asked for: ours, whose policy does not know them.
+    let mut parent = Parent::with(ATTACKERS_ROLE, &[])?;
+    parent.nitro_toml.ticket_signing_secret = "env";
+    parent.set("TICKET_SIGNING_SECRET_CIPHERTEXT", None);
+    let secret = parent.secrets.ticket_secret.clone();
+    parent.set("TICKET_SIGNING_SECRET", Some(&secret));
+    let attested = parent.ready()?;
+    let server = attested.server();
+    let identity = new_identity();
+    server.signer().generated(&identity)?;
+    parent.kms.forget_calls()?;
+    server.signer().export(&identity).is_error(502, KEY_SERVICE)?;
+    let calls = parent.kms.tell("GET", "/calls", &json!(null))?;
+    let calls = calls["calls"].as_array().cloned().unwrap_or_default();
+    ensure(!calls.is_empty() && calls.iter().all(|call| call["key_arn"] == json!(parent.key.arn)), || {
+        format!("{calls:?}")
+    })
+}
+
+#[test]
+fn a_parent_cannot_bring_its_own_ticket_secret() -> Result<(), Failure> {
+    let secret = "a ticket secret of the parent's choice";
+    let mut parent = Parent::new()?;
+    parent.set("TICKET_SIGNING_SECRET", Some(secret));
+    let line = "TICKET_SIGNING_SECRET is refused in plaintext: nitro.toml asks for it from KMS";
+    parent.start()?.refuses(EX_CONFIG, line)?;
+
+    // Encrypted under its own key, which lets everybody decrypt: KMS does, and says under which key.
+    for role in [INSTANCE_ROLE, ATTACKERS_ROLE] {
+        let mut parent = Parent::with(role, &[])?;
+        let blob = parent.kms.encrypt_boot_secret(&parent.attackers_key, "TICKET_SIGNING_SECRET", secret)?;
+        parent.set("TICKET_SIGNING_SECRET_CIPHERTEXT", Some(&blob));
+        let line = "TICKET_SIGNING_SECRET_CIPHERTEXT is encrypted under a key that nitro.toml does not list";
+        parent.start()?.refuses(EX_CONFIG, line)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_backup_under_somebody_elses_key_does_not_open() -> Result<(), Failure> {
+    let parent = Parent::new()?;
+    let attested = parent.ready()?;
+    let blob = parent.kms.encrypt(&parent.attackers_key, &json!({}), &[3; 32])?;
+    let server = attested.server();
+    server.signer().import(&new_identity(), &format!("kms:{blob}")).is_error(500, UNABLE_TO_OPEN)
+}
+
+/// Another server with the name of KMS, vouched for by an authority that nobody measured.
+#[test]
+fn another_tls_server_is_not_kms() -> Result<(), Failure> {
+    let mut parent = Parent::new()?;
+    let elsewhere = tempfile::tempdir()?;
+    let root = parent.directory().join("nsm/root.pem");
+    let impostor = Kms::start(elsewhere.path(), &[&parent.key], INSTANCE_ROLE, &root, &[])?;
+    let relay = HostileRelay::start(parent.directory(), &impostor.address)?;
+    parent.kms_relay = Some(relay.address.clone());
+    let mut attested = parent.start()?;
+    attested.says("who answers has no certificate of KMS")?;
+    attested.server().send(&Request::new("GET", "/health")).is(503, NOT_READY)?;
+    ensure(impostor.calls()?.is_empty(), || "the impostor was asked".to_owned())?;
+    relay.redirect(&parent.kms.address);
+    attested.becomes_ready().map(|_| ())
+}
+
+/// A signer behind a relay that meddles when told, and a backup each import of which asks KMS.
+struct Bench {
+    parent: Parent,
+    attested: Attested,
+    relay: HostileRelay,
+    backup: String,
+    identity: String,
+}
+
+impl Bench {
+    fn new() -> Result<Self, Failure> {
+        let mut parent = Parent::new()?;
+        let relay = HostileRelay::start(parent.directory(), &parent.kms.address)?;
+        parent.kms_relay = Some(relay.address.clone());
+        let attested = parent.ready()?;
+        let backup = format!("kms:{}", parent.kms.encrypt(&parent.key, &json!({}), &[3; 32])?);
+        Ok(Self { parent, attested, relay, backup, identity: new_identity() })
+    }
+
+    /// Has KMS asked on a new connection, which gets `meddling`. The client sees nothing of it.
+    fn survives(&self, meddling: Meddling) -> Result<(), Failure> {
+        self.relay.hang_up();
+        // The enclave notices; else this costs it one of its three tries.
+        thread::sleep(Duration::from_millis(5));
+        self.relay.plan([meddling]);
+        let outcome = self.attested.server().signer().imported(&self.identity, &self.backup);
+        ensure(self.relay.plan_is_done(), || "the relay had nothing to meddle with".to_owned())?;
+        outcome
+    }
+
+    /// The bytes of one whole conversation.
+    fn conversation(&self, direction: Direction) -> Result<Vec<u8>, Failure> {
+        self.relay.hang_up();
+        // Long enough for the enclave to see that the connection is gone.
+        thread::sleep(Duration::from_millis(50));
+        self.relay.hang_up();
+        self.attested.server().signer().imported(&self.identity, &self.backup)?;
+        Ok(self.relay.recorded(direction))
+    }
+}
+
+/// Meddles at each of the places, divided among a few signers.
+fn survives_all(places: &[Meddling]) -> Result<(), Failure> {
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..PARALLEL)
+            .map(|worker| {
+                scope.spawn(move || {
+                    let bench = Bench::new()?;
+                    let mut rows = Rows::new("Meddling");
+                    for place in places.iter().skip(worker).step_by(PARALLEL) {
+                        rows.check(format!("{place:?}"), bench.survives(place.clone()));
+                    }
+                    rows.finish();
+                    let output = bench.attested.enclave.output();
+                    let panicked = String::from_utf8_lossy(&output).contains("panicked");
+                    ensure(!panicked, || String::from_utf8_lossy(&output).into_owned())
+                })
+            })
+            .collect();
+        workers.into_iter().try_for_each(|worker| worker.join().expect("a failed row says which"))
+    })
+}
+
+#[test]
+fn a_conversation_cut_at_any_byte_is_had_again() -> Result<(), Failure> {
+    let bench = Bench::new()?;
+    let mut places = Vec::new();
+    for direction in [Direction::ToKms, Direction::ToEnclave] {
+        let length = bench.conversation(direction)?.len();
+        ensure(length > 1000, || format!("{direction:?}: {length} bytes"))?;
+        places.extend((0..length).map(|at| Meddling::Cut(direction, at)));
+    }
+    drop(bench);
+    survives_all(&places)
+}
+
+#[test]
+fn a_conversation_changed_at_any_byte_is_had_again() -> Result<(), Failure> {
+    let bench = Bench::new()?;
+    let mut places = Vec::new();
+    for direction in [Direction::ToKms, Direction::ToEnclave] {
+        let length = bench.conversation(direction)?.len();
+        // Every byte of the first records, where TLS is agreed on, and some of every later one.
+        places.extend(
+            (0..length).filter(|at| *at < 300 || at % 5 == 0).map(|at| Meddling::Flip(direction, at)),
+        );
+    }
+    drop(bench);
+    survives_all(&places)
+}
+
+/// One connection serves call after call; and a KMS that takes it and stays silent is given up in time.
+#[test]
+fn a_connection_is_kept_and_a_silent_one_is_not() -> Result<(), Failure> {
+    let bench = Bench::new()?;
+    let before = bench.relay.connections();
+    for _ in 0..5 {
+        bench.attested.server().signer().imported(&bench.identity, &bench.backup)?;
+    }
+    ensure(bench.relay.connections() == before, || format!("{} connections", bench.relay.connections()))?;
+
+    bench.relay.hang_up();
+    bench.relay.plan(vec![Meddling::Replay(Arc::default()); 20]);
+    let started = Instant::now();
+    bench.attested.server().signer().import(&bench.identity, &bench.backup).is_error(502, KEY_SERVICE)?;
+    let took = started.elapsed();
+    // A try may find out that the old connection is gone.
+    ensure((4..14).contains(&took.as_secs()), || format!("three times 2 s took {took:?}"))
+}
+
+/// What KMS answered once is of no use on another connection.
+#[test]
+fn an_old_reply_is_not_taken_for_a_new_one() -> Result<(), Failure> {
+    let bench = Bench::new()?;
+    let old = Arc::new(bench.conversation(Direction::ToEnclave)?);
+    ensure(old.len() > 1000, || format!("{} bytes", old.len()))?;
+    bench.survives(Meddling::Replay(Arc::clone(&old)))?;
+    bench.relay.hang_up();
+    bench.relay.plan(vec![Meddling::Replay(old); 20]);
+    let identity = new_identity();
+    bench.attested.server().signer().import(&identity, &bench.backup).is_error(502, KEY_SERVICE)?;
+    bench.relay.plan([]);
+    // Over the rest that follows.
+    thread::sleep(Duration::from_millis(1100));
+    bench.attested.server().signer().imported(&identity, &bench.backup)?;
+    ensure(bench.parent.kms.calls()?.iter().all(|call| call == "Decrypt"), || "other calls".to_owned())
+}
