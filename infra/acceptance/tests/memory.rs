@@ -5,6 +5,7 @@ use std::fs;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use acceptance::attested::Parent;
 use acceptance::bip340::{negated, public_key, random_scalar, x_only};
 use acceptance::failure::{ensure, fail};
 use acceptance::local_seal::seal;
@@ -97,15 +98,10 @@ fn a_key_that_is_refused_is_nowhere() -> Result<(), Failure> {
     Ok(())
 }
 
-#[test]
-fn a_key_in_use_is_only_in_locked_memory_that_is_never_dumped() -> Result<(), Failure> {
-    let mut server = Server::own(&[]);
-    let pid = server.stack().enclave.pid();
-    let (identity, scalar) = (new_identity(), random_scalar());
-    use_key(&server, &identity, &scalar)?;
-    let findings = search(pid, &forms_of_key(&scalar)?, &NOTHING)?;
+/// What is searched for is there, and only in memory that is locked and never dumped.
+fn is_locked(pid: Pid, needles: &[Needle], rows: &mut Rows) -> Result<(), Failure> {
+    let findings = search(pid, needles, &NOTHING)?;
     found(&findings)?;
-    let mut rows = Rows::new("Memory, a key in use");
     for finding in &findings {
         let row = listed(std::slice::from_ref(finding));
         let flags = vm_flags(pid, finding.address)?;
@@ -116,6 +112,44 @@ fn a_key_in_use_is_only_in_locked_memory_that_is_never_dumped() -> Result<(), Fa
             );
         }
     }
+    Ok(())
+}
+
+/// With KMS, secrets come another way: through TLS, an RSA key and a CMS envelope, and leave under a data key.
+#[test]
+fn what_kms_gave_is_only_in_locked_memory() -> Result<(), Failure> {
+    let parent = Parent::new()?;
+    let (identity, scalar) = (new_identity(), random_scalar());
+    let attested = parent.ready()?;
+    let pid = attested.enclave.pid();
+    let server = attested.server();
+    let mut signer = server.signer();
+    let backup = parent.kms.encrypt(&parent.key, &serde_json::json!({}), &scalar)?;
+    let public_key = public_key(&scalar)?;
+    for sealed_key in [format!("kms:{backup}"), String::new()] {
+        let sealed_key = if sealed_key.is_empty() { signer.exported(&identity)? } else { sealed_key };
+        signer.imported(&identity, &sealed_key)?;
+        signer.signs_under(&identity, x_only(&public_key))?;
+    }
+    let mut rows = Rows::new("Memory, with KMS");
+    is_locked(pid, &forms_of_key(&scalar)?, &mut rows)?;
+    // Of this one only the state of its HMAC is kept.
+    let ticket_secret = Needle::text("ticket secret", &parent.secrets.ticket_secret);
+    rows.check("the ticket secret", search(pid, &[ticket_secret], &NOTHING).and_then(|f| none(&f)));
+    signer.destroyed(&identity)?;
+    rows.check("destroyed", search(pid, &forms_of_key(&scalar)?, &NOTHING).and_then(|f| none(&f)));
+    rows.finish();
+    Ok(())
+}
+
+#[test]
+fn a_key_in_use_is_only_in_locked_memory_that_is_never_dumped() -> Result<(), Failure> {
+    let mut server = Server::own(&[]);
+    let pid = server.stack().enclave.pid();
+    let (identity, scalar) = (new_identity(), random_scalar());
+    use_key(&server, &identity, &scalar)?;
+    let mut rows = Rows::new("Memory, a key in use");
+    is_locked(pid, &forms_of_key(&scalar)?, &mut rows)?;
     let limits = fs::read_to_string(format!("/proc/{pid}/limits"))?;
     let core = limits.lines().find(|line| line.starts_with("Max core file size"));
     let values: Vec<&str> = core.unwrap_or_default().split_whitespace().skip(4).take(2).collect();
