@@ -10,7 +10,7 @@ source infra/prerequisites.sh
 
 readonly CARGO_DENY_VERSION=0.20.2 CARGO_FUZZ_VERSION=0.13.2
 # Long enough to go through the committed seeds and some way beyond.
-readonly FUZZ_SECONDS_PER_TARGET=30
+readonly FUZZ_SECONDS_PER_TARGET=20
 # A database that is not fetched by then is taken for unreachable.
 readonly ADVISORIES_PATIENCE_S=120
 
@@ -44,11 +44,12 @@ main() {
     step 'clippy' check_clippy
     step 'rustdoc' check_rustdoc
     local package
-    for package in enclave-core transport proxy acceptance; do
+    for package in enclave-core transport proxy attestation kms-emulator; do
         step "test $package" cargo test --locked -p "$package"
     done
     # All of the production code and the development parts too.
     step 'test enclave-runtime' cargo test --locked -p enclave-runtime --features dev
+    step 'test acceptance' cargo test --locked -p acceptance
     step 'enclave-core on bare metal' check_bare_metal
     step 'no development parts in production' check_production
     if [[ -z $quick ]]; then
@@ -113,7 +114,7 @@ check_format() {
 # One package at a time: together, the features of one would hide what another lacks.
 check_clippy() {
     local package
-    for package in enclave-core transport proxy enclave-runtime acceptance benches; do
+    for package in enclave-core transport proxy attestation kms-emulator enclave-runtime acceptance benches; do
         cargo clippy --locked --all-targets -p "$package" -- --deny warnings
     done
     cargo clippy --locked --all-targets -p enclave-runtime --features dev -- --deny warnings
@@ -148,7 +149,8 @@ check_core_as_it_ships() {
 }
 
 # Names that only the development signer has. With symbols, so that functions show too and not only texts.
-readonly DEVELOPMENT_NAMES=(SEALING_KEY local_sealer LocalSealer 'development signer' 'enclave-dev: ')
+readonly DEVELOPMENT_NAMES=(SEALING_KEY local_sealer LocalSealer 'development signer' 'enclave-dev: ' SoftwareNsm \
+    software-nsm-root root-key.pem rcgen)
 
 check_production() {
     scratch=$(mktemp -d)
@@ -174,6 +176,13 @@ check_production() {
     printf " '%s'" "${DEVELOPMENT_NAMES[@]}"
     printf '\n'
     rm -rf -- "$scratch"
+    printf 'enclave: %s crates, %s bytes stripped\n' "$(production_crates)" "$(stat -c %s "$target_folder/release/enclave")"
+}
+
+# Every crate that is linked into the production binary, its own included.
+production_crates() {
+    cargo tree --locked -p enclave-runtime --edges normal,no-proc-macro --target x86_64-unknown-linux-gnu --prefix none \
+        --format '{p}' | sed 's/ (.*//' | sort -u | wc -l
 }
 
 contains() {
