@@ -154,12 +154,25 @@ fn start(
     nsm: Arc<dyn Nsm>,
 ) -> Result<(Arc<Kms>, Arc<Service<KmsSealer>>), Stopped> {
     seed_kernel_pool(&*nsm, ENTROPY_PATIENCE)?;
+    tell_measurements(&*nsm)?;
     let recipient = RecipientKey::generate()
         .map_err(|_| Stopped::Unavailable("the key that KMS encrypts to cannot be made".to_owned()))?;
     let server = KmsServer::new(&configuration.kms, kms)?;
     let measured_keys = configuration.kms.key_arns.clone();
     let kms = Arc::new(Kms::new(server, imds, measured_keys, Arc::clone(&nsm), recipient));
     Ok((kms, Arc::new(Service::closed(nsm))))
+}
+
+/// What the key policy has to name, for an operator whose KMS refuses.
+fn tell_measurements(nsm: &dyn Nsm) -> Result<(), Stopped> {
+    for index in [0, 1, 2] {
+        let pcr = nsm.describe_pcr(index).map_err(|fault| Stopped::Unavailable(fault.to_string()))?;
+        tracing::info!("PCR{index} is {}", base16ct::lower::encode_string(&pcr.value));
+        if index == 0 && pcr.value.iter().all(|byte| *byte == 0) {
+            tracing::warn!("PCR0 is all zeros, as in debug mode: KMS gives this enclave nothing");
+        }
+    }
+    Ok(())
 }
 
 /// Serves from the first moment, so that `/health` can say that it is not ready, and boots meanwhile.
