@@ -29,11 +29,13 @@ Addresses:
   hybrid:/path.sock:PORT   Firecracker and vhost-device-vsock: dials through /path.sock,
                            listens on /path.sock_PORT
 Only as DIAL:
+  enclave:/path:PORT       dials vsock:CID:PORT, where CID is what the line ENCLAVE_CID=CID of the file
+                           says, read anew each time: replace the file to replace the enclave
   file:/path               sends the file, read anew each time, and closes
   stdout:                  writes each line received to standard output
 
 Example:
-  proxy --route tcp:0.0.0.0:7001=vsock:16:5000 \\
+  proxy --route tcp:0.0.0.0:7001=enclave:/etc/nitro-signer/env:5000 \\
         --route vsock:any:8000=tcp:kms.eu-central-1.amazonaws.com:443 \\
         --admin tcp:127.0.0.1:9464
 

@@ -1,12 +1,12 @@
 //! Dialing on behalf of a client that waits.
 
-use std::future::{pending, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep, timeout_at};
-use transport::{Address, Stream, dial};
+use transport::Stream;
 
 use crate::backoff::Backoff;
 use crate::buffer::Buffer;
@@ -33,17 +33,20 @@ pub(crate) enum Connect {
 
 /// Dials until it succeeds, the time is over, or the client leaves. What the client sends meanwhile goes
 /// into `early`.
-pub(crate) async fn connect(
-    address: &Address,
+pub(crate) async fn connect<F>(
+    dial: impl Fn() -> F,
     dial_timeout: Duration,
     client: &mut Stream,
     early: &mut Buffer,
-) -> Connect {
+) -> Connect
+where
+    F: Future<Output = io::Result<Stream>>,
+{
     tokio::select! {
         // A destination that is there is reached at the first poll: the client is only watched when there
         // is a wait.
         biased;
-        dialed = dial_until(address, Instant::now() + dial_timeout) => match dialed {
+        dialed = dial_until(dial, Instant::now() + dial_timeout) => match dialed {
             Ok(stream) => Connect::Connected(stream),
             Err(error) => Connect::Failed(error),
         },
@@ -51,11 +54,14 @@ pub(crate) async fn connect(
     }
 }
 
-async fn dial_until(address: &Address, deadline: Instant) -> io::Result<Stream> {
+async fn dial_until<F>(dial: impl Fn() -> F, deadline: Instant) -> io::Result<Stream>
+where
+    F: Future<Output = io::Result<Stream>>,
+{
     let mut backoff = Backoff::new(FIRST_RETRY_DELAY, LAST_RETRY_DELAY);
     let mut last_error = io::Error::from(io::ErrorKind::TimedOut);
     loop {
-        match timeout_at(deadline, dial(address)).await {
+        match timeout_at(deadline, dial()).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => last_error = error,
             Err(_) => return Err(last_error),

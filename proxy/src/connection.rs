@@ -1,5 +1,6 @@
 //! One accepted connection, from its first byte to its end.
 
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::{debug, info, warn};
-use transport::{Address, Stream};
+use transport::{Address, Stream, dial};
 
 use crate::buffer::Buffer;
 use crate::connect::{Connect, connect};
@@ -35,7 +36,9 @@ impl Shared {
     pub(crate) async fn serve(&self, client: Stream) {
         let _active = Active::new(self.metrics.active.clone());
         match &self.destination {
-            Destination::Socket(address) => self.serve_socket(client, address).await,
+            Destination::Socket(address) => self.serve_socket(client, || dial(address)).await,
+            // Read for each attempt: a client that waits reaches the enclave that comes meanwhile.
+            Destination::Enclave(enclave) => self.serve_socket(client, || enclave.dial()).await,
             Destination::File(path) => match FileSource::open(path.clone()).await {
                 Ok(file) => {
                     self.succeeded();
@@ -47,10 +50,13 @@ impl Shared {
         }
     }
 
-    async fn serve_socket(&self, mut client: Stream, address: &Address) {
+    async fn serve_socket<F>(&self, mut client: Stream, dial: impl Fn() -> F)
+    where
+        F: Future<Output = io::Result<Stream>>,
+    {
         let mut early = Buffer::new();
         let dial_timeout = self.limits.dial_timeout;
-        match connect(address, dial_timeout, &mut client, &mut early).await {
+        match connect(dial, dial_timeout, &mut client, &mut early).await {
             Connect::Connected(stream) => {
                 self.succeeded();
                 self.pump(client, early, stream).await;

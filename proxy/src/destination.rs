@@ -1,21 +1,22 @@
 //! What a route leads to.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use transport::{Address, InvalidAddress};
 
+use crate::enclave_file::EnclaveFile;
+use crate::file_source::parse_path;
 use crate::route::InvalidRoute;
-
-/// `PATH_MAX` counts the terminating zero.
-const PATH_MAX_BYTES: usize = 4_095;
 
 /// What a route leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// A socket: bytes go both ways.
     Socket(Address),
+    /// `enclave:/path:PORT`: the vsock port of the enclave that the file names, read anew for each connection.
+    Enclave(EnclaveFile),
     /// `file:/path`: the client is sent the file, read anew for each connection, and the connection is
     /// closed.
     File(PathBuf),
@@ -31,11 +32,10 @@ impl FromStr for Destination {
             return Ok(Self::Stdout);
         }
         if let Some(path) = text.strip_prefix("file:") {
-            let valid = Path::new(path).is_absolute()
-                && !path.ends_with('/')
-                && path.len() <= PATH_MAX_BYTES
-                && !path.chars().any(char::is_control);
-            return if valid { Ok(Self::File(path.into())) } else { Err(InvalidRoute::File) };
+            return parse_path(path).map(Self::File);
+        }
+        if let Some(enclave) = text.strip_prefix("enclave:") {
+            return enclave.parse().map(Self::Enclave);
         }
         text.parse::<Address>()
             .and_then(|address| address.check_dial().map(|()| Self::Socket(address)))
@@ -50,6 +50,7 @@ impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Socket(address) => address.fmt(f),
+            Self::Enclave(enclave) => enclave.fmt(f),
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Stdout => f.write_str("stdout:"),
         }

@@ -9,6 +9,11 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::spawn_blocking;
 
+use crate::route::InvalidRoute;
+
+/// `PATH_MAX` counts the terminating zero.
+const PATH_MAX_BYTES: usize = 4_095;
+
 /// A boot file is a few kilobytes. The whole file is held, so that one version of it is sent.
 const FILE_MAX_BYTES: u64 = 1_024 * 1_024;
 
@@ -18,19 +23,30 @@ pub(crate) struct FileSource(Cursor<Vec<u8>>);
 
 impl FileSource {
     pub(crate) async fn open(path: PathBuf) -> io::Result<Self> {
-        let content = spawn_blocking(move || read(&path)).await.map_err(io::Error::other)??;
+        let content =
+            spawn_blocking(move || read(&path, FILE_MAX_BYTES)).await.map_err(io::Error::other)??;
         Ok(Self(Cursor::new(content)))
     }
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// Reads the path of a file from a command line.
+pub(crate) fn parse_path(text: &str) -> Result<PathBuf, InvalidRoute> {
+    let valid = Path::new(text).is_absolute()
+        && !text.ends_with('/')
+        && text.len() <= PATH_MAX_BYTES
+        && !text.chars().any(char::is_control);
+    if valid { Ok(text.into()) } else { Err(InvalidRoute::File) }
+}
+
+/// The content of a regular file that is not longer than `max_bytes`.
+pub(crate) fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     // Opening a pipe would wait for somebody to write to it.
     if !path.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     let mut content = Vec::new();
-    File::open(path)?.take(FILE_MAX_BYTES + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > FILE_MAX_BYTES {
+    File::open(path)?.take(max_bytes + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > max_bytes {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     Ok(content)
@@ -63,6 +79,10 @@ impl AsyncWrite for FileSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(path: &Path) -> io::Result<Vec<u8>> {
+        super::read(path, FILE_MAX_BYTES)
+    }
 
     #[test]
     fn only_a_regular_file_of_bounded_size_is_read() {

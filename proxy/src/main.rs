@@ -15,6 +15,8 @@
 //! * No byte of a connection is interpreted, kept after it is written, or logged.
 //! * A connection holds two buffers of 16 KiB. A side that does not read stops the other from being read,
 //!   so that waiting bytes stay with their sender.
+//! * An `enclave:` destination is the enclave that its file names when a connection is dialed; a file that names
+//!   none is a failed dial.
 //! * A route serves `--max-connections` clients at once. More of them wait to be accepted, and are not
 //!   refused.
 //! * Every wait ends: dialing by `--dial-timeout-ms`, refusing bytes by `--progress-timeout-s`, silence by
@@ -36,7 +38,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 
-/// Only name look-ups, files to send and standard output block, and each of them briefly or one at a time.
+/// Only name look-ups, files and standard output block, and each of them briefly or one at a time.
 const BLOCKING_THREADS_MAX: usize = 32;
 
 fn main() -> ExitCode {

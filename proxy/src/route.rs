@@ -42,7 +42,7 @@ pub enum InvalidRoute {
     Dial(InvalidAddress),
     /// The destination has an unknown scheme.
     Destination,
-    /// The path of a `file:` destination is wrong.
+    /// The path of a `file:` or `enclave:` destination is wrong.
     File,
 }
 
@@ -53,7 +53,7 @@ impl fmt::Display for InvalidRoute {
             Self::Listen(error) => write!(f, "LISTEN: {error}"),
             Self::Dial(error) => write!(f, "DIAL: {error}"),
             Self::Destination => f.write_str(
-                "DIAL: destination must start with tcp:, vsock:, unix:, hybrid: or file:, or be stdout:",
+                "DIAL: destination must start with tcp:, vsock:, unix:, hybrid:, enclave: or file:, or be stdout:",
             ),
             Self::File => {
                 f.write_str("DIAL: file path must be absolute, name a file and hold no control character")
@@ -79,6 +79,11 @@ mod tests {
             ),
             ("hybrid:/run/v.sock:8002=file:/etc/app/env", "hybrid:/run/v.sock:8002", "file:/etc/app/env"),
             ("unix:/run/log.sock=stdout:", "unix:/run/log.sock", "stdout:"),
+            (
+                "tcp:0.0.0.0:7001=enclave:/etc/a b:c/env:5000",
+                "tcp:0.0.0.0:7001",
+                "enclave:/etc/a b:c/env:5000",
+            ),
         ] {
             let route: Route = text.parse().unwrap();
             assert_eq!(route.listen.to_string(), listen);
@@ -104,6 +109,15 @@ mod tests {
             ("tcp:127.0.0.1:1=file:a", E::File),
             ("tcp:127.0.0.1:1=file:/a\n", E::File),
             ("tcp:127.0.0.1:1=file:/", E::File),
+            ("enclave:/a:1=unix:/a", E::Listen(InvalidAddress::Scheme)),
+            ("tcp:127.0.0.1:1=enclave:/a", E::Dial(InvalidAddress::MissingPort)),
+            ("tcp:127.0.0.1:1=enclave:/a:", E::Dial(InvalidAddress::Port)),
+            ("tcp:127.0.0.1:1=enclave:/a:05000", E::Dial(InvalidAddress::Port)),
+            ("tcp:127.0.0.1:1=enclave:/a:4294967295", E::Dial(InvalidAddress::Port)),
+            ("tcp:127.0.0.1:1=enclave:a:5000", E::File),
+            ("tcp:127.0.0.1:1=enclave::5000", E::File),
+            ("tcp:127.0.0.1:1=enclave:/:5000", E::File),
+            ("tcp:127.0.0.1:1=enclave:/a\n:5000", E::File),
         ] {
             assert_eq!(text.parse::<Route>(), Err(expected), "{text:?}");
         }

@@ -131,3 +131,65 @@ async fn a_hybrid_destination_is_asked_for_its_port() {
         assert!(start.elapsed() < ABOUT_A_SECOND);
     }
 }
+
+#[tokio::test]
+async fn the_enclave_is_the_one_that_the_file_names_now() {
+    let place = Place::new();
+    let file = place.directory().join("env");
+    let route = format!("tcp:127.0.0.1:0=enclave:{}:5000", file.display());
+    let proxy = RunningProxy::start(&["--route", &route, "--dial-timeout-ms", "300", "--log-level", "debug"]);
+    assert_eq!(
+        proxy.announced[0],
+        format!(
+            "proxy: listening on tcp:127.0.0.1:{}, dialing enclave:{}:5000",
+            proxy.port(0),
+            file.display()
+        )
+    );
+    // The file is missing, is a directory, names nobody, names what is no enclave: the client is closed.
+    let replacement = place.directory().join("env.new");
+    for (content, complaint) in [
+        (None, "No such file"),
+        (Some("AWS_REGION=us-east-1\n"), "names no enclave"),
+        (Some("ENCLAVE_CID=2\n"), "names no enclave"),
+        (Some("ENCLAVE_CID=4294967295\n"), "names no enclave"),
+        // Nobody has this CID: what is said is the kernel's.
+        (Some("ENCLAVE_CID=4294967294\n"), ""),
+        (Some("ENCLAVE_CID=\n"), "names no enclave"),
+    ] {
+        if let Some(content) = content {
+            std::fs::write(&replacement, content).unwrap();
+            std::fs::rename(&replacement, &file).unwrap();
+        }
+        let (start, logged) = (Instant::now(), proxy.log().len());
+        let mut client = proxy.connect().await;
+        client.write_all(b"POST / HTTP/1.1\r\n").await.unwrap();
+        assert_eq!(read_to_close(&mut client).await, b"", "{content:?}");
+        assert!(start.elapsed() < ABOUT_A_SECOND);
+        eventually("the failure is logged", || {
+            let log = &proxy.log()[logged..];
+            log.contains("destination not reached") && log.contains(complaint)
+        })
+        .await;
+        assert_eq!(proxy.log()[logged..].contains("names no enclave"), complaint == "names no enclave");
+    }
+    let log = proxy.log();
+    assert_eq!(log.matches("further failures are only counted").count(), 1, "{log}");
+    assert!(!log.contains("AWS_REGION") && !log.contains("POST"), "{log}");
+}
+
+/// Two enclaves cannot be served here, but that each attempt reads the file can be seen: by a file that goes.
+#[tokio::test]
+async fn an_enclave_file_is_read_again_while_a_client_waits() {
+    let place = Place::new();
+    let file = place.directory().join("env");
+    let route = format!("tcp:127.0.0.1:0=enclave:{}:5000", file.display());
+    let proxy = RunningProxy::start(&["--route", &route, "--dial-timeout-ms", "1500"]);
+    std::fs::write(&file, "ENCLAVE_CID=\n").unwrap();
+    let mut client = proxy.connect().await;
+    client.write_all(b"early").await.unwrap();
+    sleep(Duration::from_millis(200)).await;
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(read_to_close(&mut client).await, b"");
+    eventually("the last attempt's failure is logged", || proxy.log().contains("No such file")).await;
+}
