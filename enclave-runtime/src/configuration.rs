@@ -16,6 +16,7 @@ use toml::Value;
 
 use self::table::{Document, Source, fault};
 use crate::http::Limits;
+use crate::init::HEARTBEAT_PORT;
 use crate::signer_memory::Capacity;
 
 pub use self::key_arn::{InvalidKeyArn, KeyArn};
@@ -42,8 +43,8 @@ const MEMORY_MIB: RangeInclusive<u32> = 64..=1 << 22;
 /// `VMADDR_PORT_ANY` is above it.
 const PORTS: RangeInclusive<u32> = 1..=u32::MAX - 1;
 
-/// Where `nitro-cli` waits for an enclave to say that it is up.
-const HEARTBEAT_PORT: u32 = 9000;
+/// Where log lines go unless the file says otherwise.
+pub(crate) const DEFAULT_LOG_PORT: u32 = 8003;
 
 /// The body of a request, and what is made of it.
 const BYTES_PER_REQUEST: u64 = 32 * 1024;
@@ -268,7 +269,7 @@ fn vsock(table: &table::Vsock) -> Result<Vsock, InvalidConfiguration> {
         kms_proxy_port: port(&table.kms_proxy_port, "vsock.kms_proxy_port", 8000)?,
         imds_port: port(&table.imds_port, "vsock.imds_port", 8001)?,
         boot_port: port(&table.boot_port, "vsock.boot_port", 8002)?,
-        log_port: port(&table.log_port, "vsock.log_port", 8003)?,
+        log_port: port(&table.log_port, "vsock.log_port", DEFAULT_LOG_PORT)?,
     })
 }
 

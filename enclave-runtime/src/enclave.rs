@@ -21,7 +21,7 @@ use crate::kms_sealer::KmsSealer;
 use crate::log_port::log_port;
 use crate::nsm::Nsm;
 use crate::recipient::RecipientKey;
-use crate::relay::Relay;
+use crate::relay::{ParentCid, Relay};
 use crate::service::Service;
 
 /// The kernel's generator is seeded in a moment by the NSM, or there is something wrong with both.
@@ -46,12 +46,12 @@ pub struct Parent {
 impl Parent {
     /// The parent's services on vsock.
     #[must_use]
-    pub fn on(vsock: &Vsock) -> Self {
+    pub fn on(vsock: &Vsock, cid: &ParentCid) -> Self {
         Self {
-            boot_file: Relay::of_parent(vsock.boot_port),
-            kms: Relay::of_parent(vsock.kms_proxy_port),
-            imds: Relay::of_parent(vsock.imds_port),
-            log: Relay::of_parent(vsock.log_port),
+            boot_file: Relay::of_parent(cid, vsock.boot_port),
+            kms: Relay::of_parent(cid, vsock.kms_proxy_port),
+            imds: Relay::of_parent(cid, vsock.imds_port),
+            log: Relay::of_parent(cid, vsock.log_port),
         }
     }
 }

@@ -5,7 +5,7 @@
 //!                                                                 │  │            │
 //!                                                                nsm sealer   signer_memory ─ locked_memory
 //!                                                                     │
-//! enclave: configuration ─▶ boot ─ boot_file                          ▼
+//! init ─▶ enclave: configuration ─▶ boot ─ boot_file                  ▼
 //!                            │           kms_sealer ─ sealed_key, data_key_cache ─ flight ─ data_key
 //!                            ▼                                │
 //!                           kms ◀─────────────────────────────┘
@@ -40,6 +40,7 @@ mod entropy;
 mod envelope;
 mod flight;
 pub mod http;
+mod init;
 mod kms;
 mod kms_sealer;
 #[cfg(feature = "dev")]
@@ -65,9 +66,11 @@ pub use data_key::DataKey;
 pub use enclave::{Parent, Stopped, read_configuration, run};
 pub use entropy::{EntropyUnavailable, seed_kernel_pool};
 pub use envelope::{Envelope, EnvelopeNotOpened};
+pub use init::{InitFailed, init, is_first_process, restart};
 #[cfg(feature = "dev")]
 pub use local_sealer::{InvalidSealingKey, LocalSealer};
 pub use locked_memory::MemoryNotLocked;
+pub use log_port::tell_unlogged;
 pub use nsm::{
     AttestationRequest, Device, MAX_NONCE_BYTES, MAX_PUBLIC_KEY_BYTES, MAX_USER_DATA_BYTES, Nsm,
     NsmUnavailable, Pcr,
@@ -76,7 +79,7 @@ pub use nsm::{
 pub use nsm::{NoSoftwareNsm, Pcrs, SoftwareNsm};
 pub use process::harden;
 pub use recipient::{NoRecipientKey, RecipientKey};
-pub use relay::Relay;
+pub use relay::{ParentCid, Relay};
 pub use sealed_key::{SealedKey, SealedKeyText};
 pub use sealer::{NotOpened, NotSealed, Sealer};
 pub use service::{Operation, Service};

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::aws::backoff::Backoff;
-use crate::relay::Relay;
+use crate::configuration::DEFAULT_LOG_PORT;
+use crate::relay::{ParentCid, Relay};
 
 /// Lines that wait for the parent, 512 KiB at most. What comes when it is full is on the console only.
 const MAX_WAITING_LINES: usize = 512;
@@ -138,6 +139,24 @@ impl LogQueue {
     fn is_done_with_one(&self) {
         self.pending.fetch_sub(1, Ordering::AcqRel);
     }
+}
+
+/// Says why there will be no signer: to the console, and to the parent at its default log port. For what fails before
+/// `nitro.toml` could tell where the log goes.
+pub fn tell_unlogged(parent: &ParentCid, line: &str) {
+    // Nothing is left to tell if the console is gone.
+    let _ = io::Write::write_all(&mut io::stderr(), format!("{line}\n").as_bytes());
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    let relay = Relay::of_parent(parent, DEFAULT_LOG_PORT);
+    let sent = async {
+        let mut stream = relay.dial().await?;
+        stream.write_all(format!("{line}\n").as_bytes()).await?;
+        // A device may drop what it has when the machine goes: wait until the parent has read to the end.
+        stream.shutdown().await?;
+        stream.read(&mut [0]).await
+    };
+    // A parent that reads no log misses it.
+    let _ = runtime.block_on(async { timeout(PATIENCE, sent).await });
 }
 
 struct NotConnected;

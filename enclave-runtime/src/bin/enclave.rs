@@ -2,17 +2,20 @@
 //! the measured `/nitro.toml`, and what it is given comes from the parent and is believed only if KMS vouches for it.
 //!
 //! ```text
-//! /nitro.toml ─▶ Configuration ─┐
-//! /dev/nsm ─▶ Device ───────────┴▶ enclave_runtime::run: listen, boot, serve, wipe
+//! init (as PID 1) ─▶ /nitro.toml ─▶ Configuration ─┐
+//!                    /dev/nsm ─▶ Device ───────────┴▶ enclave_runtime::run: listen, boot, serve, wipe ─▶ restart
 //! ```
 
 #![forbid(unsafe_code)]
 
-use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use enclave_runtime::{Configuration, Device, Nsm, Parent, Stopped, harden, read_configuration, run};
+use enclave_runtime::{
+    Configuration, Device, Nsm, Parent, ParentCid, Stopped, harden, init, is_first_process,
+    read_configuration, restart, run, tell_unlogged,
+};
 use transport::{ANY_CID, Address};
 
 /// Where the image holds it.
@@ -21,31 +24,53 @@ const CONFIGURATION_PATH: &str = "/nitro.toml";
 /// EX_UNAVAILABLE of sysexits.h: something it needs of the system is not to be had.
 const EX_UNAVAILABLE: u8 = 69;
 
+/// EX_SOFTWARE of sysexits.h: a defect.
+const EX_SOFTWARE: u8 = 70;
+
 /// EX_CONFIG of sysexits.h: what it was told or given is wrong.
 const EX_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
-    match start() {
+    let parent = ParentCid::default();
+    if !is_first_process() {
+        return exit_code(&start(&parent));
+    }
+    // A first process that panics takes the kernel with it, before the last lines are out.
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        init(&parent).map_err(|failed| refuse(&parent, Stopped::Unavailable(failed.to_string())))?;
+        start(&parent)
+    }));
+    let code = outcome.map_or(ExitCode::from(EX_SOFTWARE), |outcome| exit_code(&outcome));
+    let errno = restart();
+    tell_unlogged(&parent, &format!("enclave: cannot restart: {}", errno.desc()));
+    code
+}
+
+fn exit_code(outcome: &Result<(), Stopped>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Stopped::Misconfigured(_)) => ExitCode::from(EX_CONFIG),
         Err(Stopped::Unavailable(_)) => ExitCode::from(EX_UNAVAILABLE),
     }
 }
 
-fn start() -> Result<(), Stopped> {
-    let configuration = configure().inspect_err(|stopped| {
-        // The console: nobody knows yet where the log goes. Nothing is left to tell if that is gone.
-        let _ = writeln!(std::io::stderr(), "enclave: cannot start: {stopped}");
-    })?;
+fn start(cid: &ParentCid) -> Result<(), Stopped> {
+    let configuration = configure().map_err(|stopped| refuse(cid, stopped))?;
     let nsm = || match Device::open() {
         Ok(device) => Ok(Arc::new(device) as Arc<dyn Nsm>),
         Err(fault) => Err(Stopped::Unavailable(fault.to_string())),
     };
     let listen = Address::Vsock { cid: ANY_CID, port: configuration.vsock.enclave_app_port };
-    run(&configuration, Parent::on(&configuration.vsock), &listen, nsm, |_| ())
+    run(&configuration, Parent::on(&configuration.vsock, cid), &listen, nsm, |_| ())
 }
 
 fn configure() -> Result<Configuration, Stopped> {
     harden().map_err(|errno| Stopped::Unavailable(errno.to_string()))?;
     read_configuration(CONFIGURATION_PATH.as_ref())
+}
+
+/// Says why it does not start, where there is no log yet.
+fn refuse(cid: &ParentCid, stopped: Stopped) -> Stopped {
+    tell_unlogged(cid, &format!("enclave: cannot start: {stopped}"));
+    stopped
 }
