@@ -36,7 +36,7 @@ impl Key {
         let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kms-key-policy.json");
         let mut policy = std::fs::read_to_string(committed)?;
         for (index, pcr) in pcrs.iter().enumerate() {
-            policy = policy.replace(&format!("${{PCR{index}}}"), pcr);
+            policy = policy.replace(&format!("PCR{index}-of-the-image"), pcr);
         }
         Self::with_policy(directory, ACCOUNT, number, &policy)
     }
@@ -49,7 +49,8 @@ impl Key {
         Self::with_policy(directory, "666666666666", 1, &policy.to_string())
     }
 
-    fn with_policy(directory: &Path, account: &str, number: u32, policy: &str) -> Result<Self, Failure> {
+    /// The `number`th key of `account`, with this policy.
+    pub fn with_policy(directory: &Path, account: &str, number: u32, policy: &str) -> Result<Self, Failure> {
         let path = directory.join(format!("policy-{account}-{number}.json"));
         std::fs::write(&path, policy)?;
         let arn = format!("arn:aws:kms:{REGION}:{account}:key/1234abcd-12ab-34cd-56ef-{number:012}");

@@ -76,10 +76,21 @@ pub(crate) fn conditions(raw: RawConditions) -> Result<Vec<Condition>, String> {
             {
                 return Err(format!("Null of '{key_name}' is neither true nor false"));
             }
+            if key.is_measurement()
+                && operator.test != Test::Null
+                && let Some(wrong) = wanted.iter().find(|wanted| !is_pcr(wanted))
+            {
+                return Err(format!("'{wrong}' is no PCR of 96 hexadecimal digits"));
+            }
             conditions.push(Condition { operator, key, wanted });
         }
     }
     Ok(conditions)
+}
+
+/// Anything else equals no PCR: it is a placeholder, or a mistake.
+fn is_pcr(text: &str) -> bool {
+    text.len() == 96 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 impl Condition {

@@ -8,26 +8,24 @@ const LAST_PCR: u8 = 31;
 pub(crate) struct ConditionKey {
     lower_case_name: String,
     multivalued: bool,
+    measurement: bool,
 }
 
 impl ConditionKey {
     /// `None` for a key that nothing here knows the value of.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let lower_case_name = name.to_lowercase();
-        let (known, multivalued) = match lower_case_name.as_str() {
-            "aws:principalarn" | "aws:principalaccount" | "kms:calleraccount" => (true, false),
-            "kms:recipientattestation:imagesha384" => (true, false),
-            "kms:encryptioncontextkeys" => (true, true),
-            other => {
-                let context = other.strip_prefix("kms:encryptioncontext:");
-                let pcr = other.strip_prefix("kms:recipientattestation:pcr");
-                let is_pcr = |index: &str| {
-                    index.parse::<u8>().is_ok_and(|pcr| pcr <= LAST_PCR && pcr.to_string() == index)
-                };
-                (context.is_some_and(|name| !name.is_empty()) || pcr.is_some_and(is_pcr), false)
-            }
+        let is_pcr =
+            |index: &str| index.parse::<u8>().is_ok_and(|pcr| pcr <= LAST_PCR && pcr.to_string() == index);
+        let measurement = lower_case_name
+            .strip_prefix("kms:recipientattestation:")
+            .is_some_and(|name| name == "imagesha384" || name.strip_prefix("pcr").is_some_and(is_pcr));
+        let multivalued = lower_case_name == "kms:encryptioncontextkeys";
+        let known = match lower_case_name.as_str() {
+            "aws:principalarn" | "aws:principalaccount" | "kms:calleraccount" => true,
+            other => other.strip_prefix("kms:encryptioncontext:").is_some_and(|name| !name.is_empty()),
         };
-        known.then_some(Self { lower_case_name, multivalued })
+        (known || measurement || multivalued).then_some(Self { lower_case_name, multivalued, measurement })
     }
 
     pub(crate) fn lower_case_name(&self) -> &str {
@@ -37,6 +35,11 @@ impl ConditionKey {
     /// Whether a request can have several values of it.
     pub(crate) fn is_multivalued(&self) -> bool {
         self.multivalued
+    }
+
+    /// Whether its value is a PCR, in hexadecimal.
+    pub(crate) fn is_measurement(&self) -> bool {
+        self.measurement
     }
 }
 

@@ -20,13 +20,17 @@ fn image_pcrs() -> BTreeMap<u8, Vec<u8>> {
     BTreeMap::from([(0, vec![0xa0; 48]), (1, vec![0xa1; 48]), (2, vec![0xa2; 48]), (4, vec![0xa4; 48])])
 }
 
-fn committed() -> Policy {
+fn committed_text() -> String {
     let mut text = COMMITTED.to_owned();
     for (index, value) in image_pcrs() {
         // Upper case, as nobody writes them, and the policy does not mind.
-        text = text.replace(&format!("${{PCR{index}}}"), &hex::encode_upper(value));
+        text = text.replace(&format!("PCR{index}-of-the-image"), &hex::encode_upper(value));
     }
-    Policy::parse(&text).unwrap()
+    text
+}
+
+fn committed() -> Policy {
+    Policy::parse(&committed_text()).unwrap()
 }
 
 fn decide(
@@ -56,13 +60,13 @@ fn the_committed_policy_lets_the_measured_enclave_make_and_open_backups() {
     assert_eq!(allowed("kms:Decrypt", &[]), Decision::Allowed);
     assert_eq!(allowed("kms:GenerateDataKey", BOOT_SECRET), Decision::NotAllowed);
     assert_eq!(allowed("kms:GenerateDataKey", &[]), Decision::NotAllowed);
-    for action in
-        ["kms:Encrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo", "kms:CreateGrant", "kms:PutKeyPolicy"]
-    {
+    for action in ["kms:ReEncryptFrom", "kms:ReEncryptTo", "kms:CreateGrant", "kms:PutKeyPolicy"] {
         for context in [SEALED_KEY, BOOT_SECRET, &[]] {
             assert_eq!(allowed(action, context), Decision::NotAllowed, "{action}");
+            assert_eq!(allowed("kms:Encrypt", context), Decision::Denied);
         }
     }
+    assert_eq!(decide(&policy, INSTANCE, "kms:GetKeyPolicy", &[], None), Decision::Allowed);
 }
 
 #[test]
@@ -71,7 +75,7 @@ fn the_committed_policy_lets_no_other_enclave_do_anything() {
     let uses =
         [("kms:GenerateDataKey", SEALED_KEY), ("kms:Decrypt", SEALED_KEY), ("kms:Decrypt", BOOT_SECRET)];
     for (action, context) in uses {
-        assert_eq!(decide(&policy, INSTANCE, action, context, None), Decision::NotAllowed);
+        assert_eq!(decide(&policy, INSTANCE, action, context, None), Decision::Denied);
         let debug = BTreeMap::from([(0, vec![0; 48]), (1, vec![0; 48]), (2, vec![0; 48])]);
         assert_eq!(decide(&policy, INSTANCE, action, context, Some(&debug)), Decision::NotAllowed);
         for index in 0..3 {
@@ -79,7 +83,9 @@ fn the_committed_policy_lets_no_other_enclave_do_anything() {
             other.insert(index, vec![0xb0; 48]);
             assert_eq!(decide(&policy, INSTANCE, action, context, Some(&other)), Decision::NotAllowed);
             other.remove(&index);
-            assert_eq!(decide(&policy, INSTANCE, action, context, Some(&other)), Decision::NotAllowed);
+            // Without PCR0 there is no attestation at all.
+            let expected = if index == 0 { Decision::Denied } else { Decision::NotAllowed };
+            assert_eq!(decide(&policy, INSTANCE, action, context, Some(&other)), expected);
         }
         let pcrs = image_pcrs();
         for principal in [SEALER, ADMINISTRATOR, "arn:aws:iam::444455556666:role/nitro-signer-instance"] {
@@ -95,7 +101,16 @@ fn the_committed_policy_keeps_sealing_and_management_apart() {
     assert_eq!(decide(SEALER, "kms:Encrypt", BOOT_SECRET), Decision::Allowed);
     assert_eq!(decide(SEALER, "kms:Encrypt", SEALED_KEY), Decision::NotAllowed);
     assert_eq!(decide(SEALER, "kms:Encrypt", &[]), Decision::NotAllowed);
-    assert_eq!(decide(SEALER, "kms:Decrypt", BOOT_SECRET), Decision::NotAllowed);
+    for (context, expected) in [
+        (&[("nitro-signer", "boot-secret"), ("name", "INTERNAL_API_KEY")], Decision::Allowed),
+        (&[("nitro-signer", "boot-secret"), ("name", "internal_api_key")], Decision::NotAllowed),
+        (&[("nitro-signer", "boot-secret"), ("name", "TLS_KEY")], Decision::NotAllowed),
+        (&[("nitro-signer", "boot-secret"), ("name", "")], Decision::NotAllowed),
+    ] {
+        assert_eq!(decide(SEALER, "kms:Encrypt", context), expected, "{context:?}");
+    }
+    assert_eq!(decide(SEALER, "kms:Encrypt", &BOOT_SECRET[..1]), Decision::NotAllowed);
+    assert_eq!(decide(SEALER, "kms:Decrypt", BOOT_SECRET), Decision::Denied);
     assert_eq!(decide(SEALER, "kms:DescribeKey", &[]), Decision::NotAllowed);
     assert_eq!(decide(ADMINISTRATOR, "kms:DescribeKey", &[]), Decision::Allowed);
     assert_eq!(decide(ADMINISTRATOR, "kms:PutKeyPolicy", &[]), Decision::Allowed);
@@ -112,14 +127,45 @@ fn the_committed_policy_keeps_sealing_and_management_apart() {
         "kms:ReplicateKey",
         "kms:ImportKeyMaterial",
     ] {
-        assert_eq!(decide(ADMINISTRATOR, action, BOOT_SECRET), Decision::NotAllowed, "{action}");
+        assert_ne!(decide(ADMINISTRATOR, action, BOOT_SECRET), Decision::Allowed, "{action}");
     }
+}
+
+/// The statement that AWS's console puts into every new key's policy.
+#[test]
+fn leaving_the_key_to_the_account_opens_it_to_nobody_outside_an_enclave() {
+    let careless = r#""Statement": [{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111122223333:root"},
+        "Action":"kms:*","Resource":"*"},"#;
+    let text = committed_text().replacen(r#""Statement": ["#, careless, 1);
+    let policy = Policy::parse(&text).unwrap();
+    for action in [
+        "kms:CreateGrant",
+        "kms:Decrypt",
+        "kms:DeriveSharedSecret",
+        "kms:GenerateDataKey",
+        "kms:GenerateDataKeyPair",
+        "kms:GenerateDataKeyPairWithoutPlaintext",
+        "kms:GenerateDataKeyWithoutPlaintext",
+        "kms:ReEncryptFrom",
+        "kms:ReEncryptTo",
+    ] {
+        for principal in [INSTANCE, SEALER, ADMINISTRATOR] {
+            assert_eq!(decide(&policy, principal, action, BOOT_SECRET, None), Decision::Denied, "{action}");
+        }
+    }
+    assert_eq!(decide(&policy, INSTANCE, "kms:Encrypt", BOOT_SECRET, None), Decision::Denied);
+    // It is still ours to repair.
+    assert_eq!(decide(&policy, ADMINISTRATOR, "kms:PutKeyPolicy", &[], None), Decision::Allowed);
 }
 
 #[test]
 fn a_policy_with_placeholders_is_not_used() {
-    let error = Policy::parse(COMMITTED).unwrap_err();
-    assert_eq!(error.to_string(), "placeholder ${PCR0} is not replaced");
+    let why = |text: &str| Policy::parse(text).unwrap_err().to_string();
+    let no_pcr =
+        "statement EnclaveMakesDataKeysForBackups: 'PCR0-of-the-image' is no PCR of 96 hexadecimal digits";
+    assert_eq!(why(COMMITTED), no_pcr);
+    let variables = COMMITTED.replace("PCR0-of-the-image", "${PCR0}");
+    assert_eq!(why(&variables), "placeholder ${PCR0} is not replaced");
 }
 
 /// A policy of one statement for anybody, with more of it.
@@ -149,7 +195,14 @@ const ON_ONE_VALUE: &[(&str, [bool; 3])] = &[
     (r#"{"Null":{"kms:EncryptionContext:a":"true"}}"#, [true, false, false]),
     (r#"{"Null":{"kms:EncryptionContext:a":false}}"#, [false, true, true]),
     (r#"{"Null":{"kms:RecipientAttestation:ImageSha384":"true"}}"#, [true, true, true]),
-    (r#"{"StringNotEquals":{"kms:RecipientAttestation:PCR0":"00"}}"#, [true, true, true]),
+    (
+        concat!(
+            r#"{"StringNotEquals":{"kms:RecipientAttestation:PCR0":"#,
+            r#""000000000000000000000000000000000000000000000000"#,
+            r#"000000000000000000000000000000000000000000000000"}}"#
+        ),
+        [true, true, true],
+    ),
     (r#"{"StringEquals":{"kms:CallerAccount":"111122223333"}}"#, [true, true, true]),
     (
         r#"{"StringEquals":{"aws:PrincipalArn":"arn:aws:iam::111122223333:role/other"}}"#,
@@ -263,6 +316,12 @@ fn what_is_not_understood_is_an_error() {
         &condition(r#"{"StringEquals":{"kms:EncryptionContextKeys":"x"}}"#),
         &condition(r#"{"StringEquals":{"kms:ViaService":"x"}}"#),
         &condition(r#"{"StringEquals":{"kms:RecipientAttestation:PCR99":"x"}}"#),
+        &condition(r#"{"StringEquals":{"kms:RecipientAttestation:PCR0":"00"}}"#),
+        &condition(&format!(r#"{{"StringLike":{{"kms:RecipientAttestation:PCR0":"{}*"}}}}"#, "0".repeat(95))),
+        &condition(&format!(
+            r#"{{"StringEquals":{{"kms:RecipientAttestation:ImageSha384":"{}g"}}}}"#,
+            "0".repeat(95)
+        )),
         &condition(r#"{"StringEquals":{"kms:EncryptionContext:a":["x",1]}}"#),
         &condition(r#"{"StringEquals":{"kms:EncryptionContext:a":"x","kms:EncryptionContext:a":"y"}}"#),
         &condition(r#"{"Null":{"kms:EncryptionContext:a":"maybe"}}"#),

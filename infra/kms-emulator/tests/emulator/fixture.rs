@@ -26,7 +26,7 @@ impl Fixture {
         let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/../kms-key-policy.json");
         let mut policy = fs::read_to_string(committed).unwrap();
         for (index, pcr) in IMAGE.iter().enumerate() {
-            policy = policy.replace(&format!("${{PCR{index}}}"), &hex::encode(pcr));
+            policy = policy.replace(&format!("PCR{index}-of-the-image"), &hex::encode(pcr));
         }
         fixture.write("policy.json", policy.as_bytes());
         fixture.write("permissive.json", PERMISSIVE.as_bytes());

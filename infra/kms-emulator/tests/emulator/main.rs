@@ -100,5 +100,7 @@ fn exit_codes_tell_what_was_wrong() {
     let template = format!("--key=arn:aws:kms:eu-central-1:111122223333:key/template={committed}");
     let (code, said) = ends("tcp:127.0.0.1:0", &[&template]);
     assert_eq!(code, Some(78), "{said}");
-    assert_eq!(said, format!("kms-emulator: {committed}: placeholder ${{PCR0}} is not replaced\n"));
+    let why =
+        "statement EnclaveMakesDataKeysForBackups: 'PCR0-of-the-image' is no PCR of 96 hexadecimal digits";
+    assert_eq!(said, format!("kms-emulator: {committed}: {why}\n"));
 }

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Tests the policies and the CloudFormation template with parliament, cfn-lint, moto and checks of our own. Needs
+# Python 3 with venv and, the first time, PyPI. Called by test.sh.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=infra/prerequisites.sh
+source infra/prerequisites.sh
+
+readonly REQUIREMENTS=infra/policy-linters.txt
+
+main() {
+    need_linters
+    # Down to what is only informational, and with no rule ignored.
+    cfn-lint --include-checks I -- infra/cloudformation.yaml
+    ! sed 's/HttpTokens: required/HttpTokens: sometimes/' infra/cloudformation.yaml | cfn-lint - >/dev/null 2>&1 \
+        || die 1 'the check is blind: cfn-lint takes any value'
+    echo 'ok: cfn-lint'
+    python infra/policies.test.py
+    echo 'policies.test.sh: all passed'
+}
+
+# An environment of exactly these packages, first in PATH from then on.
+need_linters() {
+    local folder lock
+    need_debian_packages python3:python3 flock:util-linux
+    python3 -c 'import ensurepip, venv' 2>/dev/null || install_debian_packages python3-venv
+    folder="$tools_cache/policy-linters-$(sha256sum "$REQUIREMENTS" | cut -c 1-16)"
+    mkdir -p "$folder"
+    # Only one installs, whoever else tests.
+    exec {lock}>"$folder/lock"
+    flock "$lock"
+    # The interpreter may have gone with an upgrade of the system.
+    if [[ ! -e $folder/installed ]] || ! "$folder/venv/bin/python" -c '' 2>/dev/null; then
+        rm -f "$folder/installed"
+        python3 -m venv --clear "$folder/venv" || die "$EX_UNAVAILABLE" 'cannot make a virtual environment'
+        "$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+            --requirement "$REQUIREMENTS" || die "$EX_UNAVAILABLE" "cannot install $REQUIREMENTS from PyPI"
+        "$folder/venv/bin/python" -m pip check --quiet --disable-pip-version-check \
+            || die "$EX_UNAVAILABLE" "$REQUIREMENTS is not complete"
+        touch "$folder/installed"
+    fi
+    exec {lock}>&-
+    PATH="$folder/venv/bin:$PATH"
+}
+
+main "$@"
