@@ -1,0 +1,1024 @@
+#!/usr/bin/env bash
+# Tests setup-parent.sh, run-enclave.sh and check.sh on a machine that is a folder, with fakes/ for its commands.
+# Nothing outside of a temporary folder is changed, and nothing but loopback is listened on.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=infra/prerequisites.sh
+source "$root/infra/prerequisites.sh"
+scratch=$(mktemp -d)
+readonly STOP_PATIENCE_S=20
+PCRS=("$(printf '0a%.0s' {1..48})" "$(printf '1b%.0s' {1..48})" "$(printf '2c%.0s' {1..48})")
+NEXT_PCRS=("$(printf 'a0%.0s' {1..48})" "$(printf 'b1%.0s' {1..48})" "${PCRS[2]}")
+readonly ZERO=000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000
+readonly KEY_ARN=arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab
+started=() passed_at=0
+
+# With spaces, like every path of a person who likes them.
+export FAKES="$scratch/state of fakes" FAKES_BIN="$root/infra/fakes" NITRO_SIGNER_ROOT="$scratch/a machine" REAL_PROXY
+boot_file="$NITRO_SIGNER_ROOT/etc/nitro-signer/env"
+stored="$NITRO_SIGNER_ROOT/var/lib/nitro-signer/release"
+libexec="$NITRO_SIGNER_ROOT/usr/local/libexec/nitro-signer"
+release="$scratch/a release"
+
+main() {
+    build_proxy
+    # As somebody else's shell would call them.
+    cd /
+    export PATH="$FAKES_BIN:$PATH"
+    unset SERVICE_RESULT NOTIFY_SOCKET
+    new_machine
+    start_enclaves
+
+    a_wrong_command_line_is_refused
+    the_first_setup_prepares_a_machine
+    a_second_setup_changes_nothing
+    the_boot_file_is_never_overwritten
+    a_dry_run_of_the_setup_changes_nothing
+    a_machine_that_does_not_fit_is_refused
+    the_allocator_changes_only_while_no_enclave_runs
+    whatever_fails_in_the_setup_stops_it_and_the_next_one_completes_it
+    the_log_goes_to_cloudwatch_if_asked
+    the_units_get_the_ports_and_the_region
+    systemd_takes_the_units
+
+    the_first_start_serves_and_is_kept
+    a_new_release_takes_over_without_a_gap
+    without_room_the_old_one_serves_on_unless_told
+    a_replacement_that_fails_brings_the_last_one_back
+    one_that_never_gets_ready_is_ended
+    wrong_releases_and_boot_files_are_refused
+    debug_mode_needs_a_word_and_takes_nobodys_place
+    whatever_call_fails_one_serves_or_nobody_is_said_to
+    killed_at_any_time_the_boot_file_is_whole
+    two_at_a_time_are_one_too_many
+    a_dry_run_changes_nothing
+    stop_and_status_know_ours
+    the_watch_starts_and_watches
+    the_watch_leaves_a_deployment_alone
+
+    all_is_well
+    each_defect_is_one_line
+    echo "parent.test.sh: all passed in $SECONDS s"
+}
+
+# ---- A machine
+
+build_proxy() {
+    need_rust
+    need_debian_packages cc:gcc curl:curl flock:util-linux jq:jq python3:python3
+    REAL_PROXY=$(cd "$root" && cargo build --locked -p proxy --message-format=json-render-diagnostics \
+        | jq -r 'select(.executable and .target.name == "proxy") | .executable')
+}
+
+# Empty, with Amazon Linux on it, 8 CPUs and 16 GiB.
+new_machine() {
+    [[ ! -d $NITRO_SIGNER_ROOT ]] || rm -rf -- "$NITRO_SIGNER_ROOT"
+    mkdir -p "$NITRO_SIGNER_ROOT"/{etc,proc,run,var/lib} "$FAKES"
+    # The sockets are the running server's.
+    (cd "$FAKES" && rm -rf calls fail defects lock aws active enabled packages users owners live health \
+        && mkdir -p aws active enabled packages users owners live health pool)
+    printf 'NAME="Amazon Linux"\nVERSION="2023"\nID="amzn"\nVERSION_ID="2023"\n' >"$NITRO_SIGNER_ROOT/etc/os-release"
+    printf 'MemTotal:       16384000 kB\n' >"$NITRO_SIGNER_ROOT/proc/meminfo"
+    echo '[]' >"$FAKES/enclaves.json"
+    echo 0 >"$FAKES/uid"
+    echo 8 >"$FAKES/cpus"
+    echo '4 1024' >"$FAKES/room"
+    echo 15 >"$FAKES/cid"
+    echo 200 >"$FAKES/new_health"
+    echo 401 >"$FAKES/imds"
+    : >"$FAKES/calls"
+    new_release "$release" "${PCRS[@]}"
+}
+
+# A folder as of build-eif.sh, with an image of 64 KiB that measures the rest of the arguments.
+new_release() {
+    local folder=$1
+    shift
+    rm -rf -- "$folder"
+    mkdir -p "$folder"
+    { printf '%s\n' "$@"; head -c 65536 /dev/zero; } >"$folder/nitro-signer.eif"
+    {
+        sed "s,^    \"arn:.*\",    \"$KEY_ARN\"," "$root/infra/nitro.toml"
+        printf '\n[pcr]\nPCR0 = "%s"\nPCR1 = "%s"\nPCR2 = "%s"\n' "$@"
+    } >"$folder/nitro.toml"
+    cp "$FAKES_BIN/proxy" "$folder/proxy"
+    echo '{}' >"$folder/measurements.json"
+}
+
+# One that setup-parent.sh has been run on, with a boot file that an operator has filled in.
+new_parent() {
+    new_machine
+    mkdir -p "$libexec" "$NITRO_SIGNER_ROOT"/etc/{nitro-signer,nitro_enclaves}
+    cp "$FAKES_BIN/proxy" "$libexec/proxy"
+    touch "$FAKES"/enabled/nitro-{enclaves-allocator,parent,enclave}.service
+    printf -- '---\nmemory_mib: 1024\ncpu_count: 4\n' >"$NITRO_SIGNER_ROOT/etc/nitro_enclaves/allocator.yaml"
+    printf '# A comment, with ENCLAVE_CID=1\nAWS_REGION=us-east-1\nINTERNAL_API_KEY="a $ \\" key of the  API  "\n\nTICKET_SIGNING_SECRET_CIPHERTEXT=AQIDBA==\nBRIDGE_LISTEN_PORT=%s\n' \
+        "$(<"$FAKES/port")" >"$boot_file"
+    chmod 600 "$boot_file"
+    chown nitro-signer:nitro-signer "$boot_file"
+    cp "$boot_file" "$scratch/operators words"
+    # Somebody else's, and first on the list.
+    echo 99 >"$FAKES/cid"
+    echo '[{"EnclaveName":"somebody-elses","EnclaveID":"i-0123456789abcdef0-enc1","ProcessID":1,"EnclaveCID":99,"NumberOfCPUs":2,"CPUIDs":[5,7],"MemoryMiB":256,"State":"RUNNING","Flags":"NONE","Measurements":{}}]' \
+        >"$FAKES/enclaves.json"
+    echo 15 >"$FAKES/cid"
+    echo '6 1280' >"$FAKES/room"
+    : >"$FAKES/calls"
+}
+
+# One where an enclave, of the CID 16, serves.
+new_serving_parent() {
+    new_parent
+    touch "$FAKES"/active/nitro-{enclaves-allocator,parent}.service
+    nitro-cli run-enclave --eif-path "$release/nitro-signer.eif" --cpu-count 2 --memory 512 --enclave-name nitro-signer \
+        >/dev/null 2>&1
+    mkdir -p "${stored%/*}/releases/aaaaaaaa"
+    cp "$release"/{nitro-signer.eif,nitro.toml} "${stored%/*}/releases/aaaaaaaa"
+    ln -s releases/aaaaaaaa "$stored"
+    # Not the last line, so that a change has something around it.
+    sed -i 's/^AWS_REGION/ENCLAVE_CID=16\nAWS_REGION/' "$boot_file"
+    chmod 600 "$boot_file"
+    chown nitro-signer:nitro-signer "$boot_file"
+    new_release "$release" "${NEXT_PCRS[@]}"
+    : >"$FAKES/calls"
+}
+
+start_enclaves() {
+    python3 "$FAKES_BIN/enclaves.py" "$FAKES" "$NITRO_SIGNER_ROOT" &
+    started+=("$!")
+    local deadline=$((SECONDS + STOP_PATIENCE_S))
+    until [[ -s $FAKES/port ]]; do
+        ((SECONDS < deadline)) || fail 'the fake enclaves do not start'
+        sleep 0.05
+    done
+}
+
+# ---- setup-parent.sh
+
+a_wrong_command_line_is_refused() {
+    local script
+    for script in setup-parent run-enclave check; do
+        exits_with 0 "$script" --help
+        says 'Usage: '
+        exits_with 64 "$script" --nonsense
+        exits_with 64 "$script" --release
+        echo 1000 >"$FAKES/uid"
+        exits_with 77 "$script"
+        echo 0 >"$FAKES/uid"
+    done
+    exits_with 64 run-enclave --drain-s -1
+    exits_with 64 run-enclave --health-timeout-s 0
+    exits_with 64 run-enclave --stop --watch
+    exits_with 64 run-enclave --watch --debug-mode
+    exits_with 64 setup-parent --cloudwatch-log-group 'a b'
+    passed
+}
+
+the_first_setup_prepares_a_machine() {
+    new_machine
+    exits_with 0 setup-parent --release "$release"
+    called 'dnf install --assumeyes aws-nitro-enclaves-cli jq'
+    called 'useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /sbin/nologin nitro-signer'
+    called 'systemctl daemon-reload'
+    local file
+    for file in proxy parent.sh run-enclave.sh check.sh; do
+        [[ -x $libexec/$file ]] || fail "$file is not installed"
+    done
+    for file in nitro-parent nitro-enclave; do
+        cmp "$root/infra/systemd/$file.service" "$NITRO_SIGNER_ROOT/etc/systemd/system/$file.service"
+        [[ -e $FAKES/enabled/$file.service ]] || fail "$file is not enabled"
+    done
+    [[ $(stat -c '%a %U:%G' "$boot_file") == '600 nitro-signer:nitro-signer' ]] || fail 'the boot file is not private'
+    [[ $(tail -c 1 "$boot_file" | od -An -tx1) == ' 0a' ]] || fail 'the boot file is cut off'
+    grep -qx 'AWS_REGION=us-east-1' "$boot_file"
+    grep -qx 'INTERNAL_API_KEY=' "$boot_file"
+    grep -qx 'TICKET_SIGNING_SECRET_CIPHERTEXT=' "$boot_file"
+    grep -qx 'BRIDGE_LISTEN_PORT=7001' "$boot_file"
+    # What the package brings is enough for one enclave.
+    not_called 'systemctl restart'
+    called 'systemctl start nitro-enclaves-allocator.service'
+    grep -q '^# How much memory' "$NITRO_SIGNER_ROOT/etc/nitro_enclaves/allocator.yaml"
+    [[ ! -e $FAKES/packages/docker && ! -e $FAKES/packages/aws-nitro-enclaves-cli-devel ]] || fail 'it installs too much'
+    exits_with 0 setup-parent --release "$release" --with-kernel-blobs
+    called 'dnf install --assumeyes aws-nitro-enclaves-cli-devel'
+    passed
+}
+
+a_second_setup_changes_nothing() {
+    local before
+    new_machine
+    exits_with 0 setup-parent --release "$release" --side-by-side
+    before=$(machine_tree)
+    : >"$FAKES/calls"
+    exits_with 0 setup-parent --release "$release" --side-by-side
+    [[ $(<"$FAKES/calls") == 'systemctl daemon-reload' ]] || fail "it called: $(<"$FAKES/calls")"
+    [[ $(machine_tree) == "$before" ]] || fail "it changed: $(diff <(echo "$before") <(machine_tree))"
+
+    # A new proxy only changes the proxy.
+    touch "$FAKES/active/nitro-parent.service"
+    echo '# newer' >>"$release/proxy"
+    exits_with 0 setup-parent --release "$release" --side-by-side
+    says 'systemctl restart nitro-parent.service'
+    cmp "$release/proxy" "$libexec/proxy"
+    passed
+}
+
+the_boot_file_is_never_overwritten() {
+    new_machine
+    exits_with 0 setup-parent --release "$release"
+    printf 'INTERNAL_API_KEY=of the operator' >"$boot_file"
+    chmod 644 "$boot_file"
+    chown root:root "$boot_file"
+    exits_with 0 setup-parent --release "$release"
+    says "was 644 root:root"
+    [[ $(stat -c '%a %U:%G' "$boot_file") == '600 nitro-signer:nitro-signer' ]] || fail 'the boot file is still open'
+    [[ $(<"$boot_file") == 'INTERNAL_API_KEY=of the operator' ]] || fail 'the boot file was overwritten'
+    ! grep -q 'of the operator' "$scratch/out" || fail 'a secret is shown'
+    passed
+}
+
+a_dry_run_of_the_setup_changes_nothing() {
+    local before
+    new_machine
+    before=$(machine_tree)
+    # Nobody special may look.
+    echo 1000 >"$FAKES/uid"
+    exits_with 0 setup-parent --release "$release" --dry-run --side-by-side --cloudwatch-log-group /a/b
+    [[ $(machine_tree) == "$before" && $(<"$FAKES/calls") == 'nitro-cli describe-enclaves' ]] \
+        || fail "a dry run changed something: $(<"$FAKES/calls")"
+    says '+ dnf install --assumeyes aws-nitro-enclaves-cli'
+    says '+ systemctl restart nitro-enclaves-allocator.service'
+    passed
+}
+
+a_machine_that_does_not_fit_is_refused() {
+    new_machine
+    echo 4 >"$FAKES/cpus"
+    exits_with 0 setup-parent --release "$release" --dry-run
+    exits_with 69 setup-parent --release "$release" --side-by-side
+    says 'of 4 CPUs, enclaves would take 4, and 2 have to stay'
+    echo 'MemTotal:       1024000 kB' >"$NITRO_SIGNER_ROOT/proc/meminfo"
+    exits_with 69 setup-parent --release "$release"
+    says 'of 1000 MiB, enclaves would take 512'
+    sed -i 's/^cpu_count = 2/cpu_count = 3/' "$release/nitro.toml"
+    exits_with 78 setup-parent --release "$release"
+    says 'not whole cores'
+    new_machine
+    printf 'ID=debian\nVERSION_ID="12"\n' >"$NITRO_SIGNER_ROOT/etc/os-release"
+    exits_with 69 setup-parent --release "$release"
+    new_machine
+    rm "$release/proxy"
+    exits_with 66 setup-parent --release "$release"
+    exits_with 0 setup-parent --release "$release" --proxy "$FAKES_BIN/proxy"
+    passed
+}
+
+the_allocator_changes_only_while_no_enclave_runs() {
+    local yaml="$NITRO_SIGNER_ROOT/etc/nitro_enclaves/allocator.yaml" before
+    new_machine
+    exits_with 0 setup-parent --release "$release" --side-by-side
+    [[ $(grep -v '^#' "$yaml") == $'---\nmemory_mib: 1024\ncpu_count: 4' ]] || fail "the allocator has: $(<"$yaml")"
+    called 'systemctl restart nitro-enclaves-allocator.service'
+
+    sed -i 's/^memory_mib = 512/memory_mib = 2048/' "$release/nitro.toml"
+    before=$(<"$yaml")
+    echo '[{"EnclaveName":"somebody-elses","EnclaveID":"i-1"}]' >"$FAKES/enclaves.json"
+    : >"$FAKES/calls"
+    exits_with 75 setup-parent --release "$release"
+    says 'cannot change while an enclave runs'
+    [[ $(<"$yaml") == "$before" ]] || fail 'the allocator changed under an enclave'
+    not_called 'systemctl restart'
+    # And what somebody chose by hand, or needs for something else, stays.
+    printf -- '---\nmemory_mib: 8192 # more\ncpu_count: 6\n' >"$yaml"
+    exits_with 0 setup-parent --release "$release"
+    printf -- '---\nmemory_mib: 512\ncpu_pool: 2,3\n' >"$yaml"
+    exits_with 0 setup-parent --release "$release"
+    says 'has a cpu_pool'
+    not_called 'systemctl restart'
+    passed
+}
+
+whatever_fails_in_the_setup_stops_it_and_the_next_one_completes_it() {
+    local name index calls whole all
+    new_machine
+    exits_with 0 setup-parent --release "$release" --side-by-side
+    whole=$(machine_files) all=$(<"$FAKES/calls")
+    for name in dnf useradd chown nitro-cli systemctl; do
+        calls=$(grep -c "^$name" <<<"$all")
+        for ((index = 1; index <= calls; index++)); do
+            new_machine
+            echo "$name $index 43" >"$FAKES/fail"
+            if [[ $name == nitro-cli ]]; then
+                exits_with 69 setup-parent --release "$release" --side-by-side
+            else
+                exits_with 43 setup-parent --release "$release" --side-by-side
+            fi
+            rm "$FAKES/fail"
+            exits_with 0 setup-parent --release "$release" --side-by-side
+            [[ $(machine_files) == "$whole" ]] || fail "$name $index: $(diff <(echo "$whole") <(machine_files))"
+            [[ -e $FAKES/active/nitro-enclaves-allocator.service && -e $FAKES/enabled/nitro-enclave.service ]] \
+                || fail "$name $index: a unit is not started or enabled"
+            called 'systemctl restart nitro-enclaves-allocator.service'
+        done
+    done
+    passed
+}
+
+the_log_goes_to_cloudwatch_if_asked() {
+    new_machine
+    exits_with 0 setup-parent --release "$release" --cloudwatch-log-group /nitro-signer/signer
+    called 'dnf install --assumeyes aws-nitro-enclaves-cli jq amazon-cloudwatch-agent logrotate'
+    called 'amazon-cloudwatch-agent-ctl -a append-config -m ec2 -s -c'
+    jq -e '.logs.logs_collected.files.collect_list[0] | .file_path == "/var/log/nitro-signer/signer.log" and .log_group_name == "/nitro-signer/signer"' \
+        "$NITRO_SIGNER_ROOT/etc/nitro-signer/cloudwatch.json" >/dev/null
+    [[ -e $FAKES/active/nitro-logs.service && -e $FAKES/enabled/nitro-logs.service ]] || fail 'nobody writes the file'
+    : >"$FAKES/calls"
+    exits_with 0 setup-parent --release "$release" --cloudwatch-log-group /nitro-signer/signer
+    [[ $(<"$FAKES/calls") == 'systemctl daemon-reload' ]] || fail "it called: $(<"$FAKES/calls")"
+    new_machine
+    echo 'amazon-cloudwatch-agent-ctl 1 7' >"$FAKES/fail"
+    exits_with 7 setup-parent --release "$release" --cloudwatch-log-group /nitro-signer/signer
+    rm "$FAKES/fail"
+    : >"$FAKES/calls"
+    exits_with 0 setup-parent --release "$release" --cloudwatch-log-group /nitro-signer/signer
+    called 'amazon-cloudwatch-agent-ctl'
+    passed
+}
+
+the_units_get_the_ports_and_the_region() {
+    local drop_in="$NITRO_SIGNER_ROOT/etc/systemd/system/nitro-parent.service.d/nitro-toml.conf" region host
+    for region in us-east-1=kms.us-east-1.amazonaws.com cn-north-1=kms.cn-north-1.amazonaws.com.cn \
+        us-gov-west-1=kms.us-gov-west-1.amazonaws.com eusc-de-east-1=kms.eusc-de-east-1.amazonaws.eu; do
+        new_machine
+        host=${region#*=} region=${region%=*}
+        sed -i "s/^region = .*/region = \"$region\" # here/; s/^boot_port = .*/boot_port = 8_802/" "$release/nitro.toml"
+        exits_with 0 setup-parent --release "$release"
+        grep -qx "Environment=KMS_HOST=$host" "$drop_in" || fail "$region: $(<"$drop_in")"
+        grep -qx 'Environment=IMDS_PORT=8001 BOOT_PORT=8802 LOG_PORT=8003' "$drop_in" || fail "$(<"$drop_in")"
+        grep -qx "AWS_REGION=$region" "$boot_file"
+    done
+    passed
+}
+
+# Names and settings, as far as systemd can tell without running them.
+systemd_takes_the_units() {
+    if ! command -v systemd-analyze >/dev/null; then
+        echo 'skipped: systemd takes the units: no systemd-analyze here'
+        return
+    fi
+    local there="$scratch/a root for systemd" unit program
+    new_machine
+    exits_with 0 setup-parent --release "$release" --cloudwatch-log-group /a
+    mkdir -p "$there"/{etc/systemd/system,usr/bin,usr/lib,usr/local/libexec}
+    cp -r /usr/lib/systemd "$there/usr/lib/"
+    cp -r "$NITRO_SIGNER_ROOT/etc/systemd/system" "$there/etc/systemd/"
+    cp -r "$libexec" "$there/usr/local/libexec/"
+    for program in env journalctl; do
+        cp /usr/bin/env "$there/usr/bin/$program"
+    done
+    printf '[Service]\nType=oneshot\nExecStart=/usr/bin/env\n' >"$there/etc/systemd/system/nitro-enclaves-allocator.service"
+    for unit in nitro-parent nitro-enclave nitro-logs; do
+        systemd-analyze --root="$there" --man=no --recursive-errors=no verify "$there/etc/systemd/system/$unit.service" \
+            >"$scratch/verify" 2>&1 || fail "$unit: $(<"$scratch/verify")"
+        [[ ! -s $scratch/verify ]] || fail "$unit: $(<"$scratch/verify")"
+    done
+    # As --threshold has them, times ten.
+    for unit in nitro-parent=20 nitro-enclave=55 nitro-logs=15; do
+        systemd-analyze --root="$there" --offline=true --threshold="${unit#*=}" security "${unit%=*}.service" \
+            >"$scratch/security" 2>&1 || fail "${unit%=*}: $(tail -n 1 "$scratch/security")"
+    done
+    passed
+}
+
+# ---- run-enclave.sh
+
+the_first_start_serves_and_is_kept() {
+    new_parent
+    echo '503 503 200' >"$FAKES/new_health"
+    exits_with 0 run-enclave --release "$release"
+    serves 16
+    called 'systemctl start nitro-enclaves-allocator.service'
+    called 'systemctl start nitro-parent.service'
+    called 'systemctl start --no-block nitro-enclave.service'
+    called 'nitro-cli run-enclave --eif-path'
+    not_called '--debug-mode'
+    cmp "$release/nitro-signer.eif" "$stored/nitro-signer.eif"
+    cmp "$release/nitro.toml" "$stored/nitro.toml"
+    boot_file_is_whole
+    [[ $(tail -n 1 "$boot_file") == ENCLAVE_CID=16 ]] || fail 'the CID is not appended'
+    # From what was kept, at the next boot.
+    echo '[]' >"$FAKES/enclaves.json"
+    rm -r "${release:?}"
+    exits_with 0 run-enclave
+    serves 17
+    passed
+}
+
+a_new_release_takes_over_without_a_gap() {
+    local client cids
+    new_serving_parent
+    echo '503 503 503 200' >"$FAKES/new_health"
+    while curl --silent --max-time 5 --write-out ' %{http_code}\n' "http://127.0.0.1:$(<"$FAKES/port")/health" || echo none; do
+        sleep 0.02
+    done >"$scratch/answers" &
+    client=$!
+    started+=("$client")
+    exits_with 0 run-enclave --release "$release" --drain-s 1
+    kill "$client"
+    wait "$client" 2>/dev/null || true
+    # The last one may be cut in the middle, by the end of the client.
+    cids=$(head -n -1 "$scratch/answers" | uniq | paste -sd ,)
+    [[ $cids == '16 200,17 200' ]] || fail "clients were answered: $cids"
+    serves 17
+    boot_file_is_whole
+    [[ $(jq -r 'map(.EnclaveName) | join(" ")' "$FAKES/enclaves.json") == 'somebody-elses nitro-signer' ]] \
+        || fail "there run: $(<"$FAKES/enclaves.json")"
+    [[ $(grep -n ENCLAVE_CID= "$boot_file" | cut -d : -f 1 | paste -sd ' ') == '1 2' ]] || fail 'its line moved'
+    cmp "$release/nitro-signer.eif" "$stored/nitro-signer.eif"
+    [[ $(find "${stored%/*}/releases" -mindepth 1 -maxdepth 1 | wc -l) -le 2 ]] || fail 'old releases pile up'
+    not_called 'systemctl restart'
+    passed
+}
+
+without_room_the_old_one_serves_on_unless_told() {
+    local room
+    for room in '5 9999' '99 800'; do
+        new_serving_parent
+        echo "$room" >"$FAKES/room"
+        exits_with 75 run-enclave --release "$release"
+        says 'it needs 2 CPUs and 512 MiB; the allocator has memory_mib 1024,cpu_count 4, of which running enclaves take 4 CPUs and 768 MiB'
+        says 'no room for both; --replace'
+        serves 16
+        ours_are 1
+        exits_with 0 run-enclave --release "$release" --replace
+        serves 17
+        ours_are 1
+        boot_file_is_whole
+    done
+    # Nothing of ours is in the way.
+    new_parent
+    echo '3 9999' >"$FAKES/room"
+    exits_with 75 run-enclave --release "$release" --replace
+    says 'no room for it'
+    says 'nobody is served'
+    passed
+}
+
+a_replacement_that_fails_brings_the_last_one_back() {
+    new_serving_parent
+    echo '5 9999' >"$FAKES/room"
+    # The last one's KMS key policy may be gone too: any answer will do.
+    echo 503 >"$FAKES/new_health"
+    exits_with 70 run-enclave --release "$release" --replace --health-timeout-s 1
+    says 'starting again what was last started'
+    serves 18 503
+    ours_are 1
+    [[ $(jq -r '.[-1].Measurements.PCR0' "$FAKES/enclaves.json") == "${PCRS[0]}" ]] || fail 'it is not the last one'
+    passed
+}
+
+one_that_never_gets_ready_is_ended() {
+    local health
+    for health in 503 dead; do
+        new_serving_parent
+        echo "$health" >"$FAKES/new_health"
+        exits_with 70 run-enclave --release "$release" --health-timeout-s 1
+        says 'journalctl -u nitro-parent'
+        says 'CID 16 goes on serving'
+        serves 16
+        ours_are 1
+        [[ $(find "${stored%/*}/releases" -mindepth 1 -maxdepth 1 | wc -l) == 1 ]] || fail 'its copy is still there'
+    done
+    new_parent
+    echo 503 >"$FAKES/new_health"
+    exits_with 70 run-enclave --release "$release" --health-timeout-s 1
+    says '/health: 503'
+    says 'nobody is served'
+    ours_are 0
+    # Ready by itself, but not through the proxy.
+    new_serving_parent
+    rm "$FAKES/active/nitro-parent.service"
+    sed -i 's/^BRIDGE_LISTEN_PORT=.*/BRIDGE_LISTEN_PORT=1/' "$boot_file"
+    exits_with 70 run-enclave --release "$release"
+    says 'switched back to the enclave with CID 16'
+    grep -qx ENCLAVE_CID=16 "$boot_file"
+    ours_are 1
+    passed
+}
+
+wrong_releases_and_boot_files_are_refused() {
+    local toml="$release/nitro.toml" line
+    new_serving_parent
+    exits_with 66 run-enclave --release "$scratch/missing"
+    rm "$release/nitro-signer.eif"
+    exits_with 66 run-enclave --release "$release"
+    new_release "$release" "${NEXT_PCRS[@]}"
+    head -c 140000000 /dev/zero >>"$release/nitro-signer.eif"
+    exits_with 78 run-enclave --release "$release"
+    says 'needs four times that'
+    for line in "s/^PCR1 = .*/PCR1 = \"${PCRS[1]}\"/=PCR1 of the image is not that of nitro.toml" \
+        "s/^PCR0 = .*/PCR0 = \"$ZERO\"/=pcr.PCR0 is zero" \
+        's/^PCR2 = .*/PCR2 = "00"/=pcr.PCR2 is not 96 hex digits' \
+        '/^PCR2/d=pcr.PCR2 is missing' \
+        '/^cpu_count/d=enclave.cpu_count is missing' \
+        's/^cpu_count.*/cpu_count = "2"x/=not a form that this script reads' \
+        's/^cpu_count.*/cpu_count = 0/=enclave.cpu_count is not a number in range' \
+        's/^memory_mib.*/&\n&/=enclave.memory_mib stands twice' \
+        's/^name.*/name = "a b"/=name is not' \
+        's/^\[enclave\]/enclave = {}/=not a form that this script reads'; do
+        new_release "$release" "${NEXT_PCRS[@]}"
+        sed -i "${line%=*}" "$toml"
+        exits_with 78 run-enclave --release "$release"
+        says "${line##*=}"
+    done
+    # What it does read: certificates for a test's KMS, and everything with comments.
+    new_release "$release" "${NEXT_PCRS[@]}"
+    sed -i 's/^# trust_anchors.*/trust_anchors = ["""-----BEGIN CERTIFICATE-----\n[kms]\nregion = "x"\n""", """y"""] # two/; s/^\[pcr\]/[pcr] # of the image/' "$toml"
+    exits_with 0 run-enclave --release "$release" --drain-s 0
+    serves 17
+
+    for line in 's/^INTERNAL_API_KEY=.*/INTERNAL_API_KEY=/=INTERNAL_API_KEY has no value' \
+        '/^TICKET/d=TICKET_SIGNING_SECRET_CIPHERTEXT has no value' \
+        's/^TICKET.*/&\nTICKET_SIGNING_SECRET=x/=TICKET_SIGNING_SECRET is refused' \
+        's/^BRIDGE_LISTEN_PORT=.*/BRIDGE_LISTEN_PORT=x/=BRIDGE_LISTEN_PORT is not a port'; do
+        new_serving_parent
+        sed -i "${line%=*}" "$boot_file"
+        exits_with 78 run-enclave --release "$release"
+        says "${line##*=}"
+        ours_are 1
+    done
+    new_serving_parent
+    truncate -s -1 "$boot_file"
+    exits_with 78 run-enclave --release "$release"
+    says 'does not end in a line break'
+    rm "$boot_file"
+    exits_with 66 run-enclave --release "$release"
+    passed
+}
+
+debug_mode_needs_a_word_and_takes_nobodys_place() {
+    new_serving_parent
+    exits_with 78 run-enclave --release "$release" --debug-mode
+    says '--debug-mode would take the place'
+    serves 16
+    new_parent
+    echo 503 >"$FAKES/new_health"
+    exits_with 0 run-enclave --release "$release" --debug-mode
+    says '!! DEBUG MODE'
+    called '--debug-mode'
+    serves 16 503
+    [[ ! -e $stored ]] || fail 'a debug enclave is kept for the next boot'
+    echo 200 >"$FAKES/new_health"
+    exits_with 0 run-enclave --release "$release" --drain-s 0
+    says 'WARNING: runs in debug mode'
+    serves 17
+    ours_are 1
+    passed
+}
+
+# Before and after it has done its work.
+whatever_call_fails_one_serves_or_nobody_is_said_to() {
+    local name calls index late replace
+    for replace in '' --replace; do
+        for name in nitro-cli chown systemctl; do
+            new_serving_parent
+            [[ -z $replace ]] || echo '5 9999' >"$FAKES/room"
+            exits_with 0 run-enclave --release "$release" --drain-s 0 $replace
+            calls=$(grep -c "^$name" "$FAKES/calls" || true)
+            for ((index = 1; index <= calls; index++)); do
+                for late in '' late; do
+                    new_serving_parent
+                    [[ -z $replace ]] || echo '5 9999' >"$FAKES/room"
+                    echo "$name $index 39 $late" >"$FAKES/fail"
+                    any_exit run-enclave --release "$release" --drain-s 0 --health-timeout-s 2 $replace
+                    one_serves_or_it_says "$name $index $late $replace"
+                done
+            done
+        done
+    done
+    passed
+}
+
+one_serves_or_it_says() {
+    local cid
+    boot_file_is_whole
+    cid=$(sed -n 's/^ENCLAVE_CID=//p' "$boot_file")
+    if [[ $(answer) != "$cid" ]]; then
+        [[ $code != 0 ]] || fail "$1: nobody serves, and it ended well"
+        says 'nobody is served'
+    fi
+    if (($(ours) > 1)); then
+        [[ $code != 0 ]] || fail "$1: one too many runs, and it ended well"
+        grep -q 'nitro-cli terminate-enclave --enclave-id\|an old one could not be ended' "$scratch/out" \
+            || fail "$1: one too many runs: $(<"$scratch/out")"
+    fi
+    jq -e 'any(.EnclaveName == "somebody-elses")' "$FAKES/enclaves.json" >/dev/null || fail "$1: somebody else's is gone"
+}
+
+killed_at_any_time_the_boot_file_is_whole() {
+    local signal delay runner
+    for signal in TERM KILL; do
+        for delay in 0.1 0.3 0.5 0.7 0.9 1.2 1.6; do
+            new_serving_parent
+            echo '503 200' >"$FAKES/new_health"
+            "$root/infra/run-enclave.sh" --release "$release" --drain-s 1 >"$scratch/out" 2>&1 &
+            runner=$!
+            sleep "$delay"
+            kill "-$signal" "$runner" 2>/dev/null || true
+            code=0
+            wait "$runner" 2>/dev/null || code=$?
+            boot_file_is_whole
+            [[ $(answer) == "$(sed -n 's/^ENCLAVE_CID=//p' "$boot_file")" ]] || fail "$signal after $delay s: nobody serves"
+            if [[ $signal == TERM ]]; then
+                [[ $code == 143 || $code == 0 ]] || fail "it ended with $code"
+                [[ $(find "$NITRO_SIGNER_ROOT/etc/nitro-signer" -type f | wc -l) == 1 ]] || fail 'a copy of the boot file is left'
+            fi
+            # And the next run clears up.
+            echo 200 >"$FAKES/new_health"
+            exits_with 0 run-enclave --release "$release" --drain-s 0
+            ours_are 1
+            [[ $(find "$NITRO_SIGNER_ROOT/etc/nitro-signer" -type f | wc -l) == 1 ]] || fail 'a copy of the boot file is left'
+        done
+    done
+    passed
+}
+
+two_at_a_time_are_one_too_many() {
+    new_serving_parent
+    echo "503 503 503 503 503 503 200" >"$FAKES/new_health"
+    "$root/infra/run-enclave.sh" --release "$release" --drain-s 0 >"$scratch/first" 2>&1 &
+    local first=$!
+    started+=("$first")
+    eventually 'the first has started its enclave' grep -q 'waiting for it' "$scratch/first"
+    # It waits for the first to be done, and replaces what that started.
+    exits_with 0 run-enclave --release "$release" --drain-s 0
+    wait "$first" || fail "the first failed: $(<"$scratch/first")"
+    serves 18
+    ours_are 1
+    [[ $(/usr/bin/stat -c %a "$NITRO_SIGNER_ROOT/run/nitro-signer.lock") == 600 ]] || fail 'anybody may hold the lock'
+    passed
+}
+
+a_dry_run_changes_nothing() {
+    local before enclaves
+    new_serving_parent
+    before=$(machine_tree) enclaves=$(<"$FAKES/enclaves.json")
+    exits_with 0 run-enclave --release "$release" --dry-run
+    says '+ nitro-cli run-enclave'
+    says '+ after 10 s: nitro-cli terminate-enclave --enclave-id'
+    [[ $(machine_tree) == "$before" && $(<"$FAKES/enclaves.json") == "$enclaves" ]] || fail 'a dry run changed something'
+    [[ $(grep -vc '^nitro-cli describe-' "$FAKES/calls") == 0 ]] || fail "it called: $(<"$FAKES/calls")"
+    passed
+}
+
+stop_and_status_know_ours() {
+    new_serving_parent
+    touch "$FAKES/active/nitro-enclave.service"
+    exits_with 0 run-enclave --status
+    says 'CID 16 RUNNING NONE 2 CPUs 512 MiB'
+    says '/health: 200'
+    ! grep -q ' CID 99 ' "$scratch/out" || fail "somebody else's is listed"
+    # A watch that failed leaves it alone.
+    SERVICE_RESULT=exit-code exits_with 0 run-enclave --stop
+    serves 16
+    exits_with 0 run-enclave --stop
+    called 'systemctl stop nitro-enclave.service'
+    ours_are 0
+    [[ $(jq length "$FAKES/enclaves.json") == 1 ]] || fail "somebody else's was ended"
+    exits_with 0 run-enclave --stop
+    says 'no enclave of ours runs'
+    passed
+}
+
+the_watch_starts_and_watches() {
+    local watch
+    # Nothing runs, as after a boot; and KMS does not know us yet.
+    new_serving_parent
+    echo '[]' >"$FAKES/enclaves.json"
+    rm "$FAKES/live/16.sock"
+    echo 503 >"$FAKES/new_health"
+    start_watch
+    serves 17 503
+    called 'systemd-notify READY=1'
+    eventually 'the watchdog is fed' grep -q 'systemd-notify WATCHDOG=1' "$FAKES/calls"
+    # A healthy one is found, not replaced.
+    echo 200 >"$FAKES/health/17"
+    stop_watch 0
+    serves 17
+    start_watch
+    stop_watch 0
+    serves 17
+    # nitro-cli that fails is no proof of death.
+    start_watch
+    echo "nitro-cli $(($(grep -c ^nitro-cli "$FAKES/calls") + 2)) 39" >"$FAKES/fail"
+    eventually 'it looked again' grep -q "WATCHDOG=1 STATUS=the\\\\ enclave" "$FAKES/calls"
+    sleep 1
+    kill -0 "$watch" || fail 'it took a failure of nitro-cli for the death of the enclave'
+    rm "$FAKES/fail"
+    # Dead, though nitro-cli says RUNNING.
+    echo dead >"$FAKES/health/17"
+    code=0
+    wait "$watch" || code=$?
+    [[ $code == 70 ]] || fail "it ended with $code"
+    grep -q 'does not answer (3 of 3)' "$scratch/watch" || fail "it says: $(<"$scratch/watch")"
+    # systemd starts it again: the dead one is in the way.
+    echo '5 9999' >"$FAKES/room"
+    echo 200 >"$FAKES/new_health"
+    start_watch
+    serves 18
+    ours_are 1
+    stop_watch 0
+    # Nothing was ever started.
+    new_parent
+    exits_with 66 run-enclave --watch
+    passed
+}
+
+the_watch_leaves_a_deployment_alone() {
+    local watch
+    new_serving_parent
+    start_watch
+    # Long enough for three misses, if it looked.
+    echo '503 503 503 200' >"$FAKES/new_health"
+    exits_with 0 run-enclave --release "$release" --drain-s 1
+    serves 17
+    sleep 1
+    grep -q 'a\\ deployment\\ is\\ at\\ work' "$FAKES/calls" || fail 'it did not notice the deployment'
+    kill -0 "$watch" || fail "it ended: $(<"$scratch/watch")"
+    stop_watch 0
+    ours_are 1
+    passed
+}
+
+# Sets `watch` in the test.
+start_watch() {
+    local ready
+    ready=$(grep -c 'READY=1' "$FAKES/calls" || true)
+    NOTIFY_SOCKET=there "$root/infra/run-enclave.sh" --watch >"$scratch/watch" 2>&1 &
+    watch=$!
+    started+=("$watch")
+    eventually 'the watch is ready' more_ready_than "$ready"
+}
+
+more_ready_than() {
+    (($(grep -c 'READY=1' "$FAKES/calls" || true) > $1))
+}
+
+stop_watch() {
+    kill -TERM "$watch"
+    code=0
+    wait "$watch" || code=$?
+    [[ $code == "$1" ]] || fail "the watch ended with $code: $(<"$scratch/watch")"
+}
+
+# ---- check.sh
+
+new_checked_parent() {
+    new_serving_parent
+    cp "$stored/nitro.toml" "$release/nitro.toml"
+    printf '%s\n' "${PCRS[@]}" >"$FAKES/attested"
+    # As AWS prints it, with --output text.
+    echo 'arn:aws:sts::111122223333:assumed-role/nitro-signer-instance/i-0123456789abcdef0' >"$FAKES/aws/get-caller-identity"
+    rendered_policy >"$FAKES/aws/get-key-policy"
+    echo '{"trailList":[{"Name":"all"}]}' >"$FAKES/aws/describe-trails"
+    jq -nc --argjson port "$(<"$FAKES/port")" '{SecurityGroups: [{GroupId: "sg-1", IpPermissions: [
+        {IpProtocol: "tcp", FromPort: $port, ToPort: $port, IpRanges: [{CidrIp: "198.51.100.0/24"}], Ipv6Ranges: []},
+        {IpProtocol: "tcp", FromPort: 22, ToPort: 22, IpRanges: [{CidrIp: "0.0.0.0/0"}], Ipv6Ranges: []}]}]}' \
+        >"$FAKES/aws/describe-security-groups"
+}
+
+rendered_policy() {
+    local index text
+    text=$(<"$root/infra/kms-key-policy.json")
+    for index in 0 1 2; do
+        text=${text//"PCR$index-of-the-image"/${PCRS[index]}}
+        text=${text//"\${PCR$index}"/${PCRS[index]}}
+    done
+    echo "$text"
+}
+
+all_is_well() {
+    new_checked_parent
+    checks_with 0
+    [[ $(grep -c '^PASS ' "$scratch/out") == 11 && $(wc -l <"$scratch/out") == 11 ]] || fail "it says: $(<"$scratch/out")"
+    # What may not be looked at is skipped, and the policy may come from a file.
+    rm "$FAKES"/aws/*
+    rendered_policy >"$scratch/a policy.json"
+    checks_with 0 --policy "$scratch/a policy.json" --role nitro-signer-instance
+    [[ $(grep -c '^PASS ' "$scratch/out") == 9 && $(grep -c '^SKIP ' "$scratch/out") == 2 ]] || fail "it says: $(<"$scratch/out")"
+    passed
+}
+
+each_defect_is_one_line() {
+    local edit
+    flips 'debug mode' fake_enclave '.Flags = "DEBUG_MODE"'
+    flips enclave another_of_ours
+    flips enclave,measurements,attestation nobody_there
+    flips measurements fake_enclave ".Measurements.PCR1 = \"${NEXT_PCRS[1]}\""
+    flips measurements other_image
+    flips measurements,attestation,'key policy' zero_in_nitro_toml
+    flips attestation attests "${NEXT_PCRS[@]}"
+    flips attestation attests "$ZERO" "$ZERO" "$ZERO"
+    for edit in \
+        'del(.Statement[1].Condition)' \
+        '.Statement[0].Condition.StringEqualsIgnoreCase["kms:RecipientAttestation:PCR0"] = "'"${NEXT_PCRS[0]}"'"' \
+        '.Statement[1].Condition.StringEqualsIgnoreCase["kms:RecipientAttestation:PCR0"] |= [., "'"${NEXT_PCRS[0]}"'"]' \
+        '.Statement[1].Condition.StringEqualsIgnoreCase["kms:RecipientAttestation:PCR0"] = "'"$ZERO"'"' \
+        '.Statement[1].Condition.StringEqualsIgnoreCase["kms:RecipientAttestation:PCR2"] = "'"$ZERO"'"' \
+        '.Statement[1].Condition |= {StringNotEquals: .StringEqualsIgnoreCase}' \
+        '.Statement[1].Condition |= {StringEqualsIfExists: .StringEqualsIgnoreCase}' \
+        '.Statement[1].Condition |= {"ForAllValues:StringEquals": .StringEqualsIgnoreCase}' \
+        '.Statement[1].Principal = "*"' \
+        '.Statement[1].Principal = {AWS: ["x", "*"]}' \
+        '.Statement[1].NotPrincipal = .Statement[1].Principal | del(.Statement[1].Principal)' \
+        '.Statement += [{Effect: "Allow", Principal: {AWS: "arn:aws:iam::111122223333:role/x"}, Action: ["kms:De*"], Resource: "*"}]' \
+        '.Statement += [{Effect: "Allow", Principal: {AWS: "arn:aws:iam::111122223333:role/x"}, Action: "KMS:GenerateDataKeyPair", Resource: "*"}]' \
+        '.Statement += [{Effect: "Allow", Principal: {AWS: "arn:aws:iam::111122223333:role/x"}, Action: "kms:ReEncrypt*", Resource: "*"}]' \
+        '.Statement += [{Effect: "Allow", Principal: {AWS: "arn:aws:iam::111122223333:role/x"}, Action: "kms:CreateGrant", Resource: "*"}]' \
+        '.Statement += [{Effect: "Allow", Principal: {AWS: "arn:aws:iam::111122223333:role/x"}, Action: "*", Resource: "*"}]' \
+        '.Statement += [{Effect: "Allow", Principal: {AWS: "arn:aws:iam::111122223333:role/x"}, NotAction: "kms:Encrypt", Resource: "*"}]' \
+        '.Statement |= map(select(.Action != "kms:Decrypt"))'; do
+        flips 'key policy' policy "$edit"
+    done
+    flips 'key policy,kms:Encrypt' policy \
+        '.Statement += [{Effect: "Allow", Principal: {AWS: "arn:aws:iam::111122223333:root"}, Action: "kms:*", Resource: "*"}]'
+    for edit in arn:aws:iam::111122223333:role/nitro-signer-instance arn:aws:iam::111122223333:role/path/nitro-signer-instance \
+        '*' arn:aws:iam::111122223333:root 111122223333; do
+        flips kms:Encrypt policy '.Statement[3].Principal.AWS = "'"$edit"'"'
+    done
+    flips 'key policy,kms:Encrypt' rm "$FAKES/aws/get-key-policy"
+    flips 'boot file' chmod 640 "$boot_file"
+    flips 'boot file' chown root:root "$boot_file"
+    flips proxy,attestation rm "$FAKES/active/nitro-parent.service"
+    flips IMDS cp "$FAKES/new_health" "$FAKES/imds"
+    flips 'security groups' open_group
+    flips CloudTrail no_trails
+    passed
+}
+
+fake_enclave() {
+    jq -c "map(if .EnclaveName == \"nitro-signer\" then $1 else . end)" "$FAKES/enclaves.json" >"$FAKES/enclaves.json.edited"
+    mv "$FAKES/enclaves.json.edited" "$FAKES/enclaves.json"
+}
+
+another_of_ours() {
+    jq -c '. + [.[-1] | .EnclaveCID = 50 | .EnclaveID = "i-2"]' "$FAKES/enclaves.json" >"$FAKES/enclaves.json.edited"
+    mv "$FAKES/enclaves.json.edited" "$FAKES/enclaves.json"
+}
+
+# With the image changed too, so that not only the enclave is missing.
+nobody_there() {
+    echo '[]' >"$FAKES/enclaves.json"
+    rm "$FAKES/live/16.sock"
+    other_image
+}
+
+other_image() {
+    printf '%s\n' "${NEXT_PCRS[@]}" >"$stored/nitro-signer.eif"
+}
+
+zero_in_nitro_toml() {
+    sed -i "s/^PCR0 = .*/PCR0 = \"$ZERO\"/" "$stored/nitro.toml"
+}
+
+attests() {
+    printf '%s\n' "$@" >"$FAKES/attested"
+}
+
+policy() {
+    rendered_policy | jq "$1" >"$FAKES/aws/get-key-policy"
+}
+
+open_group() {
+    jq -c '.SecurityGroups[0].IpPermissions[0].Ipv6Ranges = [{CidrIpv6: "::/0"}]' "$FAKES/aws/describe-security-groups" \
+        >"$FAKES/aws/edited"
+    mv "$FAKES/aws/edited" "$FAKES/aws/describe-security-groups"
+}
+
+no_trails() {
+    echo '{"trailList":[]}' >"$FAKES/aws/describe-trails"
+}
+
+# Makes a defect with the command behind $1, after which exactly the points $1, with commas, must fail.
+flips() {
+    local points=$1 failed
+    shift
+    new_checked_parent
+    "$@"
+    checks_with 1
+    failed=$(sed -n 's/^FAIL \([^:]*\|kms:Encrypt\): .*/\1/p' "$scratch/out" | sort | paste -sd ,)
+    [[ $failed == "$(tr , '\n' <<<"$points" | sort | paste -sd ,)" ]] || fail "$*: there failed: $failed; $(<"$scratch/out")"
+}
+
+checks_with() {
+    local expected=$1
+    shift
+    exits_with "$expected" check --imds-url "http://127.0.0.1:$(<"$FAKES/imds-port")" "$@"
+}
+
+# ---- What the tests look at
+
+# Runs a script to its end with the arguments that follow, which must come with the exit code $1.
+exits_with() {
+    local expected=$1
+    shift
+    any_exit "$@"
+    [[ $code == "$expected" ]] || fail "$*: exit code $code and not $expected: $(tail -n 8 "$scratch/out")"
+}
+
+# Leaves the exit code in `code`, and both outputs in a file.
+any_exit() {
+    local script=$1
+    shift
+    code=0
+    "$root/infra/$script.sh" "$@" >"$scratch/out" 2>&1 || code=$?
+    ! grep -q 'unbound variable\|syntax error\|command not found\|jq: error\|line [0-9]*: ' "$scratch/out" \
+        || grep -q 'nitro.toml, line' "$scratch/out" || fail "$script $*: $(<"$scratch/out")"
+    [[ ! -s $FAKES/defects ]] || fail "$script $*: $(<"$FAKES/defects")"
+    ! grep -q 'key of the  API' "$scratch/out" || fail "$script shows a secret"
+}
+
+says() {
+    grep -qF -- "$1" "$scratch/out" || fail "does not say '$1': $(tail -n 8 "$scratch/out")"
+}
+
+called() {
+    grep -qF -- "$1" "$FAKES/calls" || fail "did not call '$1' but: $(<"$FAKES/calls")"
+}
+
+not_called() {
+    ! grep -qF -- "$1" "$FAKES/calls" || fail "called '$1'"
+}
+
+# What a client is answered: the CID of who serves.
+answer() {
+    curl --silent --max-time 5 "http://127.0.0.1:$(<"$FAKES/port")/health" || true
+}
+
+# That the enclave with CID $1 answers clients, with the status $2 or 200.
+serves() {
+    local status
+    [[ $(answer) == "$1" ]] || fail "clients are answered by '$(answer)' and not by $1; $(<"$scratch/out")"
+    status=$(curl --silent --output /dev/null --write-out '%{http_code}' "http://127.0.0.1:$(<"$FAKES/port")/health")
+    [[ $status == "${2:-200}" ]] || fail "clients are answered $status"
+}
+
+ours() {
+    jq 'map(select(.EnclaveName == "nitro-signer")) | length' "$FAKES/enclaves.json"
+}
+
+ours_are() {
+    [[ $(ours) == "$1" ]] || fail "there run $(ours) and not $1: $(<"$FAKES/enclaves.json")"
+}
+
+# Besides ENCLAVE_CID, each byte is the operator's; and it is as private as it was.
+boot_file_is_whole() {
+    cmp <(grep -v '^ENCLAVE_CID=' "$boot_file") "$scratch/operators words" || fail "the boot file is: $(<"$boot_file")"
+    [[ $(grep -c '^ENCLAVE_CID=[0-9]*$' "$boot_file") == 1 ]] || fail 'ENCLAVE_CID is not there once'
+    [[ $(stat -c '%a %U:%G' "$boot_file") == '600 nitro-signer:nitro-signer' ]] || fail 'the boot file is not private'
+}
+
+machine_files() {
+    (cd "$NITRO_SIGNER_ROOT" && find . -type f -not -path './run/*' -exec sha256sum {} + | sort)
+}
+
+# With times and inodes, so that not even the same is written again.
+machine_tree() {
+    (cd "$NITRO_SIGNER_ROOT" && find . -printf '%p %i %T@ %m %s %l\n' | sort)
+}
+
+eventually() {
+    local what=$1 deadline=$((SECONDS + STOP_PATIENCE_S))
+    shift
+    until "$@"; do
+        ((SECONDS < deadline)) || fail "never happened: $what; $(tail -n 5 "$scratch/watch" 2>/dev/null)"
+        sleep 0.05
+    done
+}
+
+passed() {
+    echo "ok: ${FUNCNAME[1]//_/ } ($((SECONDS - passed_at)) s)"
+    passed_at=$SECONDS
+}
+
+fail() {
+    echo "FAILED: ${FUNCNAME[2]//_/ }: ${FUNCNAME[1]//_/ }: $*" >&2
+    exit 1
+}
+
+clean_up() {
+    local code=$? pid
+    trap - EXIT
+    for pid in "${started[@]}"; do
+        kill -TERM "$pid" 2>/dev/null || true
+    done
+    wait 2>/dev/null || true
+    rm -rf -- "$scratch"
+    exit "$code"
+}
+
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+main "$@"
