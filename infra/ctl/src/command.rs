@@ -1,0 +1,24 @@
+//! What each subcommand takes and does.
+
+mod eif_build;
+mod eif_describe;
+mod policy_render;
+
+pub(crate) use eif_build::EifBuild;
+pub(crate) use eif_describe::EifDescribe;
+pub(crate) use policy_render::PolicyRender;
+
+use std::path::Path;
+
+use enclave_runtime::configuration::MAX_CONFIGURATION_BYTES;
+use signerctl::nitro_toml::NitroToml;
+
+use crate::failure::{EX_CONFIG, Failure, read_text};
+
+/// Measurements in it add 0.4 KiB to what the signer reads.
+const MAX_NITRO_TOML_BYTES: usize = MAX_CONFIGURATION_BYTES;
+
+fn read_nitro_toml(path: &Path) -> Result<NitroToml, Failure> {
+    let text = read_text(path, MAX_NITRO_TOML_BYTES)?;
+    NitroToml::read(&text).map_err(|fault| Failure::of_file(EX_CONFIG, path, fault))
+}

@@ -1,0 +1,106 @@
+//! `signerctl eif build`
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use signerctl::eif::{MAX_IMAGE_BYTES, NotSigned, SigningKey};
+use signerctl::enclave_image::{NotBuilt, Parts, build};
+
+use super::read_nitro_toml;
+use crate::failure::{EX_CONFIG, EX_DATAERR, EX_USAGE, Failure, print, read, read_text, write};
+
+/// A certificate, a key or a command line.
+const MAX_SMALL_FILE_BYTES: usize = 64 * 1024;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  signerctl eif build --enclave enclave --nitro-toml infra/nitro.toml --kernel bzImage \\
+      --cmdline infra/emulator/kernel.cmdline --output nitro-signer.eif
+
+The same files give the same image, byte for byte, but for a signature. `infra/build-eif.sh` makes the files too.")]
+pub(crate) struct EifBuild {
+    /// The signer, linked statically
+    #[arg(long, value_name = "FILE")]
+    enclave: PathBuf,
+
+    /// The configuration; what it has under [pcr] stays out of the image
+    #[arg(long, value_name = "FILE")]
+    nitro_toml: PathBuf,
+
+    /// The kernel, a bzImage
+    #[arg(long, value_name = "FILE")]
+    kernel: PathBuf,
+
+    /// The file with the kernel's command line
+    #[arg(long, value_name = "FILE")]
+    cmdline: PathBuf,
+
+    /// The driver of the security module, nsm.ko, for a kernel that has none built in
+    #[arg(long, value_name = "FILE")]
+    nsm_module: Option<PathBuf>,
+
+    /// Signs the image: PCR8 measures this certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "private_key")]
+    signing_certificate: Option<PathBuf>,
+
+    /// The private key of the certificate, in PEM, without a password
+    #[arg(long, value_name = "FILE", requires = "signing_certificate")]
+    private_key: Option<PathBuf>,
+
+    /// Where the image goes
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+
+    /// Where the configuration goes with the measurements under [pcr]; may be the file of --nitro-toml
+    #[arg(long, value_name = "FILE")]
+    note_pcrs_in: Option<PathBuf>,
+}
+
+impl EifBuild {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        if self.note_pcrs_in.as_ref() == Some(&self.output) {
+            return Err(Failure::new(EX_USAGE, "--output and --note-pcrs-in name the same file"));
+        }
+        let nitro_toml = read_nitro_toml(&self.nitro_toml)?;
+        let kernel = read(&self.kernel, MAX_IMAGE_BYTES)?;
+        let cmdline = read_text(&self.cmdline, MAX_SMALL_FILE_BYTES)?;
+        let enclave = read(&self.enclave, MAX_IMAGE_BYTES)?;
+        let nsm_module = self.nsm_module.as_deref().map(|path| read(path, MAX_IMAGE_BYTES)).transpose()?;
+        let signing_key = match (&self.signing_certificate, &self.private_key) {
+            (Some(certificate), Some(key)) => Some(read_signing_key(certificate, key)?),
+            _ => None,
+        };
+        let built = build(&Parts {
+            kernel: &kernel,
+            cmdline: &cmdline,
+            nsm_module: nsm_module.as_deref(),
+            enclave: &enclave,
+            nitro_toml: &nitro_toml,
+            signing_key: signing_key.as_ref(),
+        })
+        .map_err(|fault| match fault {
+            NotBuilt::Memory { .. } => Failure::new(EX_CONFIG, fault),
+            _ => Failure::new(EX_DATAERR, fault),
+        })?;
+        write(&self.output, &built.bytes)?;
+        if let Some(path) = &self.note_pcrs_in {
+            write(path, nitro_toml.with_measurements(&built.measurements).as_bytes())?;
+        }
+        print(format_args!("{:#}", built.measurements.to_json()))
+    }
+}
+
+fn read_signing_key(certificate: &Path, key: &Path) -> Result<SigningKey, Failure> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let certificate_pem = read(certificate, MAX_SMALL_FILE_BYTES)?;
+    let key_pem = read(key, MAX_SMALL_FILE_BYTES)?;
+    SigningKey::from_pem(&certificate_pem, &key_pem, now.try_into().unwrap_or(i64::MAX)).map_err(|fault| {
+        let path = match fault {
+            NotSigned::Certificate | NotSigned::Expired => certificate,
+            NotSigned::PrivateKey | NotSigned::Mismatch => key,
+        };
+        Failure::of_file(EX_DATAERR, path, fault)
+    })
+}

@@ -1,0 +1,105 @@
+//! `signerctl policy render`
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args};
+use enclave_runtime::configuration::Region;
+use signerctl::eif::MeasurementSet;
+use signerctl::key_policy::{NotRendered, ROLES, Subjects, render};
+
+use super::read_nitro_toml;
+use crate::failure::{EX_DATAERR, EX_USAGE, Failure, print, read_text, write};
+
+/// Twice what KMS takes.
+const MAX_TEMPLATE_BYTES: usize = 64 * 1024;
+
+/// `nitro-cli` prints 0.5 KiB.
+const MAX_MEASUREMENTS_BYTES: usize = 64 * 1024;
+
+#[derive(Debug, Args)]
+#[command(
+    group(ArgGroup::new("images").required(true).args(["measurements", "without_image"])),
+    group(ArgGroup::new("key").required(true).args(["nitro_toml", "account"])),
+    after_help = "\
+During a roll-over, name the measurements of the old image and of the new one; afterwards, those of the new one alone.
+Measurements of zeros (debug mode) are refused, and so is a policy in which any placeholder is left.
+
+Examples:
+  signerctl policy render --template infra/kms-key-policy.json --nitro-toml infra/nitro.toml \\
+      --measurements new/measurements.json --measurements old/measurements.json
+  signerctl policy render --template infra/kms-key-policy.json --without-image \\
+      --account 123456789012 --region eu-central-1     # to create the key with, before there is an image"
+)]
+pub(crate) struct PolicyRender {
+    /// The policy with placeholders: infra/kms-key-policy.json or infra/iam-policy.json
+    #[arg(long, value_name = "FILE")]
+    template: PathBuf,
+
+    /// Measurements of an image, as `signerctl eif build` prints them; may be repeated
+    #[arg(long, value_name = "FILE")]
+    measurements: Vec<PathBuf>,
+
+    /// Leaves out what only an image may do
+    #[arg(long)]
+    without_image: bool,
+
+    /// Takes account, region and keys from kms.key_arns of this file
+    #[arg(long, value_name = "FILE")]
+    nitro_toml: Option<PathBuf>,
+
+    /// Takes this account, while there is no key to name in nitro.toml
+    #[arg(long, value_name = "12 DIGITS", requires = "region")]
+    account: Option<String>,
+
+    /// The region that goes with --account
+    #[arg(long, value_name = "REGION", requires = "account")]
+    region: Option<Region>,
+
+    /// The role of the instance, if it is not nitro-signer-instance
+    #[arg(long, value_name = "ARN")]
+    instance_role: Option<String>,
+
+    /// The role that encrypts boot secrets, if it is not nitro-signer-secret-sealer
+    #[arg(long, value_name = "ARN")]
+    sealer_role: Option<String>,
+
+    /// The role that manages the key, if it is not nitro-signer-key-administrator
+    #[arg(long, value_name = "ARN")]
+    administrator_role: Option<String>,
+
+    /// Where the policy goes, if not to standard output
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+impl PolicyRender {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let template = read_text(&self.template, MAX_TEMPLATE_BYTES)?;
+        let mut images = Vec::new();
+        for path in &self.measurements {
+            let json = read_text(path, MAX_MEASUREMENTS_BYTES)?;
+            let image: MeasurementSet =
+                json.parse().map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))?;
+            images.push(image);
+        }
+        let mut subjects = match (&self.nitro_toml, &self.account, &self.region) {
+            (Some(path), _, _) => Subjects::of_keys(&read_nitro_toml(path)?.configuration().kms.key_arns),
+            (None, Some(account), Some(region)) => {
+                Subjects::of_account(account, region).map_err(|fault| Failure::new(EX_USAGE, fault))?
+            }
+            _ => unreachable!("clap asks for the one or the others"),
+        };
+        let given = [self.instance_role, self.sealer_role, self.administrator_role];
+        subjects.roles = ROLES.into_iter().zip(given).filter_map(|(role, arn)| Some((role, arn?))).collect();
+        let policy = render(&template, &images, &subjects).map_err(|fault| match fault {
+            NotRendered::Role(_) | NotRendered::SameImage | NotRendered::TooManyImages => {
+                Failure::new(EX_USAGE, fault)
+            }
+            _ => Failure::of_file(EX_DATAERR, &self.template, fault),
+        })?;
+        match &self.output {
+            Some(path) => write(path, policy.as_bytes()),
+            None => print(policy.trim_end()),
+        }
+    }
+}

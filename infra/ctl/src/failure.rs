@@ -1,0 +1,74 @@
+//! Why a command ends: a line for people, and a status of sysexits.h for scripts.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+
+use signerctl::output_file;
+
+/// The command line is wrong.
+pub(crate) const EX_USAGE: u8 = 64;
+
+/// A file is not what it should be.
+pub(crate) const EX_DATAERR: u8 = 65;
+
+/// A file cannot be read.
+const EX_NOINPUT: u8 = 66;
+
+/// A file cannot be written.
+const EX_CANTCREAT: u8 = 73;
+
+/// The configuration is wrong.
+pub(crate) const EX_CONFIG: u8 = 78;
+
+/// What the command looked at is not as it should be.
+pub(crate) const NOT_GOOD: u8 = 1;
+
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: u8,
+    pub(crate) line: String,
+}
+
+impl Failure {
+    pub(crate) fn new(code: u8, line: impl Display) -> Self {
+        Self { code, line: line.to_string() }
+    }
+
+    /// A file whose content is wrong.
+    pub(crate) fn of_file(code: u8, path: &Path, fault: impl Display) -> Self {
+        Self::new(code, format!("{}: {fault}", path.display()))
+    }
+}
+
+/// The whole of a file of at most `max_bytes`.
+pub(crate) fn read(path: &Path, max_bytes: usize) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(max_bytes as u64 + 1).read_to_end(&mut bytes))
+        .map_err(|fault| Failure::of_file(EX_NOINPUT, path, fault))?;
+    if bytes.len() > max_bytes {
+        return Err(Failure::of_file(EX_DATAERR, path, format_args!("larger than {max_bytes} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// The whole of a text file of at most `max_bytes`.
+pub(crate) fn read_text(path: &Path, max_bytes: usize) -> Result<String, Failure> {
+    String::from_utf8(read(path, max_bytes)?)
+        .map_err(|_| Failure::of_file(EX_DATAERR, path, "not text in UTF-8"))
+}
+
+/// Writes a file whole, or not at all.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    output_file::write(path, bytes).map_err(|fault| Failure::of_file(EX_CANTCREAT, path, fault))
+}
+
+/// Prints `text` and a line break.
+pub(crate) fn print(text: impl Display) -> Result<(), Failure> {
+    let mut output = io::stdout().lock();
+    writeln!(output, "{text}")
+        .and_then(|()| output.flush())
+        .map_err(|fault| Failure::new(EX_CANTCREAT, fault))
+}

@@ -1,0 +1,79 @@
+//! What has to hold for a file to be a kernel that an enclave can start (Documentation/arch/x86/boot.rst).
+
+use std::fmt;
+
+/// Where the setup header is, and what is in it.
+const BOOT_FLAG: usize = 0x1fe;
+const MAGIC: usize = 0x202;
+const VERSION_POINTER: usize = 0x20e;
+
+/// Longest version that is repeated.
+const MAX_VERSION_BYTES: usize = 64;
+
+/// A bzImage for x86.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel<'b> {
+    /// The file.
+    pub bytes: &'b [u8],
+    /// As `uname -r` will say.
+    pub version: &'b str,
+}
+
+/// It is no bzImage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAKernel;
+
+impl fmt::Display for NotAKernel {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("no bzImage for x86")
+    }
+}
+
+impl std::error::Error for NotAKernel {}
+
+impl<'b> Kernel<'b> {
+    /// Looks at the setup header.
+    ///
+    /// # Errors
+    /// [`NotAKernel`]
+    pub fn read(bytes: &'b [u8]) -> Result<Self, NotAKernel> {
+        let at = |start: usize, length: usize| bytes.get(start..start + length);
+        if at(BOOT_FLAG, 2) != Some(&[0x55, 0xaa]) || at(MAGIC, 4) != Some(b"HdrS") {
+            return Err(NotAKernel);
+        }
+        let pointer = at(VERSION_POINTER, 2).ok_or(NotAKernel)?;
+        let start = usize::from(u16::from_le_bytes([pointer[0], pointer[1]])) + 0x200;
+        let text = bytes.get(start..).ok_or(NotAKernel)?;
+        let end = text.iter().take(MAX_VERSION_BYTES).position(|byte| matches!(byte, 0 | b' '));
+        let version = std::str::from_utf8(&text[..end.ok_or(NotAKernel)?]).map_err(|_| NotAKernel)?;
+        if version.is_empty() || version.contains(|char: char| char.is_control()) {
+            return Err(NotAKernel);
+        }
+        Ok(Self { bytes, version })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Kernel, NotAKernel};
+
+    #[test]
+    fn a_setup_header_tells() {
+        let mut bytes = vec![0; 0x400];
+        bytes[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+        bytes[0x202..0x206].copy_from_slice(b"HdrS");
+        bytes[0x20e..0x210].copy_from_slice(&0x100_u16.to_le_bytes());
+        bytes[0x300..0x30e].copy_from_slice(b"6.12.1 (me) #1");
+        assert_eq!(Kernel::read(&bytes).unwrap().version, "6.12.1");
+        for (index, value) in
+            [(0x1fe, 0), (0x202, 0), (0x300, 0), (0x301, 0xff), (0x302, b'\n'), (0x20f, 0xff)]
+        {
+            let mut bent = bytes.clone();
+            bent[index] = value;
+            assert_eq!(Kernel::read(&bent).unwrap_err(), NotAKernel, "{index:#x}");
+        }
+        for length in [0, 0x1ff, 0x205, 0x20f, 0x300, 0x305] {
+            assert_eq!(Kernel::read(&bytes[..length]).unwrap_err(), NotAKernel, "{length:#x}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Whether a statement holds what uses the key to images, by operators that hold.
+
+use serde_json::Value;
+
+use super::{PCR_KEY, is_pcr_key};
+
+/// What gives away what the key protects, or the right to (AWS KMS, "Actions").
+const USES: [&str; 10] = [
+    "kms:decrypt",
+    "kms:reencryptfrom",
+    "kms:reencryptto",
+    "kms:generatedatakey",
+    "kms:generatedatakeywithoutplaintext",
+    "kms:generatedatakeypair",
+    "kms:generatedatakeypairwithoutplaintext",
+    "kms:derivesharedsecret",
+    "kms:creategrant",
+    "kms:replicatekey",
+];
+
+/// Each of these has to be asked for.
+const REGISTERS: [&str; 3] = ["0", "1", "2"];
+
+/// The statement after rendering.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn check(statement: &Value) -> Result<(), &'static str> {
+    let mut asked_for = [false; REGISTERS.len()];
+    let operators = statement.get("Condition").and_then(Value::as_object).into_iter().flatten();
+    for (operator, keys) in operators {
+        for (key, value) in keys.as_object().into_iter().flatten().filter(|(key, _)| is_pcr_key(key)) {
+            let is_test = is_one_of(value, &["true", "false"]);
+            match operator.as_str() {
+                // Whether there is a document at all.
+                "Null" if is_test => {}
+                "Null" => return Err("asks with Null for something else than true or false"),
+                "StringEquals" | "StringEqualsIgnoreCase" if is_test => {
+                    return Err("asks for true or false where a PCR has a value");
+                }
+                "StringEquals" | "StringEqualsIgnoreCase" => {
+                    for (register, asked_for) in REGISTERS.iter().zip(&mut asked_for) {
+                        *asked_for |= key[PCR_KEY.len()..] == **register;
+                    }
+                }
+                // Negated, or content with a document that lacks it, or with parts of a value.
+                _ => {
+                    return Err(
+                        "asks for a PCR by another operator than StringEquals or StringEqualsIgnoreCase",
+                    );
+                }
+            }
+        }
+    }
+    if statement.get("Effect").and_then(Value::as_str) == Some("Deny") {
+        return Ok(());
+    }
+    if statement.get("NotAction").is_some() || statement.get("NotPrincipal").is_some() {
+        return Err("allows whatever, or whomever, it does not name");
+    }
+    let actions = texts(statement.get("Action"));
+    let uses_the_key =
+        actions.iter().any(|action| USES.iter().any(|used| matches(&action.to_ascii_lowercase(), used)));
+    if uses_the_key && asked_for.contains(&false) {
+        return Err("allows to use the key without asking for PCR0, PCR1 and PCR2");
+    }
+    Ok(())
+}
+
+fn is_one_of(value: &Value, known: &[&str]) -> bool {
+    match value {
+        Value::Bool(_) => true,
+        Value::String(text) => known.contains(&text.as_str()),
+        Value::Array(values) => values.iter().any(|value| is_one_of(value, known)),
+        _ => false,
+    }
+}
+
+/// A text, or each of a list.
+fn texts(value: Option<&Value>) -> Vec<&str> {
+    match value {
+        Some(Value::String(text)) => vec![text],
+        Some(Value::Array(values)) => values.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Whether an action of a policy, with `*` for anything and `?` for one character, covers this one.
+fn matches(pattern: &str, action: &str) -> bool {
+    let (pattern, action) = (pattern.as_bytes(), action.as_bytes());
+    let (mut at, mut position) = (0, 0);
+    // Behind the last `*`, and what it has covered so far: all that ever has to be taken back.
+    let mut last_star = None;
+    while position < action.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                last_star = Some((at + 1, position));
+                at += 1;
+            }
+            Some(byte) if *byte == b'?' || *byte == action[position] => {
+                at += 1;
+                position += 1;
+            }
+            _ => {
+                let Some((behind, covered)) = last_star else { return false };
+                last_star = Some((behind, covered + 1));
+                (at, position) = (behind, covered + 1);
+            }
+        }
+    }
+    pattern[at..].iter().all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{check, matches};
+
+    fn statement(action: &Value, condition: &Value) -> Value {
+        json!({ "Effect": "Allow", "Principal": "*", "Action": action, "Resource": "*", "Condition": condition })
+    }
+
+    #[test]
+    fn the_key_is_used_by_images_only() {
+        let pcrs = |operator: &str, registers: &[u8]| {
+            let keys = registers.iter().map(|register| {
+                (format!("kms:RecipientAttestation:PCR{register}"), Value::from("a0".repeat(48)))
+            });
+            json!({ operator: keys.collect::<serde_json::Map<_, _>>() })
+        };
+        let all = pcrs("StringEquals", &[0, 1, 2]);
+        check(&statement(&json!("kms:Decrypt"), &all)).unwrap();
+        check(&statement(&json!("kms:Decrypt"), &pcrs("StringEqualsIgnoreCase", &[0, 1, 2, 8]))).unwrap();
+        check(&statement(&json!(["kms:DescribeKey", "kms:Encrypt"]), &json!({}))).unwrap();
+        for action in
+            ["kms:Decrypt", "kms:decrypt", "kms:*", "*", "kms:GenerateDataKey*", "kms:Re*", "kms:CreateGran?"]
+        {
+            for condition in [json!({}), pcrs("StringEquals", &[0, 1]), pcrs("StringEquals", &[8])] {
+                let fault = check(&statement(&json!([action]), &condition)).unwrap_err();
+                assert_eq!(fault, "allows to use the key without asking for PCR0, PCR1 and PCR2", "{action}");
+            }
+        }
+        for operator in
+            ["StringNotEquals", "StringEqualsIfExists", "StringLike", "ForAllValues:StringEquals", "Null"]
+        {
+            check(&statement(&json!("kms:Decrypt"), &pcrs(operator, &[0, 1, 2]))).unwrap_err();
+        }
+        let null = json!({ "StringEquals": { "kms:RecipientAttestation:PCR0": "true" } });
+        check(&statement(&json!("kms:Decrypt"), &null)).unwrap_err();
+        for member in ["NotAction", "NotPrincipal"] {
+            let mut statement = statement(&json!("kms:DescribeKey"), &json!({}));
+            statement[member] = json!("x");
+            check(&statement).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn what_is_denied_needs_no_image() {
+        let deny = json!({
+            "Effect": "Deny", "Principal": "*", "Action": "kms:*", "Resource": "*",
+            "Condition": { "Null": { "kms:RecipientAttestation:PCR0": "true" } }
+        });
+        check(&deny).unwrap();
+    }
+
+    #[test]
+    fn wildcards_are_those_of_iam() {
+        for (pattern, is_covered) in [
+            ("kms:decrypt", true),
+            ("kms:*", true),
+            ("*", true),
+            ("kms:decryp?", true),
+            ("*:dec*t", true),
+            ("**e*r*pt**", true),
+        ] {
+            assert_eq!(matches(pattern, "kms:decrypt"), is_covered, "{pattern}");
+        }
+        for pattern in ["", "kms:decryp", "kms:decrypt?", "kms:encrypt", "k?:decrypt", "kms:*x"] {
+            assert!(!matches(pattern, "kms:decrypt"), "{pattern}");
+        }
+    }
+}

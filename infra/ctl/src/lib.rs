@@ -1,0 +1,27 @@
+//! What an operator does before and around an enclave: makes its image, says what the image measures, and writes the
+//! policies that name those measurements.
+//!
+//! ```text
+//! kernel, cmdline ────────────────────────────┐
+//! nsm.ko ─▶ ramdisk (bootstrap) ──────────────┼▶ eif::Image ─▶ file
+//! enclave, nitro_toml ─▶ ramdisk (application)┘       │
+//!                                                     ▼
+//!                         eif::MeasurementSet ─▶ nitro.toml [pcr], key_policy
+//! ```
+//!
+//! What holds here:
+//!
+//! * The same inputs give the same image, byte for byte, on any machine and at any time; a signature excepted.
+//! * What the signer would refuse is refused when its image is made: the configuration is read with the signer's own
+//!   code.
+//! * A file is written whole or not at all.
+
+#![forbid(unsafe_code)]
+
+pub mod eif;
+pub mod enclave_image;
+pub mod kernel;
+pub mod key_policy;
+pub mod nitro_toml;
+pub mod output_file;
+pub mod ramdisk;

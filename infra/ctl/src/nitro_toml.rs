@@ -1,0 +1,144 @@
+//! `nitro.toml` in its two forms: the operator's, in which the build notes the image's measurements under `[pcr]`, and
+//! the measured one, which is the same text without them, since no image can carry its own measurements.
+
+use std::fmt;
+
+use enclave_runtime::{Configuration, InvalidConfiguration};
+
+use crate::eif::MeasurementSet;
+
+/// The heading of the part that is not measured.
+const HEADING: &str = "[pcr]";
+
+/// Why there is no image with this file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnusableNitroToml {
+    /// The signer would refuse it.
+    Invalid(InvalidConfiguration),
+    /// Measurements are noted in another way than the build notes them, and would be measured.
+    Measurements,
+}
+
+impl fmt::Display for UnusableNitroToml {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid(fault) => fault.fmt(formatter),
+            Self::Measurements => {
+                write!(formatter, "measurements stand elsewhere than under one {HEADING} at its end")
+            }
+        }
+    }
+}
+
+impl std::error::Error for UnusableNitroToml {}
+
+/// An operator's `nitro.toml`, which the signer would take.
+#[derive(Clone, Debug)]
+pub struct NitroToml {
+    measured: String,
+    configuration: Configuration,
+}
+
+impl NitroToml {
+    /// Reads it, with or without measurements.
+    ///
+    /// # Errors
+    /// [`UnusableNitroToml`]
+    pub fn read(text: &str) -> Result<Self, UnusableNitroToml> {
+        Configuration::parse(text).map_err(UnusableNitroToml::Invalid)?;
+        let kept = match heading(text) {
+            Some(start) => &text[..start],
+            None => text,
+        };
+        let measured = format!("{}\n", kept.trim_end());
+        // As the signer will read it. What follows the heading was the table of measurements and nothing more, if
+        // everything else is still there.
+        let same = |text: &str| text.parse::<toml::Table>().map(|mut table| (table.remove("pcr"), table));
+        match (same(text), same(&measured), Configuration::parse(&measured)) {
+            (Ok((_, before)), Ok((None, after)), Ok(configuration)) if before == after => {
+                Ok(Self { measured, configuration })
+            }
+            _ => Err(UnusableNitroToml::Measurements),
+        }
+    }
+
+    /// What the image carries.
+    #[must_use]
+    pub fn measured(&self) -> &str {
+        &self.measured
+    }
+
+    /// What it says.
+    #[must_use]
+    pub const fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
+    /// The file with these measurements noted at its end, in place of those before.
+    #[must_use]
+    pub fn with_measurements(&self, set: &MeasurementSet) -> String {
+        let MeasurementSet { pcr0, pcr1, pcr2, .. } = set;
+        format!("{}\n{HEADING}\nPCR0 = \"{pcr0}\"\nPCR1 = \"{pcr1}\"\nPCR2 = \"{pcr2}\"\n", self.measured)
+    }
+}
+
+/// Where the last line starts that is the heading.
+fn heading(text: &str) -> Option<usize> {
+    let mut at = 0;
+    let mut found = None;
+    for line in text.split_inclusive('\n') {
+        if line.trim() == HEADING {
+            found = Some(at);
+        }
+        at += line.len();
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NitroToml, UnusableNitroToml};
+    use crate::eif::{MeasurementSet, Pcr};
+
+    fn committed() -> String {
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../nitro.toml")).unwrap();
+        text.replace("00000000-0000-0000-0000-000000000000", "1234abcd-12ab-34cd-56ef-1234567890ab")
+    }
+
+    fn set(seed: &[u8]) -> MeasurementSet {
+        let pcr = Pcr::of(&[seed]);
+        MeasurementSet { pcr0: pcr, pcr1: pcr, pcr2: pcr, pcr8: None }
+    }
+
+    #[test]
+    fn what_is_noted_is_not_measured() {
+        let text = committed();
+        let fresh = NitroToml::read(&text).unwrap();
+        assert_eq!(fresh.measured().trim_end(), text.trim_end());
+        let noted = NitroToml::read(&fresh.with_measurements(&set(b"1"))).unwrap();
+        assert_eq!(noted.measured(), fresh.measured());
+        let again = noted.with_measurements(&set(b"2"));
+        assert_eq!(again, fresh.with_measurements(&set(b"2")));
+        assert!(again.ends_with(&format!("PCR2 = \"{}\"\n", Pcr::of(&[b"2"]))));
+        assert!(!fresh.measured().contains("PCR0 = "));
+    }
+
+    #[test]
+    fn nothing_else_is_left_out_and_nothing_noted_gets_in() {
+        let text = committed();
+        let pcr = "a0".repeat(48);
+        for wrong in [
+            format!("{text}\n[pcr]\nPCR0 = \"{pcr}\"\n[tls]\n"),
+            text.replace("[tls]", &format!("[pcr]\nPCR0 = \"{pcr}\"\n[tls]")),
+            format!("{text}\n[\"pcr\"]\nPCR0 = \"{pcr}\"\n"),
+            text.replace("[enclave]", &format!("pcr.PCR0 = \"{pcr}\"\n[enclave]")),
+            text.replace("[tls]", "#\n[pcr]\n[tls]"),
+        ] {
+            let refused = NitroToml::read(&wrong).unwrap_err();
+            let is_known = matches!(refused, UnusableNitroToml::Measurements | UnusableNitroToml::Invalid(_));
+            assert!(is_known, "{refused}");
+        }
+        let said = NitroToml::read("version = 1").unwrap_err().to_string();
+        assert_eq!(said, "enclave.cpu_count: missing");
+    }
+}

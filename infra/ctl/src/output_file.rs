@@ -1,0 +1,60 @@
+//! Files that are there whole or not at all, also when the disk is full or the program is stopped.
+
+use std::fs::{File, remove_file, rename};
+use std::io::{self, Write as _};
+use std::path::Path;
+
+/// Writes `bytes` beside `path`, or the file that it links to, and puts them in its place, with the permissions of what
+/// was there.
+///
+/// # Errors
+/// The system's; and for a folder, a device or a pipe. What was there is untouched then.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let before = path.metadata().ok();
+    // Root could put a file in the place of /dev/null.
+    if before.as_ref().is_some_and(|before| !before.is_file()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let path = if before.is_some() { &path.canonicalize()? } else { path };
+    let Some(name) = path.file_name() else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the name of a file"));
+    };
+    let mut draft_name = name.to_owned();
+    draft_name.push(format!(".{}", std::process::id()));
+    let draft = path.with_file_name(draft_name);
+    let written = File::create_new(&draft).and_then(|mut file| {
+        file.write_all(bytes)?;
+        if let Some(before) = before {
+            file.set_permissions(before.permissions())?;
+        }
+        file.sync_all()
+    });
+    written.and_then(|()| rename(&draft, path)).inspect_err(|_| {
+        // It may not be there.
+        let _ = remove_file(&draft);
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::write;
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        write(&path, b"one").unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
+        write(&path, b"two").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o640);
+        write(&folder.path().join("missing/file"), b"x").unwrap_err();
+        std::fs::create_dir(folder.path().join("folder")).unwrap();
+        write(&folder.path().join("folder"), b"x").unwrap_err();
+        let mut left: Vec<_> = folder.path().read_dir().unwrap().map(|it| it.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["file", "folder"]);
+    }
+}
