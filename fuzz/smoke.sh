@@ -37,9 +37,11 @@ declare -A max_len=(
     [envelope]=1024
     [boot_file]=1024
     [configuration]=2048
+    [eif]=4096
     [generator]=96
     [http_head]=2048
     [operations]=200
+    [policy_template]=8192
     [request_body]=8192
     [sealed_key]=512
     [sealed_key_v1]=1024
@@ -48,8 +50,8 @@ declare -A max_len=(
 )
 
 if (($# == 0)); then
-    set -- address attestation boot_file configuration envelope generator http_head operations request_body \
-        sealed_key sealed_key_v1 signature ticket
+    set -- address attestation boot_file configuration eif envelope generator http_head operations policy_template \
+        request_body sealed_key sealed_key_v1 signature ticket
 fi
 for target in "$@"; do
     if [[ -z ${max_len[$target]:-} ]]; then

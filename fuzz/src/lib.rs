@@ -8,6 +8,7 @@ pub mod bend;
 pub mod boot_file;
 pub mod cbor;
 pub mod desk;
+pub mod eif;
 pub mod envelope;
 pub mod head;
 pub mod identity;
