@@ -48,6 +48,14 @@ impl Relay {
     /// # Errors
     /// What dialing the last address gave.
     pub(crate) async fn dial(&self) -> io::Result<Stream> {
+        self.dial_patiently(OTHERS_LEFT_PATIENCE).await
+    }
+
+    /// As [`Relay::dial`], but gives up an address after `others_left_patience`, while there is another.
+    ///
+    /// # Errors
+    /// What dialing the last address gave.
+    pub(crate) async fn dial_patiently(&self, others_left_patience: Duration) -> io::Result<Stream> {
         let count = self.addresses.len();
         let first = self.preferred.0.load(Ordering::Relaxed);
         let mut last_fault = io::Error::from(io::ErrorKind::NotFound);
@@ -57,7 +65,7 @@ impl Relay {
             let outcome = if step + 1 == count {
                 attempt.await
             } else {
-                timeout(OTHERS_LEFT_PATIENCE, attempt)
+                timeout(others_left_patience, attempt)
                     .await
                     .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             };

@@ -40,7 +40,14 @@ fn main() -> ExitCode {
         init(&parent).map_err(|failed| refuse(&parent, Stopped::Unavailable(failed.to_string())))?;
         start(&parent)
     }));
-    let code = outcome.map_or(ExitCode::from(EX_SOFTWARE), |outcome| exit_code(&outcome));
+    let code = match outcome {
+        Ok(outcome) => exit_code(&outcome),
+        Err(_) => {
+            // Where it did is on the console; the log's queue went with the panic.
+            tell_unlogged(&parent, "enclave: panicked");
+            ExitCode::from(EX_SOFTWARE)
+        }
+    };
     let errno = restart();
     tell_unlogged(&parent, &format!("enclave: cannot restart: {}", errno.desc()));
     code

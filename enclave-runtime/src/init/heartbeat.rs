@@ -14,15 +14,31 @@ pub(crate) const HEARTBEAT_PORT: u32 = 9000;
 
 const HEARTBEAT: u8 = 0xb7;
 
-/// The parent listens before it starts the enclave.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// For all of it. The parent listens before it starts the enclave.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// For a CID. nitro-cli reads from the first connection that it accepts and from no other, so a connection may be
+/// given up by the kernel only, which does it after two seconds.
+const KERNELS_PATIENCE: Duration = Duration::from_millis(2_500);
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Sends it and waits for the answer. `parent` learns where the parent is.
 pub(super) fn send(parent: &ParentCid) -> io::Result<()> {
     // The signer's own threads are for later.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let relay = Relay::of_parent(parent, HEARTBEAT_PORT);
-    let beat = async { exchange(relay.dial().await?).await };
+    let beat = async {
+        let stream = loop {
+            match relay.dial_patiently(KERNELS_PATIENCE).await {
+                Ok(stream) => break stream,
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        };
+        // Once: what comes after the first byte is no heartbeat.
+        exchange(stream).await
+    };
     runtime
         .block_on(async { timeout(PATIENCE, beat).await })
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
