@@ -183,9 +183,10 @@ as_hex() {
 # ---- The KMS key
 
 check_key_policies() {
-    local arn arns text
+    local arn arns=() text
     [[ $role ]] || role=$(instance_role)
-    arns=$(printf '%s\n' "$(boot_setting KMS_KEY_ARN)" "${toml[kms.key_arns]}" | awk 'NF && !seen[$0]++')
+    # A line each, whatever somebody wrote into the boot file.
+    mapfile -t arns < <(printf '%s\n' "$(boot_setting KMS_KEY_ARN)" "${toml[kms.key_arns]}" | awk 'NF && !seen[$0]++')
     if [[ $policy ]]; then
         check_key_policy "$(<"$policy")" "of $policy"
         return
@@ -195,7 +196,7 @@ check_key_policies() {
         fail 'kms:Encrypt' 'the key policy was not read'
         return
     fi
-    for arn in $arns; do
+    for arn in "${arns[@]}"; do
         if text=$(aws kms get-key-policy --key-id "$arn" --policy-name default --region "${toml[kms.region]}" \
             --query Policy --output text 2>/dev/null); then
             check_key_policy "$text" "of $arn"
@@ -248,7 +249,9 @@ check_key_policy() {
               (asked(["kms:recipientattestation:pcr0", "kms:recipientattestation:imagesha384"])
                   | if length == 0 then "\($statement | names): asks for no PCR0"
                     elif any(.[]; is_only($pcr0)) then empty
-                    else "\($statement | names): asks for another PCR0" end),
+                    elif any(.[][]; test("^0+$")) then "\($statement | names): asks for a PCR0 of zeros, as in debug mode"
+                    else "\($statement | names): asks for another PCR0 (as expected while another image is still allowed)"
+                    end),
               ({"1": $pcr1, "2": $pcr2} | to_entries[] | . as $entry
                   | $statement | asked(["kms:recipientattestation:pcr\($entry.key)"]) | .[]
                   | if is_only($entry.value) then empty

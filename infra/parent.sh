@@ -44,6 +44,21 @@ need_commands() {
     done
 }
 
+# ---- A release folder, which may be a user's
+
+# Refuses $1 if it is a link: what that points to may be root's alone, and we are root. Or a pipe, which never ends.
+need_regular_file() {
+    [[ -e $1 || -L $1 ]] || die "$EX_NOINPUT" "$1 is missing"
+    [[ -f $1 && ! -L $1 ]] || die "$EX_CONFIG" "$1 is a link or no regular file, and is not followed or read"
+}
+
+# Copies $1 as $2, into a folder of ours. Looks again at what it got: $1 may become a link at any moment.
+take_file() {
+    need_regular_file "$1"
+    cp -R --no-dereference --remove-destination -- "$1" "$2"
+    need_regular_file "$2"
+}
+
 # ---- nitro.toml
 
 # Of the file that read_nitro_toml read: NAME or TABLE.NAME to the value; of an array, its strings with a line each.
@@ -173,6 +188,17 @@ kms_host() {
 
 # ---- The boot file: /etc/nitro-signer/env
 
+# Whoever may write into its folder may put another file there, or a link for us to write through.
+check_boot_folder() {
+    local folder=${boot_file%/*} mode owner
+    [[ -e $folder || -L $folder ]] || return 0
+    [[ -d $folder && ! -L $folder ]] || die "$EX_CONFIG" "$folder is a link or no folder"
+    read -r mode owner < <(stat -c '%a %U' -- "$folder")
+    [[ $owner == root ]] || die "$EX_CONFIG" "$folder is $owner's; it has to be root's, as all that is in it may be another's"
+    [[ $((8#$mode & 8#022)) == 0 ]] || die "$EX_CONFIG" "$folder is writable by others than root (mode $mode); all that is in it may" \
+        "be another's. Look at it, then: chmod 0755 $folder"
+}
+
 # The value that the boot file gives to $1 last, without quotes; nothing if it gives none. Of one line, like all but
 # the enclave read here.
 boot_setting() {
@@ -203,6 +229,7 @@ bridge_port() {
 # besides, it says on the log port.
 check_boot_file() {
     local secret name source unused last
+    check_boot_folder
     [[ -f $boot_file ]] || die "$EX_NOINPUT" "$boot_file is missing; infra/setup-parent.sh makes it"
     # The enclave takes it for cut off. A command substitution drops a line break, and nothing else.
     last=$(tail -c 1 "$boot_file" | tr '\0' '.')

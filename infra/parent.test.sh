@@ -36,6 +36,7 @@ main() {
     the_boot_file_is_never_overwritten
     a_dry_run_of_the_setup_changes_nothing
     a_machine_that_does_not_fit_is_refused
+    a_link_in_a_release_is_not_followed
     the_allocator_changes_only_while_no_enclave_runs
     whatever_fails_in_the_setup_stops_it_and_the_next_one_completes_it
     the_log_goes_to_cloudwatch_if_asked
@@ -110,6 +111,7 @@ new_release() {
 new_parent() {
     new_machine
     mkdir -p "$libexec" "$NITRO_SIGNER_ROOT"/etc/{nitro-signer,nitro_enclaves}
+    chmod 755 "$NITRO_SIGNER_ROOT/etc/nitro-signer"
     cp "$FAKES_BIN/proxy" "$libexec/proxy"
     touch "$FAKES"/enabled/nitro-{enclaves-allocator,parent,enclave}.service
     printf -- '---\nmemory_mib: 1024\ncpu_count: 4\n' >"$NITRO_SIGNER_ROOT/etc/nitro_enclaves/allocator.yaml"
@@ -271,6 +273,70 @@ a_machine_that_does_not_fit_is_refused() {
     rm "$release/proxy"
     exits_with 66 setup-parent --release "$release"
     exits_with 0 setup-parent --release "$release" --proxy "$FAKES_BIN/proxy"
+    new_machine
+    mkdir -m 755 "$NITRO_SIGNER_ROOT/etc/nitro-signer"
+    chmod 775 "$NITRO_SIGNER_ROOT/etc/nitro-signer"
+    exits_with 78 setup-parent --release "$release"
+    says 'is writable by others than root (mode 775)'
+    chmod 755 "$NITRO_SIGNER_ROOT/etc/nitro-signer"
+    chown nitro-signer:nitro-signer "$NITRO_SIGNER_ROOT/etc/nitro-signer"
+    exits_with 78 setup-parent --release "$release"
+    says "is nitro-signer's; it has to be root's"
+    new_machine
+    ln -s "$scratch" "$NITRO_SIGNER_ROOT/etc/nitro-signer"
+    exits_with 78 setup-parent --release "$release"
+    says 'is a link or no folder'
+    not_called dnf
+    passed
+}
+
+# Who may write there could else have root read for him.
+a_link_in_a_release_is_not_followed() {
+    local file
+    echo 'only for root' >"$scratch/secret"
+    for file in proxy nitro.toml; do
+        new_machine
+        rm "$release/$file"
+        ln -s "$scratch/secret" "$release/$file"
+        exits_with 78 setup-parent --release "$release"
+        says "$file is a link or no regular file"
+        not_called dnf
+        rm "$release/$file"
+        mkfifo "$release/$file"
+        exits_with 78 setup-parent --release "$release"
+        says "$file is a link or no regular file"
+    done
+    for file in check.sh systemd/nitro-parent.service; do
+        new_machine
+        cp -r "$root"/infra/{setup-parent,run-enclave,check,parent}.sh "$root/infra/systemd" "$release/"
+        rm "$release/$file"
+        ln -s "$scratch/secret" "$release/$file"
+        code=0
+        "$release/setup-parent.sh" >"$scratch/out" 2>&1 || code=$?
+        [[ $code == 78 ]] || fail "$file: exit code $code: $(<"$scratch/out")"
+        says "$file is a link or no regular file"
+    done
+    for file in nitro-signer.eif nitro.toml; do
+        new_serving_parent
+        rm "$release/$file"
+        ln -s "$scratch/secret" "$release/$file"
+        exits_with 78 run-enclave --release "$release"
+        says "$file is a link or no regular file"
+        exits_with 78 run-enclave --release "$release" --dry-run
+        # One that has come after the look.
+        # shellcheck disable=SC2016 # For the other shell.
+        ! bash -c 'source "$1"; look=$(declare -f need_regular_file); need_regular_file() { eval "$look"; }
+            take_file "$2" "$3"' x "$root/infra/parent.sh" "$release/$file" "$scratch/taken" 2>"$scratch/out" \
+            || fail 'a link that came later is taken'
+        says 'taken is a link or no regular file'
+        rm "$release/$file"
+        mkfifo "$release/$file"
+        exits_with 78 run-enclave --release "$release"
+        serves 16
+        ours_are 1
+        ! grep -rqs 'only for root' "$NITRO_SIGNER_ROOT/var" "$NITRO_SIGNER_ROOT/usr" || fail 'a link was followed'
+        [[ $(find "${stored%/*}/releases" -mindepth 1 -maxdepth 1 | wc -l) == 1 ]] || fail 'a copy of it is left'
+    done
     passed
 }
 
@@ -405,6 +471,8 @@ the_first_start_serves_and_is_kept() {
     not_called '--debug-mode'
     cmp "$release/nitro-signer.eif" "$stored/nitro-signer.eif"
     cmp "$release/nitro.toml" "$stored/nitro.toml"
+    [[ $(cd "$stored" && /usr/bin/stat -c '%a %n' . ./* | paste -sd ,) == '755 .,644 ./nitro-signer.eif,644 ./nitro.toml' ]] \
+        || fail "there is kept: $(ls -la "$stored"/)"
     boot_file_is_whole
     [[ $(tail -n 1 "$boot_file") == ENCLAVE_CID=16 ]] || fail 'the CID is not appended'
     # From what was kept, at the next boot.
@@ -554,6 +622,16 @@ wrong_releases_and_boot_files_are_refused() {
     says 'does not end in a line break'
     rm "$boot_file"
     exits_with 66 run-enclave --release "$release"
+    new_serving_parent
+    chmod 757 "${boot_file%/*}"
+    exits_with 78 run-enclave --release "$release"
+    says 'is writable by others than root (mode 757)'
+    chmod 755 "${boot_file%/*}"
+    chown nitro-signer:nitro-signer "${boot_file%/*}"
+    exits_with 78 run-enclave --release "$release"
+    says "is nitro-signer's; it has to be root's"
+    serves 16
+    ours_are 1
     passed
 }
 
@@ -848,6 +926,15 @@ each_defect_is_one_line() {
         flips kms:Encrypt policy '.Statement[3].Principal.AWS = "'"$edit"'"'
     done
     flips 'key policy,kms:Encrypt' rm "$FAKES/aws/get-key-policy"
+    # Two images are allowed; and a value of the boot file is one value, whatever is in it.
+    flips 'key policy' policy '.Statement += [.Statement[1]
+        | .Condition.StringEqualsIgnoreCase["kms:RecipientAttestation:PCR0"] = "'"${NEXT_PCRS[0]}"'"]'
+    says 'asks for another PCR0 (as expected while another image is still allowed)'
+    new_checked_parent
+    echo "KMS_KEY_ARN=/* $KEY_ARN" >>"$boot_file"
+    checks_with 0
+    [[ $(grep -c 'get-key-policy' "$FAKES/calls") == 2 ]] || fail "it asked for: $(grep aws "$FAKES/calls")"
+    called "--key-id /\\*\\ $KEY_ARN "
     flips 'boot file' chmod 640 "$boot_file"
     flips 'boot file' chown root:root "$boot_file"
     flips proxy,attestation rm "$FAKES/active/nitro-parent.service"

@@ -146,19 +146,21 @@ open_release() {
     local file
     [[ -d $release ]] || die "$EX_NOINPUT" "no release: $release"
     for file in nitro-signer.eif nitro.toml; do
-        [[ -f $release/$file ]] || die "$EX_NOINPUT" "$release: $file is missing"
+        need_regular_file "$release/$file"
     done
     [[ $dry ]] || remove_leftovers
-    if [[ -z $dry && ! $release -ef $stored_release ]]; then
+    if [[ $release -ef $stored_release ]]; then
+        # By this name, which nobody but root can change.
+        release=$(readlink -f "$stored_release")
+    elif [[ -z $dry ]]; then
         install -d -m 0755 "$releases"
+        # Root's alone until it is known to be a release (see keep_release).
         staged=$(mktemp -d "$releases/XXXXXXXX")
-        chmod 0755 "$staged"
-        for file in nitro-signer.eif nitro.toml measurements.json kms-key-policy.json iam-policy.json; do
-            [[ ! -e $release/$file ]] || install -m 0644 -- "$release/$file" "$staged/$file"
+        for file in nitro-signer.eif nitro.toml; do
+            take_file "$release/$file" "$staged/$file"
         done
         release=$staged
     fi
-    release=$(readlink -f "$release")
     eif=$release/nitro-signer.eif
     read_settings "$release/nitro.toml"
     read_pcrs "$release/nitro.toml"
@@ -336,6 +338,8 @@ write_enclave_cid() {
 # What a reboot starts.
 keep_release() {
     [[ $staged && -z $debug ]] || return 0
+    chmod 0644 -- "$staged"/*
+    chmod 0755 -- "$staged"
     sync -- "$staged"/*
     ln -sfn "${releases##*/}/${staged##*/}" "$stored_release.new"
     mv -fT -- "$stored_release.new" "$stored_release"

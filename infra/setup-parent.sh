@@ -32,7 +32,8 @@ nitro-signer, and puts the proxy, run-enclave.sh and check.sh into /usr/local/li
 /etc/systemd/system. It starts the allocator and no enclave; run-enclave.sh does, and the proxy with it.
 
 Exit status: 0 done, 64 wrong command line, 66 a file is missing, 69 not Amazon Linux 2023 or too small, 75 the
-allocator has to change while an enclave runs, 77 not root, 78 nitro.toml or allocator.yaml wrong, otherwise that of the
+allocator has to change while an enclave runs, 77 not root, 78 nitro.toml or allocator.yaml wrong, a file to install is a
+link, or /etc/nitro-signer is not root's alone, otherwise that of the
 command that failed.
 USAGE
 }
@@ -44,6 +45,7 @@ main() {
     choose_files
     read_settings "$nitro_toml"
     check_room
+    check_boot_folder
     scratch=$(mktemp -d)
     trap 'rm -rf -- "$scratch" ${new_boot_file:+"$new_boot_file"}' EXIT
     trap 'exit 130' INT
@@ -118,9 +120,11 @@ choose_files() {
     if [[ ! -e $nitro_toml && -z $release ]]; then
         nitro_toml=${self%/*}/nitro.toml
     fi
-    [[ -f $nitro_toml ]] || die "$EX_NOINPUT" "$nitro_toml is missing"
+    need_regular_file "$nitro_toml"
     proxy=${proxy:-$folder/proxy}
-    [[ -f $proxy ]] || die "$EX_NOINPUT" "$proxy is missing; infra/build-eif.sh makes it, or name another with --proxy"
+    [[ -e $proxy || -L $proxy ]] \
+        || die "$EX_NOINPUT" "$proxy is missing; infra/build-eif.sh makes it, or name another with --proxy"
+    need_regular_file "$proxy"
 }
 
 # Whole cores go to enclaves, and one stays here.
@@ -161,12 +165,18 @@ make_user() {
 # Puts the file $2 in place as $3, with the mode $1: at once, and a proxy that runs goes on with the file it has.
 # `changed` says whether there was anything to do.
 put() {
+    local taken="$scratch/taken/${2##*/}"
     changed=''
-    if [[ -f $3 && $(stat -c %a -- "$3") == "$1" ]] && cmp --silent -- "$2" "$3"; then
+    # What is compared is what is installed, and no link's target.
+    mkdir -p "$scratch/taken"
+    take_file "$2" "$taken"
+    if [[ -f $3 && $(stat -c %a -- "$3") == "$1" ]] && cmp --silent -- "$taken" "$3"; then
         return 0
     fi
+    # It says what would be installed, and not the copy of it.
+    [[ -z $dry ]] || taken=$2
     act install -d -m 0755 -- "${3%/*}"
-    act install -m "0$1" -- "$2" "$3.new"
+    act install -m "0$1" -- "$taken" "$3.new"
     act mv -f -- "$3.new" "$3"
     changed=yes
 }
