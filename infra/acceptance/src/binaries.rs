@@ -24,15 +24,11 @@ pub fn binaries() -> &'static Binaries {
 }
 
 fn ready_in(directory: &Path) -> Binaries {
-    let existing = |name: &str| {
-        let path = directory.join(name);
-        assert!(path.is_file(), "no {name} in ACCEPTANCE_BIN_DIR");
-        path
-    };
+    // One that is missing and wanted fails when it is started.
     Binaries {
-        enclave_dev: existing("enclave-dev"),
-        proxy: existing("proxy"),
-        kms_emulator: existing("kms-emulator"),
+        enclave_dev: directory.join("enclave-dev"),
+        proxy: directory.join("proxy"),
+        kms_emulator: directory.join("kms-emulator"),
     }
 }
 

@@ -17,6 +17,7 @@ pub mod attested;
 pub mod binaries;
 pub mod bip340;
 pub mod contract;
+pub mod emulated;
 pub mod exchange;
 pub mod failure;
 pub mod hostile_relay;

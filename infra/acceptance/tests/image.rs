@@ -1,0 +1,352 @@
+//! The image itself: its kernel, init, `/dev/nsm` and vsock, in QEMU's `nitro-enclave` machine, behind the real proxy,
+//! with a KMS that checks what it measures. Run by `infra/emulator/image.test.sh`, which builds the image.
+//!
+//! The device between guest and host knows no half-close and drops a connection that it cannot place
+//! (`infra/emulator/README.md`): those cases of the contract are in `connections.rs`, over Unix sockets.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use acceptance::bip340::x_only;
+use acceptance::contract::{HEALTHY, KEY_NOT_FOUND, KEY_SERVICE, REPLAY};
+use acceptance::emulated::Laboratory;
+use acceptance::failure::{ensure, fail};
+use acceptance::signer::new_identity;
+use acceptance::{Failure, Request, Server, Signer};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ciborium::Value;
+
+/// The KMS key of the laboratory is that of its policy; another is one that nobody has.
+const NOBODYS_KEY: &str = "00000000aaaa";
+
+/// The payload of the attestation document for this nonce, by name; QEMU signs none.
+fn attested(server: &Server, nonce: &str) -> Result<Vec<(String, Value)>, Failure> {
+    let target = format!("/.well-known/attestation?nonce={nonce}");
+    let document = server.send(&Request::new("GET", &target)).response()?.member("attestation_doc")?;
+    let envelope: Value = ciborium::from_reader(&*STANDARD.decode(document)?)?;
+    let parts = envelope.as_array().cloned().unwrap_or_default();
+    let payload = parts.get(2).and_then(Value::as_bytes).ok_or_else(|| Failure::new("no payload"))?;
+    let payload: Value = ciborium::from_reader(payload.as_slice())?;
+    let members = payload.as_map().cloned().unwrap_or_default();
+    Ok(members.into_iter().filter_map(|(name, value)| Some((name.as_text()?.to_owned(), value))).collect())
+}
+
+fn member<'p>(payload: &'p [(String, Value)], name: &str) -> &'p Value {
+    payload.iter().find(|(known, _)| known == name).map_or(&Value::Null, |(_, value)| value)
+}
+
+fn pcr(payload: &[(String, Value)], index: u8) -> Option<String> {
+    let pcrs = member(payload, "pcrs").as_map()?;
+    let (_, pcr) = pcrs.iter().find(|(key, _)| *key == Value::from(index))?;
+    pcr.as_bytes().map(hex::encode)
+}
+
+/// Generates a key, signs with it, and uses the ticket up.
+fn signs(signer: &mut Signer<'_>) -> Result<(), Failure> {
+    let identity = new_identity();
+    let public_key = signer.generated(&identity)?;
+    let digest = rand::random();
+    let ticket = signer.ticket(&identity, &digest);
+    let signature = signer.signed(&identity, &digest, &ticket)?;
+    acceptance::bip340::verify(&signature, &digest, x_only(&public_key))?;
+    signer.sign(&identity, &hex::encode(digest), &ticket).is_error(409, REPLAY)?;
+    signer.destroyed(&identity)
+}
+
+#[test]
+#[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
+fn the_image_signs_and_its_measurements_are_the_builds() -> Result<(), Failure> {
+    let laboratory = Laboratory::of_environment();
+    let parent = laboratory.parent()?;
+    let enclave = parent.ready()?;
+    signs(&mut parent.server().signer())?;
+    println!("first signature {:.1} s after QEMU was started", enclave.age().as_secs_f32());
+    ensure(parent.heartbeats() == 1, || format!("{} heartbeats", parent.heartbeats()))?;
+
+    let nonce = "00ff10";
+    let payload = attested(&parent.server(), nonce)?;
+    let measurements = laboratory.measurements()?;
+    for (index, expected) in (0_u8..).zip(&measurements) {
+        // By /dev/nsm, which the signer asks when it starts, and by the document.
+        parent.says(&format!("PCR{index} is {expected}"))?;
+        ensure(pcr(&payload, index).as_ref() == Some(expected), || format!("PCR{index}: {payload:?}"))?;
+    }
+    ensure(*member(&payload, "nonce") == Value::Bytes(vec![0, 0xff, 0x10]), || "nonce".to_owned())?;
+    ensure(member(&payload, "digest").as_text() == Some("SHA384"), || "digest".to_owned())?;
+    let module = member(&payload, "module_id").as_text().unwrap_or_default();
+    ensure(module == "i-0123456789abcdef0-enc0123456789abcdef", || module.to_owned())?;
+    let timestamp = member(&payload, "timestamp").as_integer().and_then(|it| u64::try_from(it).ok());
+    let off = timestamp.unwrap_or(0).abs_diff(acceptance::ticket::now_s() * 1000);
+    ensure(off < 60_000, || format!("the document is {off} ms off"))?;
+    for name in ["public_key", "user_data"] {
+        ensure(member(&payload, name).is_null(), || name.to_owned())?;
+    }
+    for (name, is_there) in [("certificate", true), ("cabundle", true), ("pcrs", true), ("signature", false)]
+    {
+        ensure(!member(&payload, name).is_null() == is_there, || name.to_owned())?;
+    }
+    // 16 registers are locked at the start; others may change and stand in no document.
+    ensure(member(&payload, "pcrs").as_map().map(Vec::len) == Some(16), || "16 registers".to_owned())
+}
+
+#[test]
+#[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
+fn a_bent_image_gets_nothing_of_kms() -> Result<(), Failure> {
+    let laboratory = Laboratory::of_environment();
+    let measurements = laboratory.measurements()?;
+    let image = std::fs::read(laboratory.image())?;
+    // A letter of the kernel's command line, and the byte of gzip's header that names a system. Neither changes what the
+    // image does.
+    let letter = find(&image, b"quiet")?;
+    let system = find(&image, &[0x1f, 0x8b])? + 9;
+    let application = system + find(&image[system..], &[0x1f, 0x8b])? + 9;
+    for (at, measured) in [(letter, [true, true, false]), (application, [true, false, true])] {
+        let mut parent = laboratory.parent()?;
+        let mut bent = image.clone();
+        bent[at] ^= 1;
+        set_checksum(&mut bent);
+        parent.image = parent.directory().join("bent.eif");
+        std::fs::write(&parent.image, bent)?;
+        let _enclave = parent.start()?;
+        parent.waits_saying("KMS does not give a boot secret yet")?;
+        parent.says("AccessDenied")?;
+        let payload = attested(&parent.server(), "aa")?;
+        for (index, (expected, changed)) in (0_u8..).zip(measurements.iter().zip(measured)) {
+            let is_other = pcr(&payload, index).as_ref() != Some(expected);
+            ensure(is_other == changed, || format!("byte {at}, PCR{index}: {payload:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Where `needle` is for the first time, after the header.
+fn find(image: &[u8], needle: &[u8]) -> Result<usize, Failure> {
+    // The kernel has everything in it, so it is passed over where the whole image is searched.
+    let from = if image.starts_with(b".eif") { offset(image, 1) } else { 0 };
+    let at = image[from..].windows(needle.len()).position(|window| window == needle);
+    at.map(|at| from + at).ok_or_else(|| Failure::new("the image is not as expected"))
+}
+
+/// Where the section of this number starts, by the header.
+fn offset(image: &[u8], section: usize) -> usize {
+    let field = &image[28 + 8 * section..][..8];
+    field.iter().fold(0, |number, byte| number << 8 | usize::from(*byte))
+}
+
+/// The last four bytes of the header are the checksum of all others.
+fn set_checksum(image: &mut [u8]) {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&image[..544]);
+    crc.update(&image[548..]);
+    image[544..548].copy_from_slice(&crc.finalize().to_be_bytes());
+}
+
+#[test]
+#[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
+fn a_wrong_policy_or_key_gives_nothing() -> Result<(), Failure> {
+    let laboratory = Laboratory::of_environment();
+    let policy = laboratory.key_policy()?;
+    let [pcr0, ..] = laboratory.measurements()?;
+    let other = laboratory.parent_with(&policy.replace(&pcr0, &"a0".repeat(48)), 0)?;
+    let _enclave = other.start()?;
+    other.waits_saying("AccessDenied")?;
+    drop(_enclave);
+
+    // The parent may choose among the measured keys, and names one that is not among them.
+    let parent = laboratory.parent()?;
+    let boot_file = parent.directory().join("env");
+    let text = std::fs::read_to_string(&boot_file)?;
+    let arn = parent.key.arn.clone();
+    let foreign = format!("{}{NOBODYS_KEY}", &arn[..arn.len() - NOBODYS_KEY.len()]);
+    std::fs::write(&boot_file, text.replace(&arn, &foreign))?;
+    let mut enclave = parent.start()?;
+    parent.says("cannot start: KMS_KEY_ARN")?;
+    enclave.restarts()
+}
+
+#[test]
+#[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
+fn it_waits_for_a_kms_that_is_down_and_opens_when_it_is_up() -> Result<(), Failure> {
+    let mut parent = Laboratory::of_environment().parent()?;
+    parent.stop_kms();
+    let mut enclave = parent.start()?;
+    parent.waits_saying("KMS does not give a boot secret yet")?;
+    parent.start_kms()?;
+    parent.becomes_ready(&mut enclave)?;
+    signs(&mut parent.server().signer())?;
+
+    // Down again, it costs only what needs it.
+    let server = parent.server();
+    let mut signer = server.signer();
+    let identity = new_identity();
+    let public_key = signer.generated(&identity)?;
+    parent.kms.fail_next("GenerateDataKey", "internal", 1000, 0)?;
+    signer.export(&identity).is_error(502, KEY_SERVICE)?;
+    signer.signs_under(&identity, x_only(&public_key))
+}
+
+#[test]
+#[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
+fn what_is_fatal_is_said_and_ends_the_machine() -> Result<(), Failure> {
+    let laboratory = Laboratory::of_environment();
+    let parent = laboratory.parent()?;
+    std::fs::write(parent.directory().join("env"), "INTERNAL_API_KEY=\n")?;
+    let mut enclave = parent.start()?;
+    enclave.restarts()?;
+    let line = "cannot start: INTERNAL_API_KEY";
+    parent.says(line)?;
+    ensure(enclave.console().contains(line), || enclave.console())?;
+    ensure(!enclave.console().contains("Kernel panic"), || enclave.console())?;
+
+    // nitro-cli does not answer: there would be no enclave for long.
+    let parent = laboratory.parent()?;
+    parent.ignore_heartbeats()?;
+    let mut enclave = parent.start()?;
+    enclave.restarts()?;
+    let line = "cannot start: the parent does not take the heartbeat";
+    parent.says(line)?;
+    ensure(enclave.console().contains(line), || enclave.console())
+}
+
+/// What the API does when an enclave has lost its keys: 404, import of the backup, the same ticket again.
+#[test]
+#[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
+fn power_off_under_load_loses_nothing() -> Result<(), Failure> {
+    const KEYS: usize = 24;
+    let parent = Laboratory::of_environment().parent()?;
+    let mut enclave = parent.ready()?;
+    let server = parent.server();
+    let mut keys = Vec::new();
+    for _ in 0..KEYS {
+        let mut signer = server.signer();
+        let identity = new_identity();
+        let public_key = signer.generated(&identity)?;
+        let backup = signer.exported(&identity)?;
+        keys.push((identity, public_key, backup));
+    }
+
+    let is_off = AtomicBool::new(false);
+    std::thread::scope(|scope| -> Result<(), Failure> {
+        let clients: Vec<_> = keys
+            .chunks(KEYS / 4)
+            .map(|keys| {
+                let (server, is_off) = (&server, &is_off);
+                scope.spawn(move || sign_until_it_is_off(server, keys, is_off))
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(500));
+        // The power goes; nothing is told.
+        drop(enclave.qemu.stop());
+        is_off.store(true, Ordering::SeqCst);
+        let mut signed = 0;
+        for client in clients {
+            signed += client.join().expect("no panic")?;
+        }
+        ensure(signed > 0, || "no signature before the power went".to_owned())
+    })?;
+
+    parent.kms.forget_calls()?;
+    let _enclave = parent.ready()?;
+    for (identity, public_key, backup) in &keys {
+        let mut signer = server.signer();
+        let digest = rand::random();
+        let ticket = signer.ticket(identity, &digest);
+        signer.sign(identity, &hex::encode(digest), &ticket).is_error(404, KEY_NOT_FOUND)?;
+        signer.imported(identity, backup)?;
+        let signature = signer.signed(identity, &digest, &ticket)?;
+        acceptance::bip340::verify(&signature, &digest, x_only(public_key))?;
+    }
+    // The ticket secret, and the one data key of all backups.
+    let calls = parent.kms.calls()?;
+    ensure(calls.iter().filter(|call| *call == "Decrypt").count() == 2, || format!("{calls:?}"))
+}
+
+/// Signs with one key after the other; gives how often. A signature that came has to be good.
+fn sign_until_it_is_off(
+    server: &Server,
+    keys: &[(String, String, String)],
+    is_off: &AtomicBool,
+) -> Result<usize, Failure> {
+    let mut signed = 0;
+    for (identity, public_key, _) in keys.iter().cycle() {
+        if is_off.load(Ordering::SeqCst) {
+            break;
+        }
+        let mut signer = server.signer();
+        let digest = rand::random();
+        let ticket = signer.ticket(identity, &digest);
+        let answer = signer.sign(identity, &hex::encode(digest), &ticket);
+        // None, when the power is gone.
+        let Ok(response) = answer.response() else { continue };
+        ensure(response.status == 200, || format!("{} {}", response.status, response.text()))?;
+        acceptance::bip340::verify(&response.member("signature")?, &digest, x_only(public_key))?;
+        signed += 1;
+    }
+    Ok(signed)
+}
+
+#[test]
+#[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
+fn a_thousand_connections_and_a_soak_in_constant_memory() -> Result<(), Failure> {
+    const CONNECTIONS: usize = 1000;
+    const SOAK: Duration = Duration::from_secs(60);
+    /// The guest's memory is the machine's: what it touches stays. Buffers of the host's own come and go.
+    const GROWTH_MAX_KIB: u64 = 8 * 1024;
+    let parent = Laboratory::of_environment().parent()?;
+    let enclave = parent.ready()?;
+    let server = parent.server();
+
+    let mut connections = Vec::new();
+    for _ in 0..CONNECTIONS {
+        connections.push(server.connect()?);
+    }
+    let health = Request::new("GET", "/health").bytes();
+    for connection in &mut connections {
+        connection.send(&health)?;
+    }
+    for (index, connection) in connections.iter_mut().enumerate() {
+        let response = connection.receive()?;
+        ensure(response.status == 200 && response.text() == HEALTHY, || format!("connection {index}"))?;
+    }
+    drop(connections);
+    signs(&mut server.signer())?;
+
+    // Each client keeps its connection: the device has numbers for 8,000 of them, and takes none back.
+    let load = |duration: Duration| -> Result<usize, Failure> {
+        let end = Instant::now() + duration;
+        std::thread::scope(|scope| {
+            let client = || {
+                let (mut signer, mut rounds) = (server.signer(), 0);
+                while Instant::now() < end {
+                    signs(&mut signer)?;
+                    rounds += 1;
+                }
+                Ok::<usize, Failure>(rounds)
+            };
+            let clients: Vec<_> = (0..4).map(|_| scope.spawn(client)).collect();
+            clients.into_iter().map(|client| client.join().expect("no panic")).sum()
+        })
+    };
+    // Memory that is used for the first time is not growth.
+    load(SOAK / 4)?;
+    let before = resident_kib(&enclave_status(&enclave.qemu)?)?;
+    let rounds = load(SOAK)?;
+    let after = resident_kib(&enclave_status(&enclave.qemu)?)?;
+    println!("{rounds} keys born, used and destroyed; resident {before} KiB before, {after} KiB after");
+    ensure(rounds > 100, || format!("{rounds} rounds"))?;
+    ensure(after < before + GROWTH_MAX_KIB, || format!("{before} KiB grew to {after} KiB"))?;
+    ensure(parent.log().lines().filter(|line| line.contains("ERROR")).count() == 0, || parent.log())
+}
+
+fn enclave_status(qemu: &acceptance::process::Process) -> Result<String, Failure> {
+    Ok(std::fs::read_to_string(format!("/proc/{}/status", qemu.pid()))?)
+}
+
+fn resident_kib(status: &str) -> Result<u64, Failure> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    match line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()) {
+        Some(kib) => Ok(kib),
+        None => fail("no VmRSS"),
+    }
+}
