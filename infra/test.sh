@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=infra/prerequisites.sh
 source infra/prerequisites.sh
 
-readonly CARGO_DENY_VERSION=0.20.2 CARGO_FUZZ_VERSION=0.13.2
+readonly CARGO_DENY_VERSION=0.20.2 CARGO_FUZZ_VERSION=0.13.2 EIF_BUILD_VERSION=0.2.1
 # Long enough to go through the committed seeds and some way beyond.
 readonly FUZZ_SECONDS_PER_TARGET=20
 # A database that is not fetched by then is taken for unreachable.
@@ -20,10 +20,10 @@ Runs every check of the project and stops at the first that fails.
 
 Usage: infra/test.sh [--quick] [--help]
 
-  --quick  leaves out cargo-deny, fuzzing, instruction counts, Miri and the core as it ships
+  --quick  leaves out cargo-deny, fuzzing, instruction counts, Miri, the core as it ships, and the image in QEMU
 
-What is missing is installed: as root from Debian, for anybody cargo-deny, cargo-fuzz and gungraun-runner from
-crates.io, into ${XDG_CACHE_HOME:-$HOME/.cache}/nitro-signer/tools. Who is not root is told what is missing.
+What is missing is installed: as root from Debian, for anybody tools from crates.io and PyPI, and a kernel and QEMU that
+are built, below ${XDG_CACHE_HOME:-$HOME/.cache}/nitro-signer. Who is not root is told what is missing.
 
 Exit status: 0 all passed, 64 wrong command line, 69 something is missing, otherwise that of what failed.
 USAGE
@@ -44,7 +44,7 @@ main() {
     step 'clippy' check_clippy
     step 'rustdoc' check_rustdoc
     local package
-    for package in enclave-core transport proxy attestation kms-emulator; do
+    for package in enclave-core transport proxy attestation kms-emulator signerctl; do
         step "test $package" cargo test --locked -p "$package"
     done
     # All of the production code and the development parts too.
@@ -63,7 +63,13 @@ main() {
         step 'enclave-core as it ships' check_core_as_it_ships
     fi
     step 'shellcheck' check_scripts
+    step 'policies and templates' infra/policies.test.sh
+    step 'parent scripts and units' infra/parent.test.sh
     step 'dev-up.sh, and the contract against it' infra/dev-up.test.sh
+    if [[ -z $quick ]]; then
+        step 'images beside those of AWS'"'"'s builder' check_images
+        step 'the image, and the contract against it in QEMU' check_image_in_qemu
+    fi
     current=''
 }
 
@@ -93,7 +99,7 @@ summarize() {
 
 prerequisites() {
     need_to_build_and_run
-    need_debian_packages c++:g++ git:git shellcheck:shellcheck
+    need_debian_packages c++:g++ cpio:cpio git:git jq:jq shellcheck:shellcheck systemd-analyze:systemd
     # The acceptance tests make a virtual environment; Debian's Python comes without what that needs.
     python3 -c 'import ensurepip, venv' 2>/dev/null || install_debian_packages python3-venv
     need_node
@@ -114,7 +120,7 @@ check_format() {
 # One package at a time: together, the features of one would hide what another lacks.
 check_clippy() {
     local package
-    for package in enclave-core transport proxy attestation kms-emulator enclave-runtime acceptance benches; do
+    for package in enclave-core transport proxy attestation kms-emulator signerctl enclave-runtime acceptance benches; do
         cargo clippy --locked --all-targets -p "$package" -- --deny warnings
     done
     cargo clippy --locked --all-targets -p enclave-runtime --features dev -- --deny warnings
@@ -204,6 +210,27 @@ check_dependencies() {
     done
     if [[ -z $advisories ]]; then
         echo 'advisories: SKIPPED, database not reachable (https://github.com/RustSec/advisory-db)'
+    fi
+}
+
+# AWS's own builder makes the same of the same parts.
+check_images() {
+    need_debian_packages /usr/include/openssl/ssl.h:libssl-dev pkg-config:pkg-config
+    need_cargo_tool eif_build "$EIF_BUILD_VERSION"
+    cargo test --locked -p signerctl --test eif -- --ignored
+}
+
+# The kernel is of the pinned source where Debian still has that, so that the measurements are those of everybody else.
+check_image_in_qemu() {
+    local code=0
+    infra/emulator/kernel.sh >/dev/null || code=$?
+    if ((code == 0)); then
+        infra/emulator/image.test.sh
+    else
+        # Anything but a source that is not to be had is a failure.
+        ((code == EX_UNAVAILABLE)) || exit "$code"
+        echo 'kernel: the pinned source is gone from here; with what there is, the measurements are of this machine only'
+        infra/emulator/image.test.sh --any-kernel-version
     fi
 }
 
