@@ -105,7 +105,10 @@ join_background() {
 
 summarize() {
     local code=$?
-    [[ -z $background ]] || kill "$background" 2>/dev/null || true
+    if [[ $background ]]; then
+        kill "$background" 2>/dev/null || true
+        wait "$background" || true
+    fi
     [[ -z $background_output ]] || rm -f -- "$background_output"
     # Out of the way of the folders that are removed.
     [[ -z ${scratch:-} ]] || rm -rf -- "$scratch"
