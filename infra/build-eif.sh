@@ -126,7 +126,7 @@ absolute() {
 
 # Settles how executables are made that need nothing but a kernel, in the cargo target folder $1.
 #
-# The signer is linked to glibc, whose allocator and memory functions are faster (infra/README.md has the figures). The
+# The signer is linked to glibc, whose allocator and memory functions are faster (benches/README.md, "glibc or musl"). The
 # proxy is linked to musl: it looks up names, for which a static glibc would load the system's libraries.
 prepare_static() {
     local sysroot commit registry remap
