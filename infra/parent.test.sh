@@ -1101,6 +1101,10 @@ clean_up() {
         kill -TERM "$pid" 2>/dev/null || true
     done
     wait 2>/dev/null || true
+    # A run that was killed just as it started its probe has left that behind.
+    for pid in /proc/[0-9]*; do
+        ! grep --quiet --fixed-strings -- "$scratch" "$pid/cmdline" 2>/dev/null || kill -KILL "${pid#/proc/}" 2>/dev/null || true
+    done
     rm -rf -- "$scratch"
     exit "$code"
 }
