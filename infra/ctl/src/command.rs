@@ -2,11 +2,15 @@
 
 mod eif_build;
 mod eif_describe;
+mod health;
 mod policy_render;
+mod server;
 
 pub(crate) use eif_build::EifBuild;
 pub(crate) use eif_describe::EifDescribe;
+pub(crate) use health::Health;
 pub(crate) use policy_render::PolicyRender;
+pub(crate) use server::Server;
 
 use std::path::Path;
 

@@ -18,10 +18,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod api_key;
+pub mod connection;
 pub mod eif;
 pub mod enclave_image;
+pub mod endpoint;
 pub mod kernel;
 pub mod key_policy;
 pub mod nitro_toml;
 pub mod output_file;
 pub mod ramdisk;
+pub mod tls_trust;

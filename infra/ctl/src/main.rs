@@ -1,7 +1,7 @@
 //! `signerctl`: see the library for what it does, and `--help` for how it is told.
 //!
 //! ```text
-//! arguments ─▶ command::{eif_build, eif_describe, policy_render} ─▶ standard output, files
+//! arguments ─▶ command::{eif_build, eif_describe, health, policy_render} ─▶ standard output, files
 //!                                   └▶ failure: one line, one exit status
 //! ```
 
@@ -9,13 +9,14 @@
 
 mod command;
 mod failure;
+mod wait;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{EifBuild, EifDescribe, PolicyRender};
+use crate::command::{EifBuild, EifDescribe, Health, PolicyRender};
 use crate::failure::{EX_USAGE, Failure};
 
 /// The operator's command: images, their measurements, and policies for them.
@@ -25,7 +26,7 @@ use crate::failure::{EX_USAGE, Failure};
     name = "signerctl",
     after_help = "\
 Exit status: 0 done, 1 an image is not what it should be, 64 wrong command line, 65 a file is not what it should be,
-66 a file cannot be read, 73 a file cannot be written, 78 nitro.toml is wrong."
+66 a file cannot be read, 69 a service does not answer, 73 a file cannot be written, 78 nitro.toml is wrong."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -40,6 +41,8 @@ enum Subject {
     /// Policies for KMS and IAM
     #[command(subcommand)]
     Policy(PolicyVerb),
+    /// Asks a signer whether it can sign
+    Health(Health),
 }
 
 #[derive(Debug, Subcommand)]
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Subject::Eif(EifVerb::Build(build)) => build.run(),
         Subject::Eif(EifVerb::Describe(describe)) => describe.run(),
         Subject::Policy(PolicyVerb::Render(render)) => render.run(),
+        Subject::Health(health) => health.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

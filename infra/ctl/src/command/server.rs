@@ -1,0 +1,76 @@
+//! What every command that talks to a signer is told.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use signerctl::api_key::ApiKey;
+use signerctl::connection::Client;
+use signerctl::endpoint::Endpoint;
+use signerctl::tls_trust::TlsTrust;
+use zeroize::Zeroizing;
+
+use crate::failure::{EX_DATAERR, EX_USAGE, Failure, read};
+
+/// Some dozen certificates.
+const MAX_ROOTS_BYTES: usize = 256 * 1024;
+
+/// No header that the signer takes is longer.
+const MAX_API_KEY_BYTES: usize = 16 * 1024;
+
+/// The variable that the signer's own boot file has.
+const API_KEY_VARIABLE: &str = "INTERNAL_API_KEY";
+
+/// Which signer, and who may pass for it.
+#[derive(Debug, Args)]
+pub(crate) struct Server {
+    /// The signer, as in the API's ENCLAVE_BASE_URL
+    #[arg(value_name = "URL")]
+    url: Endpoint,
+
+    /// Authorities whose certificates are trusted instead of the public ones, in PEM; for https only
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
+
+impl Server {
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        let trust = match &self.ca {
+            None => TlsTrust::WebPki,
+            Some(_) if !self.url.has_tls() => {
+                return Err(Failure::new(EX_USAGE, "--ca is for https URLs"));
+            }
+            Some(path) => TlsTrust::roots_of_pem(&read(path, MAX_ROOTS_BYTES)?)
+                .map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))?,
+        };
+        Ok(Client::new(self.url.clone(), &trust))
+    }
+}
+
+/// Where the API key comes from. Never the command line: every process of the machine can read it there.
+#[derive(Debug, Args)]
+pub(crate) struct Key {
+    /// The file with the API key, if it is not in the variable INTERNAL_API_KEY
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+}
+
+impl Key {
+    pub(crate) fn read(&self) -> Result<ApiKey, Failure> {
+        let mut bytes = match &self.api_key_file {
+            Some(path) => Zeroizing::new(read(path, MAX_API_KEY_BYTES)?),
+            None => match std::env::var(API_KEY_VARIABLE) {
+                Ok(value) => Zeroizing::new(value.into_bytes()),
+                Err(_) => {
+                    let line =
+                        format!("no API key: set {API_KEY_VARIABLE}, or name a file with --api-key-file");
+                    return Err(Failure::new(EX_USAGE, line));
+                }
+            },
+        };
+        // An editor's.
+        if bytes.ends_with(b"\n") {
+            bytes.pop();
+        }
+        ApiKey::new(bytes).map_err(|fault| Failure::new(EX_DATAERR, fault))
+    }
+}

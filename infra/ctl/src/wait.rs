@@ -1,0 +1,14 @@
+//! Where a command waits for the network.
+
+use std::future::Future;
+
+use crate::failure::{EX_UNAVAILABLE, Failure};
+
+/// Runs `work` to its end.
+pub(crate) fn wait_for<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|fault| Failure::new(EX_UNAVAILABLE, fault))?;
+    Ok(runtime.block_on(work))
+}
