@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use enclave_core::{AttestationNonce, KeyBinding};
+use enclave_core::KeyBinding;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
@@ -50,10 +50,11 @@ impl Attestor {
     /// [`Failure::Busy`] when too many asked for one with a nonce, [`Failure::KeyServiceUnavailable`]
     pub(crate) async fn endpoint(
         &self,
-        nonce: Option<AttestationNonce>,
+        nonce: Option<Vec<u8>>,
         tls_spki: Option<Arc<[u8]>>,
     ) -> Result<Vec<u8>, Failure> {
-        if nonce.is_some() && !self.with_nonce.take() {
+        let is_shared = nonce.is_none();
+        if !is_shared && !self.with_nonce.take() {
             return Err(Failure::Busy);
         }
         let content = Content {
@@ -62,10 +63,7 @@ impl Attestor {
             nonce,
         };
         let made = made(Arc::clone(&self.nsm), Arc::clone(&self.turn_of_the_public), content);
-        match nonce {
-            Some(_) => made.await,
-            None => self.without_nonce.get(tls_spki, made).await,
-        }
+        if is_shared { self.without_nonce.get(tls_spki, made).await } else { made.await }
     }
 
     /// A document that vouches for `binding`, and for the TLS key `tls_spki` (DER).
@@ -75,7 +73,7 @@ impl Attestor {
     pub(crate) async fn key_proof(
         &self,
         binding: &KeyBinding,
-        nonce: Option<AttestationNonce>,
+        nonce: Option<Vec<u8>>,
         tls_spki: Option<Arc<[u8]>>,
     ) -> Result<Vec<u8>, Failure> {
         let content = Content { tls_spki, user_data: Some(binding.hash()), nonce };
@@ -87,7 +85,7 @@ impl Attestor {
 struct Content {
     tls_spki: Option<Arc<[u8]>>,
     user_data: Option<[u8; 32]>,
-    nonce: Option<AttestationNonce>,
+    nonce: Option<Vec<u8>>,
 }
 
 async fn made(nsm: Arc<dyn Nsm>, turn: Arc<Mutex<()>>, content: Content) -> Result<Vec<u8>, Failure> {
@@ -98,7 +96,7 @@ async fn made(nsm: Arc<dyn Nsm>, turn: Arc<Mutex<()>>, content: Content) -> Resu
         nsm.attest(&AttestationRequest {
             public_key: content.tls_spki.as_deref(),
             user_data: content.user_data.as_ref().map(<[u8; 32]>::as_slice),
-            nonce: content.nonce.as_ref().map(AttestationNonce::as_bytes),
+            nonce: content.nonce.as_deref(),
         })
     };
     match tokio::task::spawn_blocking(attest).await {
@@ -113,11 +111,11 @@ async fn made(nsm: Arc<dyn Nsm>, turn: Arc<Mutex<()>>, content: Content) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
     use std::sync::{Arc, Condvar, Mutex};
     use std::time::Duration;
 
-    use enclave_core::{AttestationNonce, IdentityId, KeyBinding, KeyOrigin, SecretKey};
+    use enclave_core::{IdentityId, KeyBinding, KeyOrigin, SecretKey};
     use sha2::{Digest as _, Sha256};
     use zeroize::Zeroizing;
 
@@ -130,6 +128,7 @@ mod tests {
     struct PlainNsm {
         shut: Mutex<bool>,
         opened: Condvar,
+        refuses: AtomicBool,
         made: AtomicU32,
         in_the_making: AtomicU32,
         most_in_the_making: AtomicU32,
@@ -144,6 +143,9 @@ mod tests {
 
     impl Nsm for PlainNsm {
         fn attest(&self, request: &AttestationRequest<'_>) -> Result<Vec<u8>, NsmUnavailable> {
+            if self.refuses.load(Ordering::SeqCst) {
+                return Err(NsmUnavailable::Refused("InternalError"));
+            }
             let in_the_making = self.in_the_making.fetch_add(1, Ordering::SeqCst) + 1;
             self.most_in_the_making.fetch_max(in_the_making, Ordering::SeqCst);
             if request.nonce.is_some_and(|nonce| nonce.len() == 1) {
@@ -172,10 +174,6 @@ mod tests {
         (Arc::clone(&nsm), Arc::new(Attestor::new(nsm)))
     }
 
-    fn nonce(text: &str) -> Option<AttestationNonce> {
-        Some(AttestationNonce::from_text(text.as_bytes()).unwrap())
-    }
-
     fn spki(bytes: &[u8]) -> Option<Arc<[u8]>> {
         Some(Arc::from(bytes))
     }
@@ -192,15 +190,15 @@ mod tests {
     async fn a_document_holds_what_it_vouches_for() {
         let (_, attestor) = attestor();
         let hash = Sha256::digest(b"a tls key");
-        for given in [None, nonce("00ff")] {
-            let bytes = given.as_ref().map(AttestationNonce::as_bytes);
-            assert_eq!(attestor.endpoint(given, None).await, Ok(held(None, None, bytes)));
-            let document = attestor.endpoint(given, spki(b"a tls key")).await;
+        for given in [None, Some(vec![0, 255])] {
+            let bytes = given.as_deref();
+            assert_eq!(attestor.endpoint(given.clone(), None).await, Ok(held(None, None, bytes)));
+            let document = attestor.endpoint(given.clone(), spki(b"a tls key")).await;
             assert_eq!(document, Ok(held(Some(b"a tls key"), Some(&hash), bytes)));
 
-            let proof = attestor.key_proof(&binding(), given, None).await;
+            let proof = attestor.key_proof(&binding(), given.clone(), None).await;
             assert_eq!(proof, Ok(held(None, Some(&binding().hash()), bytes)));
-            let proof = attestor.key_proof(&binding(), given, spki(b"a tls key")).await;
+            let proof = attestor.key_proof(&binding(), given.clone(), spki(b"a tls key")).await;
             assert_eq!(proof, Ok(held(Some(b"a tls key"), Some(&binding().hash()), bytes)));
         }
     }
@@ -209,18 +207,18 @@ mod tests {
     async fn a_flood_of_nonces_is_told_to_come_back_and_costs_nobody_else_a_document() {
         let (nsm, attestor) = attestor();
         for _ in 0..PUBLIC_BURST {
-            assert!(attestor.endpoint(nonce("0001"), None).await.is_ok());
+            assert!(attestor.endpoint(Some(vec![0, 1]), None).await.is_ok());
         }
         for _ in 0..1000 {
-            assert_eq!(attestor.endpoint(nonce("0001"), None).await, Err(Failure::Busy));
+            assert_eq!(attestor.endpoint(Some(vec![0, 1]), None).await, Err(Failure::Busy));
         }
         assert!(attestor.endpoint(None, None).await.is_ok());
-        assert!(attestor.key_proof(&binding(), nonce("0001"), None).await.is_ok());
+        assert!(attestor.key_proof(&binding(), Some(vec![0, 1]), None).await.is_ok());
         assert_eq!(nsm.made.load(Ordering::SeqCst), PUBLIC_BURST + 2);
 
         tokio::time::advance(PUBLIC_PACE).await;
-        assert!(attestor.endpoint(nonce("0001"), None).await.is_ok());
-        assert_eq!(attestor.endpoint(nonce("0001"), None).await, Err(Failure::Busy));
+        assert!(attestor.endpoint(Some(vec![0, 1]), None).await.is_ok());
+        assert_eq!(attestor.endpoint(Some(vec![0, 1]), None).await, Err(Failure::Busy));
     }
 
     #[tokio::test(start_paused = true)]
@@ -240,6 +238,21 @@ mod tests {
         assert_eq!(nsm.made.load(Ordering::SeqCst), 4);
     }
 
+    #[tokio::test]
+    async fn an_nsm_that_refuses_is_a_key_service_that_cannot_be_had() {
+        let (nsm, attestor) = attestor();
+        nsm.refuses.store(true, Ordering::SeqCst);
+        let refused = Err(Failure::KeyServiceUnavailable);
+        assert_eq!(attestor.endpoint(None, None).await, refused);
+        assert_eq!(attestor.endpoint(Some(vec![1, 2]), None).await, refused);
+        assert_eq!(attestor.key_proof(&binding(), None, None).await, refused);
+        nsm.refuses.store(false, Ordering::SeqCst);
+        assert!(
+            attestor.endpoint(None, None).await.is_ok(),
+            "a failure is not shared with those who come later"
+        );
+    }
+
     /// The NSM hangs with one document of the public in the making, and more of them wait.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_public_has_one_document_in_the_making_and_proofs_do_not_wait_for_it() {
@@ -247,14 +260,14 @@ mod tests {
         nsm.shut(true);
         let ask = |_| {
             let attestor = Arc::clone(&attestor);
-            tokio::spawn(async move { attestor.endpoint(nonce("00"), None).await })
+            tokio::spawn(async move { attestor.endpoint(Some(vec![0]), None).await })
         };
         let asking: Vec<_> = (0..8).map(ask).collect();
         while nsm.in_the_making.load(Ordering::SeqCst) == 0 {
             tokio::task::yield_now().await;
         }
         for _ in 0..3 {
-            assert!(attestor.key_proof(&binding(), nonce("0001"), None).await.is_ok());
+            assert!(attestor.key_proof(&binding(), Some(vec![0, 1]), None).await.is_ok());
         }
         assert_eq!(nsm.in_the_making.load(Ordering::SeqCst), 1);
         nsm.shut(false);

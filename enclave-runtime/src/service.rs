@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use enclave_core::{
-    AttestRequest, AttestationNonce, GenerateRequest, HashSeed, IdentityRequest, ImportRequest, KeyPair,
-    Refusal, Reply, SignRequest, Signer, with_burnt_stack,
+    AttestRequest, GenerateRequest, HashSeed, IdentityRequest, ImportRequest, KeyPair, Refusal, Reply,
+    SignRequest, Signer, with_burnt_stack,
 };
 
 use crate::api_key::ApiKey;
@@ -141,7 +141,7 @@ impl<S: Sealer> Service<S> {
     /// [`Failure::Busy`], [`Failure::KeyServiceUnavailable`]
     pub async fn attest(
         &self,
-        nonce: Option<AttestationNonce>,
+        nonce: Option<Vec<u8>>,
         tls_spki: Option<Arc<[u8]>>,
     ) -> Result<Answer, Failure> {
         let document = self.attestor.endpoint(nonce, tls_spki).await?;
@@ -213,10 +213,11 @@ impl<S: Sealer> Duty<S> {
         body: &mut [u8],
         tls_spki: Option<Arc<[u8]>>,
     ) -> Result<Answer, Failure> {
-        let request = AttestRequest::parse(body, &self.seed)?;
+        let AttestRequest { identity, nonce } = AttestRequest::parse(body, &self.seed)?;
+        let nonce = nonce.map(|nonce| nonce.as_bytes().to_vec());
         // Should the key be destroyed from here on, it is still true where it came from.
-        let binding = self.with_signer(|signer| Ok(signer.binding(&request.identity)?))?;
-        let document = attestor.key_proof(&binding, request.nonce, tls_spki).await?;
+        let binding = self.with_signer(|signer| Ok(signer.binding(&identity)?))?;
+        let document = attestor.key_proof(&binding, nonce, tls_spki).await?;
         Ok(Answer::Done(key_proof_reply(&document, &binding)))
     }
 

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use enclave_core::AttestationNonce;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, HeaderValue};
@@ -59,7 +58,7 @@ pub(super) async fn answer<S: Sealer>(
             return Ok(early(Answer::Health { ready: server.service.is_ready() }, request).await);
         }
         Ok(Target::Attestation { nonce }) => {
-            let Ok(_waiting) = nonce.map(|_| server.attestations.try_acquire()).transpose() else {
+            let Ok(_waiting) = nonce.as_ref().map(|_| server.attestations.try_acquire()).transpose() else {
                 return Ok(early(Answer::Failed(Failure::Busy), request).await);
             };
             let answer = server.service.attest(nonce, None).await.unwrap_or_else(Answer::Failed);
@@ -104,7 +103,7 @@ async fn early(answer: Answer, request: Request<Incoming>) -> Response<Full<Byte
 
 enum Target {
     Health,
-    Attestation { nonce: Option<AttestationNonce> },
+    Attestation { nonce: Option<Vec<u8>> },
     Operation(Operation),
 }
 

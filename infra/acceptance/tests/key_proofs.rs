@@ -258,9 +258,9 @@ fn a_crowd_is_served_or_told_to_come_back() -> Result<(), Failure> {
             let exchange = server.signer().attest(&identity, None);
             let status = exchange.response()?.status;
             if status == 503 {
-                exchange.is_at_capacity()?
+                exchange.is_at_capacity()?;
             } else {
-                KeyProof::of(&exchange).map(drop)?
+                KeyProof::of(&exchange)?;
             }
             Ok(status)
         };
