@@ -15,6 +15,7 @@
 //! * No allocator is linked, and no unsafe code is allowed.
 //! * A signature comes from a [`SignPermit`], and a permit only from a ticket that was checked and a nonce that was
 //!   recorded.
+//! * Where a key came from is decided when it is stored, and nothing but its removal changes it.
 //! * A full store or ledger refuses; it never evicts. How full it is changes no operation's cost.
 //! * Nothing that a client sends makes this crate panic.
 //! * No branch and no address depends on a key, a nonce, the ticket secret or a MAC, but for what `declassify` decides.
