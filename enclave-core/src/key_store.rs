@@ -5,6 +5,8 @@
 
 use crate::hash_seed::HashSeed;
 use crate::identity::IdentityId;
+use crate::key_binding::KeyBinding;
+use crate::key_origin::KeyOrigin;
 use crate::secret_key::{KeyPair, PublicKey, SecretKey};
 use crate::slot_table::{Entry, Slot, SlotTable};
 
@@ -12,6 +14,8 @@ use crate::slot_table::{Entry, Slot, SlotTable};
 pub struct StoredKey {
     identity: [u8; 16],
     pair: KeyPair,
+    /// One byte, which the slot had to spare.
+    origin: KeyOrigin,
 }
 
 impl core::fmt::Debug for StoredKey {
@@ -28,6 +32,7 @@ impl KeySlot {
     pub const VACANT: Self = Slot::holding(StoredKey {
         identity: [0; 16],
         pair: KeyPair { secret: SecretKey::vacant(), public: PublicKey::vacant() },
+        origin: KeyOrigin::Imported,
     });
 }
 
@@ -40,6 +45,8 @@ impl Entry for StoredKey {
         self.identity = [0; 16];
         self.pair.secret.wipe();
         self.pair.public = PublicKey::vacant();
+        // The one that claims less.
+        self.origin = KeyOrigin::Imported;
     }
 }
 
@@ -87,11 +94,24 @@ impl<'s> KeyStore<'s> {
         Some(&self.0.entry(position)?.pair)
     }
 
-    /// Stores a copy of `pair`.
+    /// What there is to say in public of the key of `identity`.
+    #[must_use]
+    pub fn binding(&self, identity: &IdentityId) -> Option<KeyBinding> {
+        let position = self.0.find(identity.as_bytes())?;
+        let StoredKey { identity: _, pair, origin } = self.0.entry(position)?;
+        Some(KeyBinding { identity: *identity, public_key: pair.public, origin: *origin })
+    }
+
+    /// Stores a copy of `pair`, and that it came from `origin`.
     ///
     /// # Errors
-    /// [`NotStored`]; a key that is there stays.
-    pub fn insert(&mut self, identity: &IdentityId, pair: &KeyPair) -> Result<(), NotStored> {
+    /// [`NotStored`]; a key that is there stays, and so does what is known of its origin.
+    pub fn insert(
+        &mut self,
+        identity: &IdentityId,
+        pair: &KeyPair,
+        origin: KeyOrigin,
+    ) -> Result<(), NotStored> {
         if self.0.find(identity.as_bytes()).is_some() {
             return Err(NotStored::Exists);
         }
@@ -99,6 +119,7 @@ impl<'s> KeyStore<'s> {
             entry.identity = *identity.as_bytes();
             entry.pair.secret.copy_from(&pair.secret);
             entry.pair.public = pair.public;
+            entry.origin = origin;
         };
         self.0.insert(identity.as_bytes(), fill).map(drop).map_err(|_| NotStored::Full)
     }
@@ -120,7 +141,10 @@ mod tests {
     use super::{KeySlot, KeyStore, NotStored};
     use crate::hash_seed::HashSeed;
     use crate::identity::IdentityId;
+    use crate::key_origin::KeyOrigin;
     use crate::secret_key::{KeyPair, SecretKey};
+
+    const GENERATED: KeyOrigin = KeyOrigin::Generated;
 
     fn identity(number: u32) -> IdentityId {
         IdentityId::from_text(format!("00000000-0000-4000-8000-{number:012x}").as_bytes()).unwrap()
@@ -139,14 +163,14 @@ mod tests {
         let mut slots = slots(5);
         let mut store = KeyStore::new(&mut slots, HashSeed::new([7; 16]));
         for number in 0..5 {
-            assert_eq!(store.insert(&identity(number), &pair(1)), Ok(()));
+            assert_eq!(store.insert(&identity(number), &pair(1), GENERATED), Ok(()));
         }
-        assert_eq!(store.insert(&identity(5), &pair(2)), Err(NotStored::Full));
-        assert_eq!(store.insert(&identity(0), &pair(2)), Err(NotStored::Exists));
+        assert_eq!(store.insert(&identity(5), &pair(2), GENERATED), Err(NotStored::Full));
+        assert_eq!(store.insert(&identity(0), &pair(2), GENERATED), Err(NotStored::Exists));
         assert!((0..5).all(|number| store.find(&identity(number)).is_some()));
         assert!(store.remove(&identity(3)));
         assert!(!store.remove(&identity(3)));
-        assert_eq!(store.insert(&identity(5), &pair(2)), Ok(()));
+        assert_eq!(store.insert(&identity(5), &pair(2), GENERATED), Ok(()));
         assert_eq!(store.len(), 5);
         assert!(store.find(&identity(3)).is_none());
     }
@@ -158,9 +182,29 @@ mod tests {
     }
 
     #[test]
+    fn each_key_keeps_its_own_origin_until_it_is_removed() {
+        let mut slots = slots(2);
+        let mut store = KeyStore::new(&mut slots, HashSeed::new([7; 16]));
+        store.insert(&identity(0), &pair(1), GENERATED).unwrap();
+        store.insert(&identity(1), &pair(2), KeyOrigin::Imported).unwrap();
+        assert_eq!(store.insert(&identity(0), &pair(1), KeyOrigin::Imported), Err(NotStored::Exists));
+        for (number, scalar, origin) in [(0, 1, GENERATED), (1, 2, KeyOrigin::Imported)] {
+            let binding = store.binding(&identity(number)).unwrap();
+            assert_eq!(binding.identity, identity(number));
+            assert_eq!(binding.public_key, *pair(scalar).public_key());
+            assert_eq!(binding.origin, origin);
+        }
+        store.remove(&identity(0));
+        assert!(store.binding(&identity(0)).is_none());
+        // The very slot that held a generated key.
+        store.insert(&identity(0), &pair(1), KeyOrigin::Imported).unwrap();
+        assert_eq!(store.binding(&identity(0)).unwrap().origin, KeyOrigin::Imported);
+    }
+
+    #[test]
     fn no_storage_holds_no_key() {
         let mut store = KeyStore::new(&mut [], HashSeed::new([0; 16]));
-        assert_eq!(store.insert(&identity(0), &pair(1)), Err(NotStored::Full));
+        assert_eq!(store.insert(&identity(0), &pair(1), GENERATED), Err(NotStored::Full));
         assert!(store.find(&identity(0)).is_none());
         assert!(!store.remove(&identity(0)));
     }
@@ -172,15 +216,15 @@ mod tests {
             slots.iter().any(|slot| slot.entry().pair.secret.secret_bytes() == &[number; 32])
         };
         let mut store = KeyStore::new(&mut slots, HashSeed::new([1; 16]));
-        store.insert(&identity(1), &pair(0x41)).unwrap();
-        store.insert(&identity(2), &pair(0x42)).unwrap();
+        store.insert(&identity(1), &pair(0x41), GENERATED).unwrap();
+        store.insert(&identity(2), &pair(0x42), GENERATED).unwrap();
         store.remove(&identity(1));
         core::mem::forget(store);
         assert!(!holds(&slots, 0x41));
         assert!(holds(&slots, 0x42));
 
         let mut store = KeyStore::new(&mut slots, HashSeed::new([1; 16]));
-        store.insert(&identity(2), &pair(0x43)).unwrap();
+        store.insert(&identity(2), &pair(0x43), GENERATED).unwrap();
         drop(store);
         assert!(!holds(&slots, 0x42) && !holds(&slots, 0x43));
     }

@@ -15,6 +15,7 @@
 //! * No allocator is linked, and no unsafe code is allowed.
 //! * A signature comes from a [`SignPermit`], and a permit only from a ticket that was checked and a nonce that was
 //!   recorded.
+//! * Where a key came from is decided when it is stored, and nothing but its removal changes it.
 //! * A full store or ledger refuses; it never evicts. How full it is changes no operation's cost.
 //! * Nothing that a client sends makes this crate panic.
 //! * No branch and no address depends on a key, a nonce, the ticket secret or a MAC, but for what `declassify` decides.
@@ -25,12 +26,15 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::panic, clippy::expect_used))]
 
+mod attestation_nonce;
 mod declassify;
 mod digest;
 mod generator;
 mod hash_seed;
 mod identity;
 mod json;
+mod key_binding;
+mod key_origin;
 mod key_store;
 mod nonce_ledger;
 mod refusal;
@@ -45,10 +49,13 @@ mod ticket;
 mod validation;
 mod xyzz;
 
+pub use attestation_nonce::AttestationNonce;
 pub use digest::Digest;
 pub use hash_seed::HashSeed;
 pub use identity::IdentityId;
 pub use json::{MAX_DEPTH, MAX_TEXT_BYTES};
+pub use key_binding::KeyBinding;
+pub use key_origin::KeyOrigin;
 pub use key_store::{KeySlot, KeyStore, NotStored, StoredKey};
 pub use nonce_ledger::{
     ExpirySecond, FORGOTTEN_PER_RECORD, NonceLedger, NonceSlot, NotRecorded, Recorded, RecordedNonce,
@@ -57,7 +64,8 @@ pub use nonce_ledger::{
 pub use refusal::Refusal;
 pub use reply::{BufferTooSmall, MAX_REPLY_BYTES, Reply};
 pub use request::{
-    GenerateRequest, IdentityRequest, ImportRequest, MAX_TICKET_UTF16, MIN_TICKET_UTF16, SignRequest,
+    AttestRequest, GenerateRequest, IdentityRequest, ImportRequest, MAX_TICKET_UTF16, MIN_TICKET_UTF16,
+    SignRequest,
 };
 pub use schnorr::{Signature, SigningFailed};
 pub use secret_key::{InvalidSecretKey, KeyPair, PublicKey, SecretKey};

@@ -1,5 +1,6 @@
 //! Replies: compact JSON in a buffer that the caller lends.
 
+use crate::attestation_nonce::AttestationNonce;
 use crate::refusal::Refusal;
 use crate::schnorr::Signature;
 use crate::secret_key::PublicKey;
@@ -152,6 +153,11 @@ impl Writer<'_> {
             FieldFault::InvalidUuid => self.text("Invalid UUID"),
             FieldFault::InvalidDigest => {
                 self.text("Invalid string: must match pattern /^([a-fA-F0-9]{64}|0x[a-fA-F0-9]{64})$/")
+            }
+            FieldFault::InvalidNonce => {
+                self.text("Invalid string: must be hex or base64url, 1 to ")?;
+                self.decimal(AttestationNonce::MAX_BYTES)?;
+                self.text(" bytes")
             }
             FieldFault::TooSmall(minimum) => {
                 self.text("Too small: expected string to have >=")?;

@@ -5,6 +5,7 @@
 use core::fmt;
 use core::ops::Range;
 
+use crate::attestation_nonce::AttestationNonce;
 use crate::digest::Digest;
 use crate::hash_seed::HashSeed;
 use crate::identity::IdentityId;
@@ -43,6 +44,15 @@ pub struct SignRequest<'b> {
 pub struct IdentityRequest {
     /// Which key.
     pub identity: IdentityId,
+}
+
+/// `POST /internal/attest`
+#[derive(Debug)]
+pub struct AttestRequest {
+    /// Which key.
+    pub identity: IdentityId,
+    /// What the document has to hold, if anything.
+    pub nonce: Option<AttestationNonce>,
 }
 
 /// `POST /internal/backup/import`
@@ -136,6 +146,31 @@ impl IdentityRequest {
         match identity(fields.text, identity_id) {
             Ok(identity) => Ok(Self { identity }),
             Err(fault) => Err(faults([("identity_id", Some(fault)), ("", None), ("", None)])),
+        }
+    }
+}
+
+impl AttestRequest {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// [`Refusal::InvalidJson`], [`Refusal::Invalid`]
+    pub fn parse(body: &mut [u8], seed: &HashSeed) -> Result<Self, Refusal> {
+        let fields = Fields::read(body, [b"identity_id", b"nonce"], seed)?;
+        let [identity_id, nonce] = &fields.values;
+        let identity = identity(fields.text, identity_id);
+        let nonce = match nonce {
+            Value::Undefined => Ok(None),
+            given => string(given).and_then(|range| {
+                let text = fields.text.get(range).unwrap_or_default();
+                AttestationNonce::from_text(text).map(Some).ok_or(FieldFault::InvalidNonce)
+            }),
+        };
+        match (identity, nonce) {
+            (Ok(identity), Ok(nonce)) => Ok(Self { identity, nonce }),
+            (identity, nonce) => {
+                Err(faults([("identity_id", identity.err()), ("nonce", nonce.err()), ("", None)]))
+            }
         }
     }
 }

@@ -10,6 +10,8 @@ use crate::declassify::declassify;
 use crate::digest::Digest;
 use crate::hash_seed::HashSeed;
 use crate::identity::IdentityId;
+use crate::key_binding::KeyBinding;
+use crate::key_origin::KeyOrigin;
 use crate::key_store::{KeyStore, NotStored};
 use crate::nonce_ledger::{NonceLedger, NotRecorded, Recorded};
 use crate::refusal::Refusal;
@@ -92,13 +94,11 @@ impl<'s> Signer<'s> {
     /// # Errors
     /// [`Refusal::KeyExists`], [`Refusal::AtCapacity`]
     pub fn store_generated(&mut self, identity: &IdentityId, pair: &KeyPair) -> Result<(), Refusal> {
-        self.keys.insert(identity, pair).map_err(|fault| match fault {
-            NotStored::Exists => Refusal::KeyExists,
-            NotStored::Full => Refusal::AtCapacity,
-        })
+        Ok(self.keys.insert(identity, pair, KeyOrigin::Generated)?)
     }
 
-    /// Stores a key that came out of a backup. To have it already is fine; to have another is not.
+    /// Stores a key that came out of a backup. To have it already is fine, and makes a key that was generated here no
+    /// less so; to have another is not.
     ///
     /// # Errors
     /// [`Refusal::KeyExists`], [`Refusal::AtCapacity`]
@@ -106,7 +106,7 @@ impl<'s> Signer<'s> {
         match self.keys.find(identity) {
             Some(stored) if declassify(stored.secret.ct_eq(&pair.secret)) => Ok(()),
             Some(_) => Err(Refusal::KeyExists),
-            None => self.store_generated(identity, pair),
+            None => Ok(self.keys.insert(identity, pair, KeyOrigin::Imported)?),
         }
     }
 
@@ -114,6 +114,14 @@ impl<'s> Signer<'s> {
     #[must_use]
     pub fn holds(&self, identity: &IdentityId) -> bool {
         self.keys.find(identity).is_some()
+    }
+
+    /// What an attestation document can vouch for: the public key of `identity`, and where its key came from.
+    ///
+    /// # Errors
+    /// [`Refusal::KeyNotFound`]
+    pub fn binding(&self, identity: &IdentityId) -> Result<KeyBinding, Refusal> {
+        self.keys.binding(identity).ok_or(Refusal::KeyNotFound)
     }
 
     /// Copies the key of `identity` out, to be sealed.
@@ -133,6 +141,15 @@ impl<'s> Signer<'s> {
     /// [`Refusal::KeyNotFound`]
     pub fn destroy(&mut self, identity: &IdentityId) -> Result<(), Refusal> {
         if self.keys.remove(identity) { Ok(()) } else { Err(Refusal::KeyNotFound) }
+    }
+}
+
+impl From<NotStored> for Refusal {
+    fn from(fault: NotStored) -> Self {
+        match fault {
+            NotStored::Exists => Self::KeyExists,
+            NotStored::Full => Self::AtCapacity,
+        }
     }
 }
 

@@ -60,6 +60,8 @@ pub enum FieldFault {
     InvalidUuid,
     /// `digest` is not 32 bytes of hex.
     InvalidDigest,
+    /// `nonce` is not 1 to 512 bytes of hex or base64url.
+    InvalidNonce,
     /// Fewer UTF-16 code units than this.
     TooSmall(usize),
     /// More UTF-16 code units than this.

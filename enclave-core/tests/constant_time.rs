@@ -83,6 +83,13 @@ fn an_import() {
 
 #[test]
 #[cfg_attr(debug_assertions, ignore = "checks the code as it ships: run with --profile bench")]
+fn a_key_binding() {
+    // The key is one.
+    assert_constant_time("a_key_binding", 1);
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "checks the code as it ships: run with --profile bench")]
 fn a_forged_ticket() {
     // The key is one; three MACs do not fit.
     assert_constant_time("a_forged_ticket", 4);

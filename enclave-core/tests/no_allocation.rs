@@ -19,7 +19,9 @@ use std::sync::Barrier;
 use enclave_core::{IdentityRequest, MAX_REPLY_BYTES, MAX_TEXT_BYTES, Refusal, SignRequest, Signer};
 
 use counting_allocator::allocator_calls;
-use whole_request::{DIGEST, IMPORTED, destroy, export, forged, generate, hostile_bodies, import, sign};
+use whole_request::{
+    DIGEST, IMPORTED, attest, destroy, export, forged, generate, hostile_bodies, import, sign,
+};
 use workbench::{Claims, NOW_S, SEED, identity, identity_text, pair, sign_body, signer};
 
 /// Body and room for the reply in, length of the reply out.
@@ -30,6 +32,7 @@ const IMPORT: Operation = Operation("import", import);
 const SIGN: Operation = Operation("sign", sign);
 const HOLDS: Operation = Operation("holds", holds);
 const EXPORT: Operation = Operation("export", export);
+const ATTEST: Operation = Operation("attest", attest);
 const DESTROY: Operation = Operation("destroy", destroy);
 
 const NOTHING_FIRST: fn(&mut Signer<'_>) = |_| {};
@@ -67,7 +70,8 @@ fn reply(case: &str, operation: &Operation, signer: &mut Signer<'_>, body: &[u8]
 
 fn body(number: u32) -> Vec<u8> {
     let identity = identity_text(number);
-    format!(r#"{{"identity_id":"{identity}","alg":"secp256k1","sealed_key":"aa:bb:cc"}}"#).into_bytes()
+    format!(r#"{{"identity_id":"{identity}","alg":"secp256k1","sealed_key":"aa:bb:cc","nonce":"00fF"}}"#)
+        .into_bytes()
 }
 
 fn ticketed(number: u32, claims: &Claims) -> Vec<u8> {
@@ -108,6 +112,8 @@ fn keys_come_and_go() {
         ("no key", NOTHING_FIRST, HOLDS, 2, "n"),
         ("a key", NOTHING_FIRST, EXPORT, 1, "{\"alg\":\"secp256k1\",\"sealed_key\":\"aa:bb:cc\"}"),
         ("no key", NOTHING_FIRST, EXPORT, 2, Refusal::KeyNotFound.text()),
+        ("a key", NOTHING_FIRST, ATTEST, 1, "{\"public_key\":\"0"),
+        ("no key", NOTHING_FIRST, ATTEST, 2, Refusal::KeyNotFound.text()),
         ("a key", NOTHING_FIRST, DESTROY, 1, DONE),
         ("no key", NOTHING_FIRST, DESTROY, 2, Refusal::KeyNotFound.text()),
     ] {
@@ -199,7 +205,7 @@ fn tickets_are_judged() {
 #[test]
 fn what_is_not_json_is_refused() {
     let too_long = [b" ".repeat(MAX_TEXT_BYTES), b"{}".to_vec()].concat();
-    for operation in [GENERATE, IMPORT, SIGN, EXPORT, DESTROY] {
+    for operation in [GENERATE, IMPORT, SIGN, EXPORT, ATTEST, DESTROY] {
         for body in [
             &b""[..],
             b"{",
@@ -226,6 +232,7 @@ fn every_fault_is_listed() {
         (IMPORT, r#"{"sealed_key":"","alg":1,"identity_id":[]}"#, 3),
         (GENERATE, r#"{"alg":"rsa","identity_id":true}"#, 2),
         (EXPORT, "{}", 1),
+        (ATTEST, r#"{"nonce":"x","identity_id":"x"}"#, 2),
         (DESTROY, r#"{"identity_id":"x"}"#, 1),
         (SIGN, "[]", 0),
     ] {
@@ -240,7 +247,7 @@ fn every_fault_is_listed() {
 #[test]
 fn hostile_bodies_get_nothing() {
     for (case, body) in hostile_bodies() {
-        for operation in [GENERATE, IMPORT, SIGN, HOLDS, EXPORT, DESTROY] {
+        for operation in [GENERATE, IMPORT, SIGN, HOLDS, EXPORT, ATTEST, DESTROY] {
             assert!(!reply(case, &operation, &mut with_key(), &body).is_empty());
         }
     }

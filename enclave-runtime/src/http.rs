@@ -11,6 +11,6 @@ mod nonce_query;
 mod server;
 
 pub use answer::{Answer, Failure};
-pub(crate) use answer::{attestation_reply, reply, sealed_reply};
+pub(crate) use answer::{attestation_reply, key_proof_reply, reply, sealed_reply};
 pub use nonce_query::{InvalidNonce, nonce_of};
 pub use server::{Limits, serve};

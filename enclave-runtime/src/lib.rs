@@ -3,7 +3,7 @@
 //! ```text
 //! transport::Listener ─▶ http (head_gate ─ hyper ─ exchange) ─▶ service ─▶ enclave_core::Signer
 //!                                                                 │  │            │
-//!                                                                nsm sealer   signer_memory ─ locked_memory
+//!             nsm ◀─ attestor (document_cache, token_bucket) ◀────┘ sealer   signer_memory ─ locked_memory
 //!                                                                     │
 //! init ─▶ enclave: configuration ─▶ boot ─ boot_file                  ▼
 //!                            │           kms_sealer ─ sealed_key, data_key_cache ─ flight ─ data_key
@@ -29,12 +29,14 @@
 #![deny(unsafe_code)]
 
 mod api_key;
+mod attestor;
 mod aws;
 mod boot;
 mod boot_file;
 pub mod configuration;
 mod data_key;
 mod data_key_cache;
+mod document_cache;
 mod enclave;
 mod entropy;
 mod envelope;
@@ -55,6 +57,7 @@ mod sealed_key;
 mod sealer;
 mod service;
 mod signer_memory;
+mod token_bucket;
 
 pub use api_key::{ApiKey, EmptyApiKey};
 pub use boot_file::{

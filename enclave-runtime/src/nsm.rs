@@ -4,6 +4,7 @@ mod device;
 #[cfg(feature = "dev")]
 mod software;
 
+use enclave_core::AttestationNonce;
 use nix::errno::Errno;
 use zeroize::Zeroizing;
 
@@ -17,8 +18,8 @@ pub const MAX_PUBLIC_KEY_BYTES: usize = 1024;
 /// Longest user data. AWS's documents say both 512 and 1024: the smaller is safe to send.
 pub const MAX_USER_DATA_BYTES: usize = 512;
 
-/// Longest nonce. As with [`MAX_USER_DATA_BYTES`].
-pub const MAX_NONCE_BYTES: usize = 512;
+/// Longest nonce: what a client may choose.
+pub const MAX_NONCE_BYTES: usize = AttestationNonce::MAX_BYTES;
 
 /// What an NSM does for us.
 ///

@@ -9,14 +9,15 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use enclave_core::{
-    GenerateRequest, HashSeed, IdentityRequest, ImportRequest, KeyPair, Refusal, Reply, SignRequest, Signer,
-    with_burnt_stack,
+    AttestRequest, GenerateRequest, HashSeed, IdentityRequest, ImportRequest, KeyPair, Refusal, Reply,
+    SignRequest, Signer, with_burnt_stack,
 };
 
 use crate::api_key::ApiKey;
+use crate::attestor::Attestor;
 use crate::entropy;
-use crate::http::{Answer, Failure, attestation_reply, reply, sealed_reply};
-use crate::nsm::{AttestationRequest, Nsm};
+use crate::http::{Answer, Failure, attestation_reply, key_proof_reply, reply, sealed_reply};
+use crate::nsm::Nsm;
 use crate::sealer::{NotOpened, NotSealed, Sealer};
 
 /// What a caller can ask for.
@@ -32,13 +33,13 @@ pub enum Operation {
     Export,
     /// Take a sealed copy back.
     Import,
+    /// Prove where a key came from.
+    Attest,
 }
 
 /// A signer that answers requests, from the moment it [opens](Self::open).
 pub struct Service<S> {
-    nsm: Arc<dyn Nsm>,
-    /// One document for a client at a time: the NSM makes one at a time, and KMS needs some too.
-    attesting: Arc<tokio::sync::Mutex<()>>,
+    attestor: Attestor,
     duty: OnceLock<Duty<S>>,
     draining: AtomicBool,
 }
@@ -62,7 +63,7 @@ impl<S: Sealer> Service<S> {
     /// A service that has no secrets yet, and says so to whoever asks. `nsm` tells them what it is.
     #[must_use]
     pub fn closed(nsm: Arc<dyn Nsm>) -> Self {
-        Self { nsm, attesting: Arc::default(), duty: OnceLock::new(), draining: AtomicBool::new(false) }
+        Self { attestor: Attestor::new(nsm), duty: OnceLock::new(), draining: AtomicBool::new(false) }
     }
 
     /// Takes up its duty; `seed` is for hashing the names in bodies.
@@ -112,11 +113,17 @@ impl<S: Sealer> Service<S> {
         }
     }
 
-    /// Does what `operation` and `body` ask for.
+    /// Does what `operation` and `body` ask for. What attests vouches for the key of the connection's TLS too, `tls_spki`
+    /// in DER.
     ///
     /// # Errors
     /// [`Failure`]: nothing was done. Should a signature fail, once in 2^256, its ticket is used up all the same.
-    pub async fn perform(&self, operation: Operation, body: &mut [u8]) -> Result<Answer, Failure> {
+    pub async fn perform(
+        &self,
+        operation: Operation,
+        body: &mut [u8],
+        tls_spki: Option<Arc<[u8]>>,
+    ) -> Result<Answer, Failure> {
         let duty = self.duty()?;
         match operation {
             Operation::Generate => with_burnt_stack(|| duty.generate(body)),
@@ -124,29 +131,21 @@ impl<S: Sealer> Service<S> {
             Operation::Destroy => with_burnt_stack(|| duty.destroy(body)),
             Operation::Export => duty.export(body).await,
             Operation::Import => duty.import(body).await,
+            Operation::Attest => duty.attest(&self.attestor, body, tls_spki).await,
         }
     }
 
-    /// An attestation document that holds `nonce`. TLS is off, so there is no key for it to vouch for.
+    /// An attestation document that holds `nonce` and vouches for the key of the connection's TLS, `tls_spki` in DER.
     ///
     /// # Errors
-    /// [`Failure::KeyServiceUnavailable`]
-    pub async fn attest(&self, nonce: Option<Vec<u8>>) -> Result<Answer, Failure> {
-        let turn = Arc::clone(&self.attesting).lock_owned().await;
-        let nsm = Arc::clone(&self.nsm);
-        let attest = move || {
-            // Held until it is done, even if the client has gone.
-            let _turn = turn;
-            nsm.attest(&AttestationRequest { nonce: nonce.as_deref(), ..AttestationRequest::default() })
-        };
-        match tokio::task::spawn_blocking(attest).await {
-            Ok(Ok(document)) => Ok(Answer::Done(attestation_reply(&document))),
-            Ok(Err(fault)) => {
-                tracing::error!(%fault, "no attestation document");
-                Err(Failure::KeyServiceUnavailable)
-            }
-            Err(_) => Err(Failure::KeyServiceUnavailable),
-        }
+    /// [`Failure::Busy`], [`Failure::KeyServiceUnavailable`]
+    pub async fn attest(
+        &self,
+        nonce: Option<Vec<u8>>,
+        tls_spki: Option<Arc<[u8]>>,
+    ) -> Result<Answer, Failure> {
+        let document = self.attestor.endpoint(nonce, tls_spki).await?;
+        Ok(Answer::Done(attestation_reply(&document)))
     }
 
     fn duty(&self) -> Result<&Duty<S>, Failure> {
@@ -206,6 +205,20 @@ impl<S: Sealer> Duty<S> {
             self.with_signer(|signer| Ok(signer.store_imported(&request.identity, &pair)?))?;
             Ok(Answer::Done(reply(&Reply::Done)))
         })
+    }
+
+    async fn attest(
+        &self,
+        attestor: &Attestor,
+        body: &mut [u8],
+        tls_spki: Option<Arc<[u8]>>,
+    ) -> Result<Answer, Failure> {
+        let AttestRequest { identity, nonce } = AttestRequest::parse(body, &self.seed)?;
+        let nonce = nonce.map(|nonce| nonce.as_bytes().to_vec());
+        // Should the key be destroyed from here on, it is still true where it came from.
+        let binding = self.with_signer(|signer| Ok(signer.binding(&identity)?))?;
+        let document = attestor.key_proof(&binding, nonce, tls_spki).await?;
+        Ok(Answer::Done(key_proof_reply(&document, &binding)))
     }
 
     fn with_signer<T>(

@@ -1,20 +1,26 @@
-//! The four request parsers read a body, or refuse it, exactly as a reader made of `serde_json` does.
+//! The five request parsers read a body, or refuse it, exactly as a reader made of `serde_json` does; and a query gives
+//! the nonce that another reader finds in it.
 
 #![no_main]
 
 use enclave_core::{
-    GenerateRequest, HashSeed, IdentityRequest, ImportRequest, MAX_REPLY_BYTES, Refusal, Reply, SignRequest,
+    AttestRequest, GenerateRequest, HashSeed, IdentityRequest, ImportRequest, MAX_REPLY_BYTES, Refusal,
+    Reply, SignRequest,
 };
-use fuzz::request::{self, Field};
+use enclave_runtime::http::{InvalidNonce, nonce_of};
+use fuzz::request::{self, BadNonce, Field};
 use libfuzzer_sys::fuzz_target;
 
 const SEED: HashSeed = HashSeed::new([7; 16]);
 
 fuzz_target!(|data: &[u8]| {
-    // Two forms: a body, and `names NAMES` for objects of many members, which no mutation of text makes.
-    match data.strip_prefix(b"names ") {
-        Some(names) => check_all(&object(names)),
-        None => check_all(data),
+    // Three forms: a body; `names NAMES` for objects of many members, which no mutation of text makes; `query QUERY`.
+    if let Some(names) = data.strip_prefix(b"names ") {
+        check_all(&object(names));
+    } else if let Some(query) = data.strip_prefix(b"query ") {
+        check_query(query);
+    } else {
+        check_all(data);
     }
 });
 
@@ -35,6 +41,11 @@ fn check_all(body: &[u8]) {
     check(body, &[Field::Identity], |body| {
         Ok(vec![IdentityRequest::parse(body, &SEED)?.identity.as_bytes().to_vec()])
     });
+    check(body, &[Field::Identity, Field::Nonce], |body| {
+        let request = AttestRequest::parse(body, &SEED)?;
+        let nonce = request.nonce.map_or(Vec::new(), |nonce| nonce.as_bytes().to_vec());
+        Ok(vec![request.identity.as_bytes().to_vec(), nonce])
+    });
     check(body, &[Field::Identity, Field::Algorithm, Field::SealedKey], |body| {
         let request = ImportRequest::parse(body, &SEED)?;
         Ok(vec![request.identity.as_bytes().to_vec(), b"secp256k1".to_vec(), request.sealed_key.to_vec()])
@@ -44,6 +55,12 @@ fn check_all(body: &[u8]) {
         let (identity, digest) = (request.identity.as_bytes().to_vec(), request.digest.as_bytes().to_vec());
         Ok(vec![identity, digest, request.ticket.to_vec()])
     });
+}
+
+/// A query that is no UTF-8 does not come through HTTP.
+fn check_query(query: &[u8]) {
+    let Ok(query) = str::from_utf8(query) else { return };
+    assert_eq!(nonce_of(Some(query)).map_err(|InvalidNonce| BadNonce), request::query_nonce(query));
 }
 
 fn check(body: &[u8], schema: &[Field], parse: impl FnOnce(&mut [u8]) -> Result<Vec<Vec<u8>>, Refusal>) {

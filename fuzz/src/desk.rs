@@ -2,9 +2,9 @@
 //! that writes hex.
 
 use enclave_core::{
-    ExpirySecond, GenerateRequest, HashSeed, IdentityRequest, ImportRequest, KeyPair, KeySlot, KeyStore,
-    MAX_REPLY_BYTES, NonceLedger, NonceSlot, Refusal, Reply, SecretKey, SignRequest, Signer, TicketVerifier,
-    wheel_seconds,
+    AttestRequest, ExpirySecond, GenerateRequest, HashSeed, IdentityRequest, ImportRequest, KeyPair, KeySlot,
+    KeyStore, MAX_REPLY_BYTES, NonceLedger, NonceSlot, Refusal, Reply, SecretKey, SignRequest, Signer,
+    TicketVerifier, wheel_seconds,
 };
 
 use crate::identity::{hex, to_hex};
@@ -87,6 +87,15 @@ impl<'s> Desk<'s> {
         written(|| {
             let request = IdentityRequest::parse(&mut body.to_vec(), &SEED)?;
             Ok(text(&Reply::SealedKey(&to_hex(self.0.export(&request.identity)?.secret_bytes()))))
+        })
+    }
+
+    /// `POST /internal/attest`, up to the hash that a document is to hold, which stands for the document.
+    pub fn attest(&mut self, body: &[u8]) -> String {
+        written(|| {
+            let binding = self.0.binding(&AttestRequest::parse(&mut body.to_vec(), &SEED)?.identity)?;
+            let public_key = text(&Reply::PublicKey(&binding.public_key));
+            Ok(format!("{public_key} {} {}", binding.origin.name(), to_hex(&binding.hash())))
         })
     }
 

@@ -1,4 +1,7 @@
-//! The four bodies as the contract describes them.
+//! The five bodies, and the query of the attestation endpoint, as the contract describes them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::identity::{hex, identity_bytes};
 use crate::json::{Member, Text, utf16_length};
@@ -16,6 +19,8 @@ pub enum Field {
     Ticket,
     /// `sealed_key`
     SealedKey,
+    /// `nonce`, which alone may be absent: then it gives no bytes.
+    Nonce,
 }
 
 /// What a body gives for each field of its schema, or the reply to it.
@@ -46,6 +51,33 @@ fn invalid(form: &str, fields: &str) -> String {
     )
 }
 
+/// A query has several nonces, or one that is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadNonce;
+
+/// The nonce that a query asks for, if any.
+///
+/// # Errors
+/// [`BadNonce`]
+pub fn query_nonce(query: &str) -> Result<Option<Vec<u8>>, BadNonce> {
+    let given: Vec<&str> = query
+        .split('&')
+        .filter_map(|parameter| parameter.strip_prefix("nonce"))
+        .filter(|rest| rest.is_empty() || rest.starts_with('='))
+        .collect();
+    match given[..] {
+        [] => Ok(None),
+        [text] => nonce(text.get(1..).unwrap_or("").as_bytes()).map(Some).ok_or(BadNonce),
+        _ => Err(BadNonce),
+    }
+}
+
+/// What hex, or else base64url, stands for.
+fn nonce(text: &[u8]) -> Option<Vec<u8>> {
+    let bytes = hex(text).or_else(|| URL_SAFE_NO_PAD.decode(text).ok())?;
+    (1..=512).contains(&bytes.len()).then_some(bytes)
+}
+
 impl Field {
     const fn name(self) -> &'static str {
         match self {
@@ -54,6 +86,7 @@ impl Field {
             Self::Digest => "digest",
             Self::Ticket => "ticket",
             Self::SealedKey => "sealed_key",
+            Self::Nonce => "nonce",
         }
     }
 
@@ -61,6 +94,7 @@ impl Field {
         let text = match (self, member) {
             (_, Member::String(text)) => text,
             (Self::Algorithm, _) => Vec::new(),
+            (Self::Nonce, Member::Undefined) => return Ok(Vec::new()),
             (_, other) => return Err(format!("Invalid input: expected string, received {}", other.kind())),
         };
         match self {
@@ -82,6 +116,8 @@ impl Field {
                 Err("Too small: expected string to have >=1 characters".to_owned())
             }
             Self::SealedKey => Ok(text),
+            Self::Nonce => nonce(&text)
+                .ok_or_else(|| "Invalid string: must be hex or base64url, 1 to 512 bytes".to_owned()),
         }
     }
 }

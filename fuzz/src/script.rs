@@ -43,6 +43,11 @@ pub enum Operation {
         /// Whose.
         identity: u8,
     },
+    /// `pI`: prove where a key came from.
+    Prove {
+        /// Whose.
+        identity: u8,
+    },
     /// `dI`: destroy.
     Destroy {
         /// Whose.
@@ -113,6 +118,7 @@ pub fn operations(script: &[u8]) -> impl Iterator<Item = Operation> {
                 b'g' => Operation::Generate { identity: parameter(IDENTITIES)?, key: parameter(KEYS)? },
                 b'i' => Operation::Import { identity: parameter(IDENTITIES)?, key: parameter(KEYS)? },
                 b'e' => Operation::Export { identity: parameter(IDENTITIES)? },
+                b'p' => Operation::Prove { identity: parameter(IDENTITIES)? },
                 b'd' => Operation::Destroy { identity: parameter(IDENTITIES)? },
                 b's' => Operation::Sign {
                     identity: parameter(IDENTITIES)?,

@@ -31,7 +31,8 @@ const JUNK: [&[u8]; 4] = [b"", b"{", b"{\"identity_id\":\"", b"\xEF\xBB\xBF{}"];
 /// The model, and what it has sent.
 #[derive(Debug)]
 pub struct Client {
-    keys: HashMap<u8, [u8; 32]>,
+    /// Each with the name of its origin.
+    keys: HashMap<u8, ([u8; 32], &'static str)>,
     nonces: Ledger,
     now_unix_ms: u64,
     sent: Vec<SignBody>,
@@ -75,7 +76,9 @@ impl Client {
                 let body = self.body(identity, r#","alg":"secp256k1""#);
                 let expected = match self.keys.contains_key(&identity) {
                     true => EXISTS.to_owned(),
-                    false => self.insert(identity, secret(key), public_key_reply(key)),
+                    false => {
+                        self.insert(identity, (secret(key), "generated"), public_key_reply(&secret(key)))
+                    }
                 };
                 assert_eq!(desk.generate(&body, &draws), expected);
             }
@@ -83,17 +86,24 @@ impl Client {
                 let sealed_key = to_hex(&secret(key));
                 let body = self.body(identity, &format!(r#","sealed_key":"{sealed_key}","alg":"secp256k1""#));
                 let expected = match self.keys.get(&identity) {
-                    Some(held) if *held == secret(key) => OK.to_owned(),
+                    Some((held, _)) if *held == secret(key) => OK.to_owned(),
                     Some(_) => EXISTS.to_owned(),
-                    None => self.insert(identity, secret(key), OK.to_owned()),
+                    None => self.insert(identity, (secret(key), "imported"), OK.to_owned()),
                 };
                 assert_eq!(desk.import(&body), expected);
             }
             Operation::Export { identity } => {
-                let expected = self.keys.get(&identity).map_or(NOT_FOUND.to_owned(), |key| {
+                let expected = self.keys.get(&identity).map_or(NOT_FOUND.to_owned(), |(key, _)| {
                     format!(r#"{{"alg":"secp256k1","sealed_key":"{}"}}"#, to_hex(key))
                 });
                 assert_eq!(desk.export(&self.body(identity, "")), expected);
+            }
+            Operation::Prove { identity } => {
+                let expected = self.keys.get(&identity).map_or(NOT_FOUND.to_owned(), |(key, origin)| {
+                    let hash = binding(&identity_of(identity), key, origin);
+                    format!("{} {origin} {}", public_key_reply(key), to_hex(&hash))
+                });
+                assert_eq!(desk.attest(&self.body(identity, "")), expected);
             }
             Operation::Destroy { identity } => {
                 let expected = self.keys.remove(&identity).map_or(NOT_FOUND, |_| OK);
@@ -116,13 +126,14 @@ impl Client {
                 assert_eq!(desk.generate(body, &[]), NOT_JSON);
                 assert_eq!(desk.import(body), NOT_JSON);
                 assert_eq!(desk.export(body), NOT_JSON);
+                assert_eq!(desk.attest(body), NOT_JSON);
                 assert_eq!(desk.destroy(body), NOT_JSON);
                 assert_eq!(desk.sign(body, self.now_unix_ms, None), NOT_JSON);
             }
         }
     }
 
-    fn insert(&mut self, identity: u8, key: [u8; 32], reply: String) -> String {
+    fn insert(&mut self, identity: u8, key: ([u8; 32], &'static str), reply: String) -> String {
         if self.keys.len() == MAX_KEYS {
             return FULL.to_owned();
         }
@@ -135,7 +146,7 @@ impl Client {
         let body = self.body(*identity, &format!(r#","digest":"{}","ticket":"{ticket}""#, to_hex(digest)));
         let aux = [self.steps; 32];
         let reply = desk.sign(&body, self.now_unix_ms, (self.signatures < MAX_SIGNATURES).then_some(&aux));
-        let Some(key) = self.keys.get(identity) else {
+        let Some((key, _)) = self.keys.get(identity) else {
             assert_eq!(reply, NOT_FOUND);
             return;
         };
@@ -217,9 +228,18 @@ fn secret(key: u8) -> [u8; 32] {
     secret
 }
 
-fn public_key_reply(key: u8) -> String {
-    let key = secp256k1::SecretKey::from_secret_bytes(secret(key)).expect("a key");
-    format!(r#"{{"public_key":"{}"}}"#, to_hex(&key.public_key().serialize()))
+fn public_key(key: &[u8; 32]) -> [u8; 33] {
+    secp256k1::SecretKey::from_secret_bytes(*key).expect("a key").public_key().serialize()
+}
+
+fn public_key_reply(key: &[u8; 32]) -> String {
+    format!(r#"{{"public_key":"{}"}}"#, to_hex(&public_key(key)))
+}
+
+/// What a document holds.
+fn binding(identity: &[u8; 16], key: &[u8; 32], origin: &str) -> [u8; 32] {
+    let hashed = [b"nitro-signer/key/v1", &identity[..], &public_key(key), origin.as_bytes()].concat();
+    Sha256::digest(hashed).into()
 }
 
 fn verify(key: &[u8; 32], digest: &[u8; 32], reply: &str) {

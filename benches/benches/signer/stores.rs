@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion};
 use enclave_core::{
-    ExpirySecond, HashSeed, KeySlot, KeyStore, NonceLedger, NonceSlot, NotRecorded, wheel_seconds,
+    ExpirySecond, HashSeed, KeyOrigin, KeySlot, KeyStore, NonceLedger, NonceSlot, NotRecorded, wheel_seconds,
 };
 
 use crate::workbench::{NOW_S, identity, pair};
@@ -22,7 +22,7 @@ pub(crate) fn key_store(criterion: &mut Criterion) {
     for size in SIZES {
         let mut store = KeyStore::new(storage(size as usize, || KeySlot::VACANT), HashSeed::new([1; 16]));
         for number in 1..size {
-            store.insert(&identity(number), &pair).unwrap();
+            store.insert(&identity(number), &pair, KeyOrigin::Generated).unwrap();
         }
         let mut number = 0;
         group.bench_function(BenchmarkId::new("look_up", size), |bencher| {
@@ -40,7 +40,7 @@ pub(crate) fn key_store(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("insert", size), |bencher| {
             bencher.iter_batched(
                 || store.borrow_mut().remove(&newcomer),
-                |_| store.borrow_mut().insert(&newcomer, &pair),
+                |_| store.borrow_mut().insert(&newcomer, &pair, KeyOrigin::Generated),
                 BatchSize::PerIteration,
             );
         });

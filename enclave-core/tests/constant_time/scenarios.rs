@@ -100,6 +100,19 @@ fn an_import() {
 
 #[test]
 #[ignore = "run under memcheck by the test of the same name"]
+fn a_key_binding() {
+    let mut plain = signer(2, 4);
+    plain.store_generated(&identity(1), &pair(KEY)).unwrap();
+    let expected = plain.binding(&identity(1)).unwrap().hash();
+
+    let mut signer = secretive_signer();
+    signer.store_generated(&identity(1), &secret_key()).unwrap();
+    let binding = signer.binding(&identity(1)).unwrap();
+    assert_computed_of_secrets(binding.hash().to_vec(), &expected);
+}
+
+#[test]
+#[ignore = "run under memcheck by the test of the same name"]
 fn a_forged_ticket() {
     let mut signer = secretive_signer();
     signer.store_imported(&identity(1), &secret_key()).unwrap();

@@ -4,7 +4,8 @@
 use std::convert::Infallible;
 
 use enclave_core::{
-    GenerateRequest, IdentityRequest, ImportRequest, KeyPair, Refusal, Reply, SignRequest, Signer,
+    AttestRequest, GenerateRequest, IdentityRequest, ImportRequest, KeyPair, Refusal, Reply, SignRequest,
+    Signer,
 };
 
 use crate::workbench::{NOW_S, SEED, pair, sign_body};
@@ -46,6 +47,16 @@ pub(crate) fn import(signer: &mut Signer<'_>, body: &mut [u8], out: &mut [u8]) -
     let outcome = ImportRequest::parse(body, &SEED)
         .and_then(|request| signer.store_imported(&request.identity, &pair(IMPORTED)));
     done(outcome, out)
+}
+
+/// Up to what a document is asked for: the public key goes out, once the hash is made.
+pub(crate) fn attest(signer: &mut Signer<'_>, body: &mut [u8], out: &mut [u8]) -> usize {
+    let outcome = AttestRequest::parse(body, &SEED).and_then(|request| {
+        let binding = signer.binding(&request.identity)?;
+        std::hint::black_box((binding.hash(), request.nonce));
+        Ok(binding.public_key)
+    });
+    write(&outcome.as_ref().map_or_else(Reply::Refused, Reply::PublicKey), out)
 }
 
 fn done(outcome: Result<(), Refusal>, out: &mut [u8]) -> usize {

@@ -1,6 +1,6 @@
 //! What is checked before what, and what a refusal leaves as it was.
 
-use enclave_core::{Refusal, Signer};
+use enclave_core::{KeyOrigin, Refusal, Signer};
 
 use super::workbench::{Claims, NOW_S, authorize, identity, pair, signer};
 
@@ -84,4 +84,51 @@ fn a_key_is_never_replaced() {
     }
     assert_eq!(signer.store_imported(&identity(5), &pair([8; 32])), Err(Refusal::AtCapacity));
     assert_eq!(signer.store_imported(&id, &pair([9; 32])), Ok(()), "what is there needs no room");
+}
+
+#[test]
+fn a_key_is_generated_only_if_this_signer_made_it() {
+    let mut signer = signer(2, 1);
+    let (id, key) = (identity(1), pair([9; 32]));
+    let origin = |signer: &Signer<'_>| signer.binding(&id).map(|binding| binding.origin);
+    assert_eq!(origin(&signer), Err(Refusal::KeyNotFound));
+
+    signer.store_generated(&id, &key).unwrap();
+    assert_eq!(origin(&signer), Ok(KeyOrigin::Generated));
+    assert_eq!(signer.store_imported(&id, &key), Ok(()));
+    assert_eq!(origin(&signer), Ok(KeyOrigin::Generated), "its backup came back to where it was born");
+    assert_eq!(signer.store_imported(&id, &pair([8; 32])), Err(Refusal::KeyExists));
+    assert_eq!(origin(&signer), Ok(KeyOrigin::Generated));
+
+    signer.destroy(&id).unwrap();
+    assert_eq!(origin(&signer), Err(Refusal::KeyNotFound));
+    signer.store_imported(&id, &key).unwrap();
+    assert_eq!(origin(&signer), Ok(KeyOrigin::Imported), "who held the backup is not known");
+    assert_eq!(signer.store_generated(&id, &key), Err(Refusal::KeyExists));
+    assert_eq!(origin(&signer), Ok(KeyOrigin::Imported));
+    signer.destroy(&id).unwrap();
+    signer.store_generated(&id, &key).unwrap();
+    assert_eq!(origin(&signer), Ok(KeyOrigin::Generated));
+}
+
+/// Nothing of a binding can change without its hash; and 6 is a key that BIP-340 signs with the negative of.
+#[test]
+fn a_binding_is_of_one_identity_one_key_and_one_origin() {
+    let mut signer = signer(4, 1);
+    let mut six = [0; 32];
+    six[31] = 6;
+    signer.store_generated(&identity(1), &pair(six)).unwrap();
+    signer.store_generated(&identity(2), &pair(six)).unwrap();
+    signer.store_generated(&identity(3), &pair([9; 32])).unwrap();
+    signer.store_imported(&identity(4), &pair(six)).unwrap();
+    let bindings = [1, 2, 3, 4].map(|number| signer.binding(&identity(number)).unwrap());
+    let original = secp256k1::SecretKey::from_secret_bytes(six).unwrap().public_key().serialize();
+    assert_eq!(original[0], 3);
+    assert_eq!(bindings[0].public_key.as_bytes(), &original);
+    let as_imported = enclave_core::KeyBinding { origin: KeyOrigin::Imported, ..bindings[0] };
+    let hashes =
+        [bindings[0], bindings[1], bindings[2], bindings[3], as_imported].map(|binding| binding.hash());
+    for (index, hash) in hashes.iter().enumerate() {
+        assert!(!hashes[..index].contains(hash), "{index}");
+    }
 }

@@ -1,8 +1,8 @@
 //! Bodies to the exact bytes of replies.
 
 use enclave_core::{
-    BufferTooSmall, GenerateRequest, IdentityRequest, ImportRequest, MAX_REPLY_BYTES, Refusal, Reply,
-    SignRequest,
+    AttestRequest, BufferTooSmall, GenerateRequest, IdentityRequest, ImportRequest, MAX_REPLY_BYTES, Refusal,
+    Reply, SignRequest,
 };
 
 use super::workbench::{SEED, pair};
@@ -58,6 +58,48 @@ fn every_bad_field_is_listed_in_the_schemas_order() {
         generate(r#"{"alg":"SECP256K1","identity_id":[]}"#),
         faults(
             r#"{"formErrors":[],"fieldErrors":{"identity_id":["Invalid input: expected string, received array"],"alg":["Invalid input: expected \"secp256k1\""]}}"#
+        )
+    );
+}
+
+#[test]
+fn a_nonce_is_read_when_it_is_there() {
+    let identity = r#""identity_id":"00000000-0000-0000-0000-000000000000""#;
+    let attest = |more: &str| {
+        AttestRequest::parse(&mut format!("{{{identity}{more}}}").into_bytes(), &SEED)
+            .map(|request| request.nonce.map(|nonce| nonce.as_bytes().to_vec()))
+    };
+    assert_eq!(attest(""), Ok(None));
+    assert_eq!(attest(r#","nonce":"00fF""#), Ok(Some(vec![0, 0xFF])));
+    assert_eq!(attest(r#","nonce":"Zm9v""#), Ok(Some(b"foo".to_vec())));
+    assert_eq!(attest(r#","nonce":"\u005a\u006D9v""#), Ok(Some(b"foo".to_vec())), "escapes are JSON's");
+    assert_eq!(attest(&format!(r#","nonce":"{}""#, "ab".repeat(512))), Ok(Some(vec![0xAB; 512])));
+
+    let longest = "ab".repeat(513);
+    for nonce in ["", "0", "Zg==", "+/8", "00 ", "\u{e9}", "\\ud800", &longest] {
+        assert_eq!(
+            refusal(attest(&format!(r#","nonce":"{nonce}""#))),
+            faults(
+                r#"{"formErrors":[],"fieldErrors":{"nonce":["Invalid string: must be hex or base64url, 1 to 512 bytes"]}}"#
+            ),
+            "{nonce}"
+        );
+    }
+    for (nonce, kind) in
+        [("null", "null"), ("7", "number"), ("[]", "array"), ("{}", "object"), ("true", "boolean")]
+    {
+        assert_eq!(
+            refusal(attest(&format!(r#","nonce":{nonce}"#))),
+            faults(&format!(
+                r#"{{"formErrors":[],"fieldErrors":{{"nonce":["Invalid input: expected string, received {kind}"]}}}}"#
+            ))
+        );
+    }
+    assert_eq!(refusal(attest(r#","nonce":"00","nonce":"00""#)), r#"{"error":"Invalid JSON body"}"#);
+    assert_eq!(
+        refusal(AttestRequest::parse(&mut br#"{"nonce":""}"#.to_vec(), &SEED)),
+        faults(
+            r#"{"formErrors":[],"fieldErrors":{"identity_id":["Invalid input: expected string, received undefined"],"nonce":["Invalid string: must be hex or base64url, 1 to 512 bytes"]}}"#
         )
     );
 }

@@ -1,8 +1,8 @@
 //! Secret types: what they print, and that they are neither copied nor compared by accident.
 
 use enclave_core::{
-    Digest, ExpirySecond, HashSeed, ImportRequest, KeyPair, KeySlot, KeyStore, NonceLedger, SecretKey,
-    SignPermit, SignRequest, Signer, StoredKey, TicketVerifier,
+    Digest, ExpirySecond, HashSeed, ImportRequest, KeyOrigin, KeyPair, KeySlot, KeyStore, NonceLedger,
+    SecretKey, SignPermit, SignRequest, Signer, StoredKey, TicketVerifier,
 };
 
 use super::secret_type::{SECRET, assert_neither_clone_nor_eq, assert_prints, implements, shows_secret};
@@ -26,7 +26,7 @@ fn what_is_printed_shows_no_secret() {
 
     let mut slots = [KeySlot::VACANT];
     let mut store = KeyStore::new(&mut slots, seed());
-    store.insert(&identity(1), &pair(SECRET)).unwrap();
+    store.insert(&identity(1), &pair(SECRET), KeyOrigin::Generated).unwrap();
     assert_prints(&store, "KeyStore { .. }");
     // Its drop would wipe the slot.
     std::mem::forget(store);

@@ -2,11 +2,12 @@
 
 use base64ct::{Base64, Encoding as _};
 use bytes::Bytes;
-use enclave_core::{MAX_REPLY_BYTES, Refusal, Reply};
+use enclave_core::{Faults, FieldFault, KeyBinding, MAX_REPLY_BYTES, Refusal, Reply};
 use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
+use super::nonce_query::InvalidNonce;
 use crate::entropy::EntropyUnavailable;
 
 /// What a client gets.
@@ -34,8 +35,6 @@ pub enum Failure {
     HeadTooLarge,
     /// No API key, or not the API key.
     InvalidApiKey,
-    /// The nonce of an attestation request is not as documented.
-    InvalidNonce,
     /// No such path.
     NoSuchPath,
     /// The path has other methods: these.
@@ -68,7 +67,7 @@ impl Failure {
     /// The status table.
     const fn status(&self) -> StatusCode {
         match self {
-            Self::MalformedHttp | Self::InvalidNonce => StatusCode::BAD_REQUEST,
+            Self::MalformedHttp => StatusCode::BAD_REQUEST,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::InvalidApiKey => StatusCode::UNAUTHORIZED,
             Self::NoSuchPath => StatusCode::NOT_FOUND,
@@ -97,7 +96,6 @@ impl Failure {
         let text = match self {
             Self::MalformedHttp | Self::HeadTooLarge => return Bytes::new(),
             Self::Refused(refusal) => return reply(&Reply::Refused(refusal)),
-            Self::InvalidNonce => return Bytes::from_static(INVALID_NONCE.as_bytes()),
             Self::InvalidApiKey => "Invalid internal API key",
             Self::NoSuchPath => "Not found",
             Self::NoSuchMethod(_) => "Method not allowed",
@@ -163,15 +161,27 @@ impl From<EntropyUnavailable> for Failure {
     }
 }
 
-/// In the shape of the other answers about a field.
-const INVALID_NONCE: &str = concat!(
-    r#"{"error":"Validation error","details":{"formErrors":[],"fieldErrors":{"nonce":["#,
-    r#""Invalid string: must be hex or base64url, 1 to 512 bytes"]}}}"#
-);
+/// As it is told of a body's field.
+impl From<InvalidNonce> for Failure {
+    fn from(InvalidNonce: InvalidNonce) -> Self {
+        let fields = [Some(("nonce", FieldFault::InvalidNonce)), None, None];
+        Self::Refused(Refusal::Invalid(Faults::Fields(fields)))
+    }
+}
 
 /// Writes the reply that holds an attestation document.
 pub(crate) fn attestation_reply(document: &[u8]) -> Bytes {
     Bytes::from(format!("{{\"attestation_doc\":\"{}\"}}", Base64::encode_string(document)))
+}
+
+/// Writes the reply that holds one about a key.
+pub(crate) fn key_proof_reply(document: &[u8], binding: &KeyBinding) -> Bytes {
+    Bytes::from(format!(
+        r#"{{"attestation_doc":"{}","public_key":"{:x}","origin":"{}"}}"#,
+        Base64::encode_string(document),
+        base16ct::HexDisplay(binding.public_key.as_bytes()),
+        binding.origin.name()
+    ))
 }
 
 /// Writes a reply that is not a sealed key.

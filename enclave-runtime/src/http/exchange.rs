@@ -8,11 +8,12 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::answer::{Answer, Failure};
 use super::head_gate::{BodyFault, HeadVerdict, MAX_CHUNK_BYTES};
-use super::nonce_query::{InvalidNonce, nonce_of};
+use super::nonce_query::nonce_of;
 use super::server::Server;
 use crate::sealer::Sealer;
 use crate::service::Operation;
@@ -57,10 +58,10 @@ pub(super) async fn answer<S: Sealer>(
             return Ok(early(Answer::Health { ready: server.service.is_ready() }, request).await);
         }
         Ok(Target::Attestation { nonce }) => {
-            let Ok(_waiting) = server.attestations.try_acquire() else {
+            let Ok(_waiting) = nonce.as_ref().map(|_| server.attestations.try_acquire()).transpose() else {
                 return Ok(early(Answer::Failed(Failure::Busy), request).await);
             };
-            let answer = server.service.attest(nonce).await.unwrap_or_else(Answer::Failed);
+            let answer = server.service.attest(nonce, None).await.unwrap_or_else(Answer::Failed);
             return Ok(early(answer, request).await);
         }
         Ok(Target::Operation(operation)) => operation,
@@ -74,14 +75,15 @@ pub(super) async fn answer<S: Sealer>(
         Ok(Err(BodyLoss::Refused(failure))) => return Ok(failed(failure)),
         Ok(Err(BodyLoss::Cut)) | Err(_) => return Err(Abandoned),
     };
-    let _backup = match operation {
-        Operation::Export | Operation::Import => match server.backups.try_acquire() {
-            Ok(permit) => Some(permit),
-            Err(_) => return Ok(Answer::Failed(Failure::Busy).into_response(false)),
-        },
+    let waits_in = match operation {
+        Operation::Export | Operation::Import => Some(&server.backups),
+        Operation::Attest => Some(&server.key_proofs),
         Operation::Generate | Operation::Sign | Operation::Destroy => None,
     };
-    let answer = server.service.perform(operation, &mut body).await.unwrap_or_else(Answer::Failed);
+    let Ok(_waiting) = waits_in.map(Semaphore::try_acquire).transpose() else {
+        return Ok(Answer::Failed(Failure::Busy).into_response(false));
+    };
+    let answer = server.service.perform(operation, &mut body, None).await.unwrap_or_else(Answer::Failed);
     Ok(answer.into_response(false))
 }
 
@@ -118,8 +120,7 @@ fn before_body<S: Sealer>(server: &Server<S>, request: &Request<Incoming>) -> Re
         if request.method() != Method::GET {
             return Err(Failure::NoSuchMethod("GET"));
         }
-        let nonce = nonce_of(request.uri().query()).map_err(|InvalidNonce| Failure::InvalidNonce)?;
-        return Ok(Target::Attestation { nonce });
+        return Ok(Target::Attestation { nonce: nonce_of(request.uri().query())? });
     }
     let headers = request.headers();
     server.service.admit(only(headers, &API_KEY).map(HeaderValue::as_bytes))?;
@@ -129,6 +130,7 @@ fn before_body<S: Sealer>(server: &Server<S>, request: &Request<Incoming>) -> Re
         "/internal/destroy" => Operation::Destroy,
         "/internal/backup/export" => Operation::Export,
         "/internal/backup/import" => Operation::Import,
+        "/internal/attest" => Operation::Attest,
         _ => return Err(Failure::NoSuchPath),
     };
     if request.method() != Method::POST {

@@ -53,9 +53,13 @@ impl Default for Limits {
     }
 }
 
-/// Requests for an attestation document at one time; more are answered 503. Anybody may ask, so they must not take the
-/// places of those who sign.
+/// Requests for an attestation document with a nonce that wait at one time; more are answered 503. Anybody may ask, so
+/// they must not take the places of those who sign. Who asks without a nonce shares the document at hand.
 const MAX_ATTESTATIONS: usize = 16;
+
+/// Of the requests in flight, those that may wait for the proof of a key; but not more than half, as with backups. The NSM
+/// makes one at a time: the last of these waits for the others.
+const MAX_KEY_PROOFS: usize = 64;
 
 /// Wait after accepting failed, as it does when the process is out of file descriptors.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
@@ -73,6 +77,7 @@ pub(super) struct Server<S> {
     /// Of the requests in flight, those that may wait for a key service: half. A service that hangs must not take the
     /// places of those who sign.
     pub(super) backups: Semaphore,
+    pub(super) key_proofs: Semaphore,
 }
 
 /// Serves until `stop` is done, then until every connection has got the answers it waits for or the drain deadline
@@ -83,13 +88,15 @@ pub async fn serve<S: Sealer>(
     limits: Limits,
     stop: impl Future<Output = ()>,
 ) {
+    let half = (limits.max_requests_in_flight as usize).div_ceil(2);
     let requests_in_flight = Semaphore::new(limits.max_requests_in_flight as usize);
     let server = Arc::new(Server {
         service,
         limits,
         requests_in_flight,
         attestations: Semaphore::new(MAX_ATTESTATIONS),
-        backups: Semaphore::new((limits.max_requests_in_flight as usize).div_ceil(2)),
+        backups: Semaphore::new(half),
+        key_proofs: Semaphore::new(half.min(MAX_KEY_PROOFS)),
     });
     let (draining, _) = watch::channel(false);
     let mut connections = JoinSet::new();

@@ -51,13 +51,17 @@ pub const MAX_HEAD_BYTES: usize = 16_384;
 /// The most header lines.
 pub const MAX_HEADERS: usize = 100;
 
-/// The internal routes, each with its fields in the order of its schema.
-pub const ROUTES: [(&str, &[&str]); 5] = [
+/// 400: the nonce of an attestation request, in the query or in the body.
+pub const NONCE: &str = "Invalid string: must be hex or base64url, 1 to 512 bytes";
+
+/// The internal routes, each with its fields in the order of its schema. Only `nonce` may be absent.
+pub const ROUTES: [(&str, &[&str]); 6] = [
     ("/internal/generate", &["identity_id", "alg"]),
     ("/internal/sign", &["identity_id", "digest", "ticket"]),
     ("/internal/destroy", &["identity_id"]),
     ("/internal/backup/export", &["identity_id"]),
     ("/internal/backup/import", &["identity_id", "alg", "sealed_key"]),
+    ("/internal/attest", &["identity_id", "nonce"]),
 ];
 
 /// The body of an error.

@@ -22,6 +22,7 @@ pub mod exchange;
 pub mod failure;
 pub mod hostile_relay;
 pub mod installation;
+pub mod key_proof;
 pub mod kms;
 pub mod local_seal;
 pub mod process;

@@ -62,6 +62,12 @@ impl<'a> Signer<'a> {
         self.post("/internal/backup/import", body)
     }
 
+    /// `POST /internal/attest`.
+    pub fn attest(&mut self, identity: &str, nonce: Option<&str>) -> Exchange {
+        let nonce = nonce.map_or(String::new(), |nonce| format!(r#","nonce":"{nonce}""#));
+        self.post("/internal/attest", format!(r#"{{"identity_id":"{identity}"{nonce}}}"#))
+    }
+
     /// Generates and gives the public key, which must have the contract's shape.
     pub fn generated(&mut self, identity: &str) -> Result<String, Failure> {
         let exchange = self.generate(identity);

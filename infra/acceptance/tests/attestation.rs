@@ -1,9 +1,12 @@
 //! `GET /.well-known/attestation`: a document for whoever asks, with the nonce they chose. That its signature holds is
 //! tested where it is made and where it is verified (`enclave-runtime`, `infra/attestation`).
 
+use std::time::Duration;
+
 use acceptance::attested::{Parent, software_pcrs};
-use acceptance::contract::{METHOD_NOT_ALLOWED, validation_body};
+use acceptance::contract::{METHOD_NOT_ALLOWED, NONCE, validation_body};
 use acceptance::failure::ensure;
+use acceptance::key_proof::KeyProof;
 use acceptance::signer::new_identity;
 use acceptance::{Failure, Request, Rows, Server};
 use base64::Engine as _;
@@ -76,8 +79,7 @@ fn the_nonce_comes_back_and_there_is_no_key_to_vouch_for() -> Result<(), Failure
 fn a_bad_nonce_or_method_is_refused() {
     let server = Server::any();
     let mut rows = Rows::new("Attestation, refused");
-    let message = "Invalid string: must be hex or base64url, 1 to 512 bytes";
-    let body = validation_body(&[("nonce", message)]);
+    let body = validation_body(&[("nonce", NONCE)]);
     for query in [
         "?nonce=".to_owned(),
         "?nonce".to_owned(),
@@ -122,6 +124,51 @@ fn a_crowd_is_served_or_told_to_come_back() -> Result<(), Failure> {
     })?;
     ensure(outcomes.iter().all(|status| [200, 503].contains(status)), || format!("{outcomes:?}"))?;
     ensure(outcomes.contains(&200), || "nobody was served".to_owned())
+}
+
+#[test]
+fn who_sends_no_nonce_shares_a_document() -> Result<(), Failure> {
+    let server = Server::own(&[]);
+    let document = |query: &str| server.send(&get(query)).response()?.member("attestation_doc");
+    let first = document("")?;
+    for query in ["", "?", "?x=1", ""] {
+        ensure(document(query)? == first, || format!("another document for {query:?}"))?;
+    }
+    let with_nonce = [document("?nonce=aa")?, document("?nonce=aa")?];
+    ensure(with_nonce[0] != with_nonce[1], || "one document for two who sent a nonce".to_owned())?;
+    ensure(!with_nonce.contains(&first), || "a nonce that is not looked at".to_owned())?;
+    ensure(document("")? == first, || "those with a nonce cost the others theirs".to_owned())
+}
+
+/// The NSM is not there for them alone.
+#[test]
+fn a_flood_of_nonces_is_told_to_come_back_and_harms_nobody() -> Result<(), Failure> {
+    let server = Server::own(&[]);
+    let mut signer = server.signer();
+    let identity = new_identity();
+    let public_key = signer.generated(&identity)?;
+    let flood =
+        || (0..5000).map(|_| server.send(&get("?nonce=aa"))).find(|sent| sent.is_at_capacity().is_ok());
+    ensure(flood().is_some(), || "5,000 documents, and none refused".to_owned())?;
+
+    let mut rows = Rows::new("Attestation, under a flood");
+    for round in 0..4 {
+        // What has come back meanwhile is taken again.
+        ensure(flood().is_some(), || "it is no flood any more".to_owned())?;
+        rows.check(format!("{round}, sign"), signer.signs_under(&identity, &public_key[2..]));
+        rows.check(
+            format!("{round}, the proof of a key"),
+            KeyProof::of(&signer.attest(&identity, Some("aa"))).map(drop),
+        );
+        rows.check(format!("{round}, without a nonce"), payload(&server, "").map(drop));
+    }
+    let recovers = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        payload(&server, "?nonce=aa").is_ok()
+    });
+    rows.check("then one comes through", ensure(recovers, || "none in a hundred tries".to_owned()));
+    rows.finish();
+    Ok(())
 }
 
 /// Who cannot get a signer to work can still see what it is; and what was measured is in it.

@@ -1,7 +1,7 @@
 //! "Body": what is JSON, and what each field may hold.
 
 use acceptance::contract::{
-    INVALID_JSON, KEY_NOT_FOUND, MALFORMED_SEALED_KEY, MAX_BODY_BYTES, ROUTES, not_an_object_body,
+    INVALID_JSON, KEY_NOT_FOUND, MALFORMED_SEALED_KEY, MAX_BODY_BYTES, NONCE, ROUTES, not_an_object_body,
     validation_body,
 };
 use acceptance::failure::fail;
@@ -41,6 +41,7 @@ fn good(field: &str) -> String {
         "alg" => r#""secp256k1""#.to_owned(),
         "digest" => format!(r#""{}""#, "0".repeat(64)),
         "ticket" => format!(r#""{}""#, "t".repeat(40)),
+        "nonce" => r#""00ff""#.to_owned(),
         _ => r#""sealed""#.to_owned(),
     }
 }
@@ -71,13 +72,35 @@ fn bad_strings(field: &str) -> Vec<(String, &'static str)> {
             (quoted(&"t".repeat(31)), TICKET_SHORT),
             (quoted(&"t".repeat(4_097)), TICKET_LONG),
         ],
+        "nonce" => [
+            "",
+            "0",
+            "AA==",
+            "Zh",
+            "a+b/",
+            "00 ",
+            " 00",
+            r"00\n",
+            r"00\u0000",
+            r"\ud800",
+            "0x0g!",
+            "\u{ff10}0",
+            "%30%31",
+        ]
+        .iter()
+        .map(|text| quoted(text))
+        .chain([quoted(&"00".repeat(513)), quoted(&"abc_".repeat(171)), quoted(&"a".repeat(10_000))])
+        .map(|json| (json, NONCE))
+        .collect(),
         _ => vec![(quoted(""), SEALED_KEY_EMPTY)],
     }
 }
 
 /// Every fault a field can have: its JSON (or none) and its message.
 fn faults(field: &str) -> Vec<(Option<String>, String)> {
-    let wrong_type = NOT_STRINGS.iter().map(|(json, received)| {
+    // The one that may be absent.
+    let wrong_type = NOT_STRINGS.iter().filter(|(json, _)| field != "nonce" || json.is_some());
+    let wrong_type = wrong_type.map(|(json, received)| {
         let message = if field == "alg" {
             ALG.to_owned()
         } else {
@@ -161,6 +184,7 @@ fn an_empty_object_lacks_every_field() {
     for (path, fields) in ROUTES {
         let expected: Vec<(&str, &str)> = fields
             .iter()
+            .filter(|field| **field != "nonce")
             .map(|field| match *field {
                 "alg" => ("alg", ALG),
                 field => (field, "Invalid input: expected string, received undefined"),

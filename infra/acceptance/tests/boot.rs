@@ -177,6 +177,7 @@ fn a_kms_that_is_down_is_waited_for() -> Result<(), Failure> {
     let identity = new_identity();
     server.signer().generate(&identity).is_error(502, KEY_SERVICE)?;
     server.signer().export(&identity).is_error(502, KEY_SERVICE)?;
+    server.signer().attest(&identity, None).is_error(502, KEY_SERVICE)?;
     ensure(attested.enclave.is_running(), || "it gave up".to_owned())?;
     parent.kms.recover()?;
     attested.becomes_ready()?;

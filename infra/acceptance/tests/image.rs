@@ -11,6 +11,7 @@ use acceptance::bip340::x_only;
 use acceptance::contract::{HEALTHY, KEY_NOT_FOUND, KEY_SERVICE, REPLAY};
 use acceptance::emulated::Laboratory;
 use acceptance::failure::{ensure, fail};
+use acceptance::key_proof::{KeyProof, binding};
 use acceptance::signer::new_identity;
 use acceptance::{Failure, Request, Server, Signer};
 use base64::Engine as _;
@@ -24,7 +25,11 @@ const NOBODYS_KEY: &str = "00000000aaaa";
 fn attested(server: &Server, nonce: &str) -> Result<Vec<(String, Value)>, Failure> {
     let target = format!("/.well-known/attestation?nonce={nonce}");
     let document = server.send(&Request::new("GET", &target)).response()?.member("attestation_doc")?;
-    let envelope: Value = ciborium::from_reader(&*STANDARD.decode(document)?)?;
+    payload(&STANDARD.decode(document)?)
+}
+
+fn payload(document: &[u8]) -> Result<Vec<(String, Value)>, Failure> {
+    let envelope: Value = ciborium::from_reader(document)?;
     let parts = envelope.as_array().cloned().unwrap_or_default();
     let payload = parts.get(2).and_then(Value::as_bytes).ok_or_else(|| Failure::new("no payload"))?;
     let payload: Value = ciborium::from_reader(payload.as_slice())?;
@@ -87,7 +92,16 @@ fn the_image_signs_and_its_measurements_are_the_builds() -> Result<(), Failure> 
         ensure(member(&payload, name).is_null() != is_there, || name.to_owned())?;
     }
     // 16 registers are locked at the start; others may change and stand in no document.
-    ensure(member(&payload, "pcrs").as_map().map(Vec::len) == Some(16), || "16 registers".to_owned())
+    ensure(member(&payload, "pcrs").as_map().map(Vec::len) == Some(16), || "16 registers".to_owned())?;
+
+    let server = parent.server();
+    let (mut signer, identity) = (server.signer(), new_identity());
+    let public_key = signer.generated(&identity)?;
+    let proof = KeyProof::of(&signer.attest(&identity, Some(nonce)))?;
+    let payload = self::payload(&proof.document)?;
+    let born = binding(&identity, &public_key, "generated")?;
+    ensure(*member(&payload, "user_data") == Value::Bytes(born.to_vec()), || format!("{payload:?}"))?;
+    ensure(*member(&payload, "nonce") == Value::Bytes(vec![0, 0xff, 0x10]), || format!("{payload:?}"))
 }
 
 #[test]

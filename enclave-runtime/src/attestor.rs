@@ -1,0 +1,279 @@
+//! Attestation documents for clients, no more of them than the NSM can spare.
+//!
+//! The NSM makes one document at a time, and whoever talks to KMS needs one too. So there are turns: the public has one
+//! document in the making at most, and those who hold the API key one, however many wait; what KMS needs waits for
+//! these two and no more. Signing needs no document at all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use enclave_core::KeyBinding;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Mutex;
+
+use crate::document_cache::DocumentCache;
+use crate::http::Failure;
+use crate::nsm::{AttestationRequest, Nsm};
+use crate::token_bucket::TokenBucket;
+
+/// Documents with a nonce that anybody may have at once: a fleet of clients that starts, each of which wants its own.
+const PUBLIC_BURST: u32 = 32;
+
+/// After these, one each quarter of a second. How long real hardware takes for a document is not known here; should
+/// it be a tenth of a second, the public leaves it idle for more than half of the time.
+const PUBLIC_PACE: Duration = Duration::from_millis(250);
+
+/// Asks the NSM on behalf of clients.
+pub(crate) struct Attestor {
+    nsm: Arc<dyn Nsm>,
+    with_nonce: TokenBucket,
+    without_nonce: DocumentCache,
+    turn_of_the_public: Arc<Mutex<()>>,
+    turn_of_key_proofs: Arc<Mutex<()>>,
+}
+
+impl Attestor {
+    pub(crate) fn new(nsm: Arc<dyn Nsm>) -> Self {
+        Self {
+            nsm,
+            with_nonce: TokenBucket::full(PUBLIC_BURST, PUBLIC_PACE),
+            without_nonce: DocumentCache::default(),
+            turn_of_the_public: Arc::default(),
+            turn_of_key_proofs: Arc::default(),
+        }
+    }
+
+    /// A document for anybody, which vouches for the TLS key `tls_spki` (DER). One that holds a nonce is made for who
+    /// chose it; one that holds none may be a minute old.
+    ///
+    /// # Errors
+    /// [`Failure::Busy`] when too many asked for one with a nonce, [`Failure::KeyServiceUnavailable`]
+    pub(crate) async fn endpoint(
+        &self,
+        nonce: Option<Vec<u8>>,
+        tls_spki: Option<Arc<[u8]>>,
+    ) -> Result<Vec<u8>, Failure> {
+        let is_shared = nonce.is_none();
+        if !is_shared && !self.with_nonce.take() {
+            return Err(Failure::Busy);
+        }
+        let content = Content {
+            user_data: tls_spki.as_ref().map(|tls_spki| Sha256::digest(tls_spki).into()),
+            tls_spki: tls_spki.clone(),
+            nonce,
+        };
+        let made = made(Arc::clone(&self.nsm), Arc::clone(&self.turn_of_the_public), content);
+        if is_shared { self.without_nonce.get(tls_spki, made).await } else { made.await }
+    }
+
+    /// A document that vouches for `binding`, and for the TLS key `tls_spki` (DER).
+    ///
+    /// # Errors
+    /// [`Failure::KeyServiceUnavailable`]
+    pub(crate) async fn key_proof(
+        &self,
+        binding: &KeyBinding,
+        nonce: Option<Vec<u8>>,
+        tls_spki: Option<Arc<[u8]>>,
+    ) -> Result<Vec<u8>, Failure> {
+        let content = Content { tls_spki, user_data: Some(binding.hash()), nonce };
+        made(Arc::clone(&self.nsm), Arc::clone(&self.turn_of_key_proofs), content).await
+    }
+}
+
+/// What a document is to hold.
+struct Content {
+    tls_spki: Option<Arc<[u8]>>,
+    user_data: Option<[u8; 32]>,
+    nonce: Option<Vec<u8>>,
+}
+
+async fn made(nsm: Arc<dyn Nsm>, turn: Arc<Mutex<()>>, content: Content) -> Result<Vec<u8>, Failure> {
+    let turn = turn.lock_owned().await;
+    let attest = move || {
+        // Held until it is done, even if the client has gone.
+        let _turn = turn;
+        nsm.attest(&AttestationRequest {
+            public_key: content.tls_spki.as_deref(),
+            user_data: content.user_data.as_ref().map(<[u8; 32]>::as_slice),
+            nonce: content.nonce.as_deref(),
+        })
+    };
+    match tokio::task::spawn_blocking(attest).await {
+        Ok(Ok(document)) => Ok(document),
+        Ok(Err(fault)) => {
+            tracing::error!(%fault, "no attestation document");
+            Err(Failure::KeyServiceUnavailable)
+        }
+        Err(_) => Err(Failure::KeyServiceUnavailable),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    use std::sync::{Arc, Condvar, Mutex};
+    use std::time::Duration;
+
+    use enclave_core::{IdentityId, KeyBinding, KeyOrigin, SecretKey};
+    use sha2::{Digest as _, Sha256};
+    use zeroize::Zeroizing;
+
+    use super::{Attestor, PUBLIC_BURST, PUBLIC_PACE};
+    use crate::http::Failure;
+    use crate::nsm::{AttestationRequest, Nsm, NsmUnavailable, Pcr};
+
+    /// Its documents are what they were asked to hold. While it is shut, those with a nonce of one byte are not made.
+    #[derive(Default)]
+    struct PlainNsm {
+        shut: Mutex<bool>,
+        opened: Condvar,
+        refuses: AtomicBool,
+        made: AtomicU32,
+        in_the_making: AtomicU32,
+        most_in_the_making: AtomicU32,
+    }
+
+    impl PlainNsm {
+        fn shut(&self, shut: bool) {
+            *self.shut.lock().unwrap() = shut;
+            self.opened.notify_all();
+        }
+    }
+
+    impl Nsm for PlainNsm {
+        fn attest(&self, request: &AttestationRequest<'_>) -> Result<Vec<u8>, NsmUnavailable> {
+            if self.refuses.load(Ordering::SeqCst) {
+                return Err(NsmUnavailable::Refused("InternalError"));
+            }
+            let in_the_making = self.in_the_making.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most_in_the_making.fetch_max(in_the_making, Ordering::SeqCst);
+            if request.nonce.is_some_and(|nonce| nonce.len() == 1) {
+                drop(self.opened.wait_while(self.shut.lock().unwrap(), |shut| *shut).unwrap());
+            }
+            self.made.fetch_add(1, Ordering::SeqCst);
+            self.in_the_making.fetch_sub(1, Ordering::SeqCst);
+            Ok(held(request.public_key, request.user_data, request.nonce))
+        }
+
+        fn random(&self) -> Result<Zeroizing<Vec<u8>>, NsmUnavailable> {
+            Err(NsmUnavailable::Refused("InternalError"))
+        }
+
+        fn describe_pcr(&self, _: u16) -> Result<Pcr, NsmUnavailable> {
+            Err(NsmUnavailable::Refused("InternalError"))
+        }
+    }
+
+    fn held(public_key: Option<&[u8]>, user_data: Option<&[u8]>, nonce: Option<&[u8]>) -> Vec<u8> {
+        format!("{public_key:?} {user_data:?} {nonce:?}").into_bytes()
+    }
+
+    fn attestor() -> (Arc<PlainNsm>, Arc<Attestor>) {
+        let nsm = Arc::new(PlainNsm::default());
+        (Arc::clone(&nsm), Arc::new(Attestor::new(nsm)))
+    }
+
+    fn spki(bytes: &[u8]) -> Option<Arc<[u8]>> {
+        Some(Arc::from(bytes))
+    }
+
+    fn binding() -> KeyBinding {
+        KeyBinding {
+            identity: IdentityId::from_text(b"9b2f0c1e-58f4-4f0c-8d3e-0a5b6c7d8e9f").unwrap(),
+            public_key: SecretKey::take(&mut [7; 32]).unwrap().public_key(),
+            origin: KeyOrigin::Generated,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_document_holds_what_it_vouches_for() {
+        let (_, attestor) = attestor();
+        let hash = Sha256::digest(b"a tls key");
+        for given in [None, Some(vec![0, 255])] {
+            let bytes = given.as_deref();
+            assert_eq!(attestor.endpoint(given.clone(), None).await, Ok(held(None, None, bytes)));
+            let document = attestor.endpoint(given.clone(), spki(b"a tls key")).await;
+            assert_eq!(document, Ok(held(Some(b"a tls key"), Some(&hash), bytes)));
+
+            let proof = attestor.key_proof(&binding(), given.clone(), None).await;
+            assert_eq!(proof, Ok(held(None, Some(&binding().hash()), bytes)));
+            let proof = attestor.key_proof(&binding(), given.clone(), spki(b"a tls key")).await;
+            assert_eq!(proof, Ok(held(Some(b"a tls key"), Some(&binding().hash()), bytes)));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_nonces_is_told_to_come_back_and_costs_nobody_else_a_document() {
+        let (nsm, attestor) = attestor();
+        for _ in 0..PUBLIC_BURST {
+            assert!(attestor.endpoint(Some(vec![0, 1]), None).await.is_ok());
+        }
+        for _ in 0..1000 {
+            assert_eq!(attestor.endpoint(Some(vec![0, 1]), None).await, Err(Failure::Busy));
+        }
+        assert!(attestor.endpoint(None, None).await.is_ok());
+        assert!(attestor.key_proof(&binding(), Some(vec![0, 1]), None).await.is_ok());
+        assert_eq!(nsm.made.load(Ordering::SeqCst), PUBLIC_BURST + 2);
+
+        tokio::time::advance(PUBLIC_PACE).await;
+        assert!(attestor.endpoint(Some(vec![0, 1]), None).await.is_ok());
+        assert_eq!(attestor.endpoint(Some(vec![0, 1]), None).await, Err(Failure::Busy));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_without_a_nonce_share_a_document_of_their_tls_key() {
+        let (nsm, attestor) = attestor();
+        for _ in 0..1000 {
+            assert_eq!(attestor.endpoint(None, None).await, Ok(held(None, None, None)));
+        }
+        assert_eq!(nsm.made.load(Ordering::SeqCst), 1);
+        for key in [b"a", b"b"] {
+            let hash = Sha256::digest(key);
+            assert_eq!(attestor.endpoint(None, spki(key)).await, Ok(held(Some(key), Some(&hash), None)));
+        }
+        assert_eq!(nsm.made.load(Ordering::SeqCst), 3);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert!(attestor.endpoint(None, None).await.is_ok());
+        assert_eq!(nsm.made.load(Ordering::SeqCst), 4);
+    }
+
+    #[tokio::test]
+    async fn an_nsm_that_refuses_is_a_key_service_that_cannot_be_had() {
+        let (nsm, attestor) = attestor();
+        nsm.refuses.store(true, Ordering::SeqCst);
+        let refused = Err(Failure::KeyServiceUnavailable);
+        assert_eq!(attestor.endpoint(None, None).await, refused);
+        assert_eq!(attestor.endpoint(Some(vec![1, 2]), None).await, refused);
+        assert_eq!(attestor.key_proof(&binding(), None, None).await, refused);
+        nsm.refuses.store(false, Ordering::SeqCst);
+        assert!(
+            attestor.endpoint(None, None).await.is_ok(),
+            "a failure is not shared with those who come later"
+        );
+    }
+
+    /// The NSM hangs with one document of the public in the making, and more of them wait.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_public_has_one_document_in_the_making_and_proofs_do_not_wait_for_it() {
+        let (nsm, attestor) = attestor();
+        nsm.shut(true);
+        let ask = |_| {
+            let attestor = Arc::clone(&attestor);
+            tokio::spawn(async move { attestor.endpoint(Some(vec![0]), None).await })
+        };
+        let asking: Vec<_> = (0..8).map(ask).collect();
+        while nsm.in_the_making.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..3 {
+            assert!(attestor.key_proof(&binding(), Some(vec![0, 1]), None).await.is_ok());
+        }
+        assert_eq!(nsm.in_the_making.load(Ordering::SeqCst), 1);
+        nsm.shut(false);
+        for asked in asking {
+            assert_eq!(asked.await.unwrap(), Ok(held(None, None, Some(&[0]))));
+        }
+        assert_eq!(nsm.most_in_the_making.load(Ordering::SeqCst), 2, "one of the public and one proof");
+    }
+}
