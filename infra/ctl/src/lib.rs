@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api_key;
+pub mod attestation;
 pub mod connection;
 pub mod eif;
 pub mod enclave_image;
