@@ -45,7 +45,7 @@ pub fn document_in(file: &[u8]) -> Result<Vec<u8>, Doubt> {
         Ok(text) => text.split_ascii_whitespace().collect(),
         Err(_) => return Err(Doubt::NotBase64),
     };
-    reply::decode(&text)
+    if text.is_empty() { Err(Doubt::NotBase64) } else { reply::decode(&text) }
 }
 
 /// What `document` says, of which nobody knows who wrote it. An emulator's can be read too.
