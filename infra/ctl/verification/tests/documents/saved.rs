@@ -35,8 +35,8 @@ fn a_document_is_found_in_each_form() {
 
 #[test]
 fn the_real_document_is_authentic_at_its_time_and_under_its_root() {
-    let document = authenticate_at_its_time(REAL, &Root::aws_g1()).unwrap();
-    assert_eq!(document.module_id, "i-07e25f3bada361dec-enc0181d3dff86da785");
+    let real = authenticate_at_its_time(REAL, &Root::aws_g1()).unwrap();
+    assert_eq!(real.module_id, "i-07e25f3bada361dec-enc0181d3dff86da785");
     // Of 2026, so that it vouches for nothing of 2022.
     assert_eq!(authenticate_at_its_time(REAL, &CHAIN.root()), Err(Doubt::Refused(Refused::RootNotValid)));
     let ours = document(&good());
