@@ -1,5 +1,7 @@
-//! What a process did.
+//! Processes, what they did, and what they need.
 
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 #[derive(Debug)]
@@ -33,8 +35,23 @@ impl Outcome {
         assert_eq!(self.code, Some(1), "{self:?}");
         assert!(self.stderr.contains(words), "{words}: {self:?}");
         let said = format!("{}\n{}", self.stdout, self.stderr);
-        let mut words = said.split(|character: char| !character.is_alphanumeric());
+        let mut words = said.split(|character: char| !character.is_alphanumeric() && character != '_');
         assert!(!words.any(|word| matches!(word, "valid" | "ATTESTED" | "attested")), "{self:?}");
         assert!(!said.contains("AUTHENTIC at"), "{self:?}");
     }
+}
+
+/// A folder of this name below the target folder, which `install` has filled for the same `wanted`, now or earlier. Only
+/// one fills it at a time, whoever else tests.
+pub(crate) fn installed(name: &str, wanted: &str, install: impl FnOnce(&Path)) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&folder).unwrap();
+    let one_at_a_time = File::create(folder.join("lock")).unwrap();
+    one_at_a_time.lock().unwrap();
+    let stamp = folder.join("installed");
+    if !fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        install(&folder);
+        fs::write(&stamp, wanted).unwrap();
+    }
+    folder
 }

@@ -35,6 +35,7 @@ pub(crate) struct Answer {
 }
 
 /// A key with a certificate that nobody but itself signed.
+#[derive(Clone)]
 pub(crate) struct TlsIdentity {
     configuration: Arc<ServerConfig>,
     pub(crate) certificate_pem: String,
@@ -84,30 +85,45 @@ impl Server {
         tls: Option<&TlsIdentity>,
         answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
     ) -> Self {
+        Self::listen(tls.cloned().into_iter().collect(), move |request, _| answer(request))
+    }
+
+    /// Each connection is served with another identity, and the last ones with the last. `answer` is told its key.
+    pub(crate) fn start_with(
+        identities: Vec<TlsIdentity>,
+        answer: impl Fn(&Request, &[u8]) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen(identities, answer)
+    }
+
+    fn listen(
+        identities: Vec<TlsIdentity>,
+        answer: impl Fn(&Request, &[u8]) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let stops = Arc::new(AtomicBool::new(false));
-        let (configuration, answer) = (tls.map(|tls| Arc::clone(&tls.configuration)), Arc::new(answer));
-        let listening = Arc::clone(&stops);
+        let scheme = if identities.is_empty() { "http" } else { "https" };
+        let (answer, listening) = (Arc::new(answer), Arc::clone(&stops));
         let listener = spawn(move || {
-            for stream in listener.incoming() {
+            for (count, stream) in listener.incoming().enumerate() {
                 if listening.load(Ordering::SeqCst) {
                     return;
                 }
-                let (stream, configuration, answer) =
-                    (stream.unwrap(), configuration.clone(), Arc::clone(&answer));
+                let (stream, answer) = (stream.unwrap(), Arc::clone(&answer));
+                let identity = identities.get(count).or(identities.last()).cloned();
                 stream.set_read_timeout(Some(PATIENCE)).unwrap();
                 // How a client ends is its own affair.
-                spawn(move || match configuration {
-                    None => drop(serve(stream, &*answer)),
-                    Some(configuration) => {
+                spawn(move || match identity {
+                    None => drop(serve(stream, &|request| answer(request, &[]))),
+                    Some(TlsIdentity { configuration, spki, .. }) => {
                         let tls = ServerConnection::new(configuration).unwrap();
-                        drop(serve(StreamOwned::new(tls, stream), &*answer));
+                        let stream = StreamOwned::new(tls, stream);
+                        drop(serve(stream, &|request| answer(request, &spki)));
                     }
                 });
             }
         });
-        let scheme = if tls.is_some() { "https" } else { "http" };
         Self { address, scheme, stops, listener: Some(listener) }
     }
 
