@@ -8,7 +8,7 @@ use enclave_core::IdentityId;
 use serde_json::json;
 use signerctl::attestation::now_unix_ms;
 use verification::{
-    Doubt, KeyProof, MAX_SAVED_BYTES, Origin, PublicKey, authenticate_at_its_time, document_in,
+    Doubt, KeyProof, MAX_SAVED_BYTES, Origin, PublicKey, Refused, authenticate_at_its_time, document_in,
     read_unverified, verify_saved_key,
 };
 
@@ -64,7 +64,8 @@ impl AttestShow {
             }
         };
         let is_debug = document.pcrs.get(0).is_some_and(|pcr0| pcr0.iter().all(|byte| *byte == 0));
-        let image = expected.expectation.image_of(&document);
+        // What anybody may have written is compared with nothing.
+        let image = authentic.clone().and_then(|document| expected.expectation.image_of(&document));
         let key = match (&self.identity, self.public_key) {
             (Some(identity), Some(public_key)) => {
                 let proof = KeyProof { identity: *identity.as_bytes(), public_key };
@@ -74,7 +75,7 @@ impl AttestShow {
         };
         let doubt = match (&authentic, is_debug, image, key) {
             (Err(doubt), ..) => Some(*doubt),
-            (Ok(_), true, ..) => Some(Doubt::Refused(verification::Refused::DebugMode)),
+            (Ok(_), true, ..) => Some(Doubt::Refused(Refused::DebugMode)),
             (Ok(_), false, Err(doubt), _) | (Ok(_), false, Ok(_), Some(Err(doubt))) => Some(doubt),
             (Ok(_), false, Ok(_), _) => None,
         };
@@ -91,30 +92,37 @@ impl AttestShow {
                 "document": document_json(&document),
             }))?;
         } else {
-            match &authentic {
-                Ok(_) => print(format_args!(
+            let mut lines = match &authentic {
+                Ok(_) => vec![format!(
                     "AUTHENTIC at its own time: its certificates lead to {}, and its signature fits",
                     expected.root
-                ))?,
-                Err(doubt) => {
-                    print(format_args!("NOT AUTHENTIC: {doubt}\nanybody may have written what follows"))?
-                }
-            }
+                )],
+                Err(doubt) => vec![
+                    format!("NOT AUTHENTIC: {doubt}"),
+                    "anybody may have written what follows".to_owned(),
+                ],
+            };
             if is_debug {
-                print("DEBUG MODE: pcr0 is all zeros, and the parent reads the enclave's console")?;
+                lines.push(
+                    "DEBUG MODE: pcr0 is all zeros, and the parent reads the enclave's console".to_owned(),
+                );
             }
-            match (image, name) {
-                (Ok(_), Some(name)) => print(format_args!("image: that of {name}"))?,
-                (Ok(_), None) => print("image: not compared with any; --nitro-toml or --measurements does")?,
-                (Err(doubt), _) => print(format_args!("image: NOT EXPECTED: {doubt}"))?,
-            }
-            if let (Some(origin), None) = (origin, doubt) {
-                print(format_args!("key: {origin}, by what this enclave said"))?;
+            lines.push(match (authentic.is_ok(), image, name) {
+                (false, ..) => "image: not looked at".to_owned(),
+                (true, Ok(_), Some(name)) => format!("image: that of {name}"),
+                (true, Ok(_), None) => {
+                    "image: not compared with any; --nitro-toml or --measurements does".to_owned()
+                }
+                (true, Err(doubt), _) => format!("image: NOT EXPECTED: {doubt}"),
+            });
+            if let Some(origin) = origin {
+                lines.push(format!("key: {origin}, by what this enclave said"));
                 if name.is_none() {
-                    print("LIMITED: no image was expected, so any program may have said so")?;
+                    lines.push("LIMITED: no image was expected, so any program may have said so".to_owned());
                 }
             }
-            print(format_args!("\n{}", document_text(&document, now_unix_ms()).trim_end()))?;
+            print(format_args!("{}\n", lines.join("\n")))?;
+            print(document_text(&document, now_unix_ms()).trim_end())?;
         }
         match doubt {
             None => Ok(()),

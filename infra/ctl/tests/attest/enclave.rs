@@ -83,13 +83,13 @@ impl Notes {
         let notes = Self { folder: tempfile::tempdir().unwrap() };
         let pcrs = [(0, 1), (1, 2), (2, 3)];
         let toml: String = pcrs.iter().map(|(i, byte)| format!("PCR{i} = \"{}\"\n", hex(*byte))).collect();
-        notes.write("nitro.toml", &format!("version = 1\n\n[pcr]\n{toml}"));
-        notes.write("measurements.json", &measurements([1, 2, 3]));
-        notes.write("old.json", &measurements([9, 2, 3]));
-        notes.write("older.json", &measurements([8, 2, 3]));
-        notes.write("root.pem", &pem(&CHAIN.cabundle()[0]));
-        notes.write("expired-root.pem", &pem(&EXPIRED.cabundle()[0]));
-        notes.write("old-root.pem", &pem(&OLD.cabundle()[0]));
+        notes.write("nitro.toml", format!("version = 1\n\n[pcr]\n{toml}"));
+        notes.write("measurements.json", measurements([1, 2, 3]));
+        notes.write("old.json", measurements([9, 2, 3]));
+        notes.write("older.json", measurements([8, 2, 3]));
+        notes.write("root.pem", pem(&CHAIN.cabundle()[0]));
+        notes.write("expired-root.pem", pem(&EXPIRED.cabundle()[0]));
+        notes.write("old-root.pem", pem(&OLD.cabundle()[0]));
         notes.write("api-key", "the key of the API\n");
         notes
     }

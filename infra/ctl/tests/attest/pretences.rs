@@ -3,6 +3,7 @@
 use crate::cbor;
 use crate::chain::Chain;
 use crate::enclave::{CHAIN, EXPIRED, OLD, STRANGER, good, now_unix_s, payload, reply, sha256};
+use crate::process::Outcome;
 use crate::server::{Answer, Request, TlsIdentity};
 
 /// One way, and what each client says of it.
@@ -168,6 +169,13 @@ pub(crate) const PRETENCES: &[Pretence] = &[
 ];
 
 impl Pretence {
+    /// A client doubted it, in its words.
+    #[track_caller]
+    pub(crate) fn is_seen(&self, outcome: &Outcome) {
+        assert!(outcome.stderr.contains(self.words), "{}: {outcome:?}", self.name);
+        outcome.doubts(self.words);
+    }
+
     /// A server that does this.
     pub(crate) fn server(&self) -> crate::server::Server {
         let identity = TlsIdentity::new();

@@ -74,6 +74,10 @@ fn what_is_wrong_is_named_and_the_rest_is_shown() {
         assert!(shown.stderr.contains(words) && shown.stdout.contains(line), "{shown:?}");
         assert!(shown.stdout.contains("module        i-0-enc0\n"), "{shown:?}");
         assert!(!shown.stdout.contains("valid"), "{shown:?}");
+        let expecting =
+            ["attest", "show", "document.cose", "--root", "root.pem", "--nitro-toml", "nitro.toml"];
+        let shown = signerctl(&notes, &expecting);
+        assert!(shown.code == Some(1) && !shown.stdout.contains("image: that of"), "{shown:?}");
     }
     notes.write("document.cose", &bent);
     signerctl(&notes, &["attest", "show", "document.cose"])
