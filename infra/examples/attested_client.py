@@ -437,8 +437,12 @@ class AttestedSigner:
 
 
 def attest(url, images, root_pem=AWS_ROOT_PEM):
-    """The signer at `url`, if it is an enclave that runs one of the images. Raises Doubt or Unreachable."""
+    """The signer at `url`, if it is an enclave that runs one of the images. Raises Doubt or Unreachable; ValueError for
+    what is no URL.
+    """
     parts = urllib.parse.urlsplit(url)
+    if not parts.hostname or parts.port == 0:
+        raise ValueError("not the URL of a signer")
     ensure(
         parts.scheme == "https",
         "no tls: without it the document proves that such an enclave exists, not that you talk to it",
@@ -487,6 +491,9 @@ def main(words):
         print("attested_client: WARNING: another root than aws's is believed", file=sys.stderr)
     try:
         signer = attest(url, images, root_pem)
+    except ValueError as fault:
+        print(f"attested_client: {fault}", file=sys.stderr)
+        return 64
     except Doubt as doubt:
         print(f"attested_client: {doubt}", file=sys.stderr)
         return 1
