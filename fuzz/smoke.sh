@@ -34,12 +34,14 @@ export RUSTC_BOOTSTRAP=1
 declare -A max_len=(
     [address]=256
     [attestation]=6144
+    [attestation_reply]=8192
     [envelope]=1024
     [boot_file]=1024
     [configuration]=2048
     [eif]=4096
     [generator]=96
     [http_head]=2048
+    [measurements]=2048
     [operations]=200
     [policy_template]=8192
     [request_body]=8192
@@ -50,7 +52,7 @@ declare -A max_len=(
 )
 
 if (($# == 0)); then
-    set -- address attestation boot_file configuration eif envelope generator http_head operations policy_template \
+    set -- address attestation attestation_reply boot_file configuration eif envelope generator http_head measurements operations policy_template \
         request_body sealed_key sealed_key_v1 signature ticket
 fi
 for target in "$@"; do

@@ -46,7 +46,7 @@ main() {
     step 'clippy' check_clippy
     step 'rustdoc' check_rustdoc
     local package
-    for package in enclave-core transport proxy attestation kms-emulator signerctl; do
+    for package in enclave-core transport proxy attestation verification kms-emulator signerctl; do
         step "test $package" cargo test --locked -p "$package"
     done
     # All of the production code and the development parts too.
@@ -144,7 +144,7 @@ check_format() {
 # One package at a time: together, the features of one would hide what another lacks.
 check_clippy() {
     local package
-    for package in enclave-core transport proxy attestation kms-emulator signerctl enclave-runtime acceptance benches; do
+    for package in enclave-core transport proxy attestation verification kms-emulator signerctl enclave-runtime acceptance benches; do
         cargo clippy --locked --all-targets -p "$package" -- --deny warnings
     done
     cargo clippy --locked --all-targets -p enclave-runtime --features dev -- --deny warnings

@@ -20,3 +20,4 @@ pub mod sealed_key;
 pub mod sealed_key_v1;
 pub mod signer;
 pub mod ticket;
+pub mod verification;

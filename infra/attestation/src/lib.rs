@@ -41,4 +41,4 @@ pub use path::NOT_BEFORE_TOLERANCE;
 pub use pcrs::{PCR_BYTES, Pcrs};
 pub use refused::Refused;
 pub use root::{InvalidRoot, Root};
-pub use verify::verify;
+pub use verify::{authenticate, verify};

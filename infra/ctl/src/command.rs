@@ -1,11 +1,19 @@
 //! What each subcommand takes and does.
 
+mod attest_key;
+mod attest_show;
+mod attest_verify;
+mod attestation_report;
 mod eif_build;
 mod eif_describe;
+mod expected_enclave;
 mod health;
 mod policy_render;
 mod server;
 
+pub(crate) use attest_key::AttestKey;
+pub(crate) use attest_show::AttestShow;
+pub(crate) use attest_verify::AttestVerify;
 pub(crate) use eif_build::EifBuild;
 pub(crate) use eif_describe::EifDescribe;
 pub(crate) use health::Health;

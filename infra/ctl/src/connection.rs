@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -44,6 +44,8 @@ pub enum Unreachable {
     Late(&'static str),
     /// The connection was cut before the answer was there, or the answer is no HTTP within the limits.
     Cut,
+    /// The answer's body is longer than any of a signer's.
+    TooLong,
 }
 
 impl fmt::Display for Unreachable {
@@ -53,6 +55,7 @@ impl fmt::Display for Unreachable {
             Self::Tls(fault) => write!(formatter, "no TLS with who is wanted: {fault}"),
             Self::Late(what) => write!(formatter, "{what} did not come in time"),
             Self::Cut => formatter.write_str("the connection was cut, or its answer is no HTTP"),
+            Self::TooLong => write!(formatter, "the answer is longer than {MAX_BODY_BYTES} bytes"),
         }
     }
 }
@@ -132,11 +135,15 @@ impl Client {
         let stream =
             TlsConnector::from(Arc::clone(tls)).connect(name, stream).await.map_err(Unreachable::Tls)?;
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let tls_key = certificates.first().and_then(public_key_of);
-        self.over(stream, tls_key).await
+        let certificate = certificates.first().map(|certificate| certificate.clone().into_owned());
+        self.over(stream, certificate).await
     }
 
-    async fn over<S>(&self, stream: S, tls_key: Option<Vec<u8>>) -> Result<Connection, Unreachable>
+    async fn over<S>(
+        &self,
+        stream: S,
+        certificate: Option<CertificateDer<'static>>,
+    ) -> Result<Connection, Unreachable>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -147,7 +154,8 @@ impl Client {
             .map_err(|_| Unreachable::Cut)?;
         // How it ends is seen by whoever asks next.
         tokio::spawn(connection);
-        Ok(Connection { sender, host: self.host.clone(), tls_key })
+        let tls_key = certificate.as_ref().and_then(public_key_of);
+        Ok(Connection { sender, host: self.host.clone(), certificate, tls_key })
     }
 }
 
@@ -155,10 +163,17 @@ impl Client {
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
     host: HeaderValue,
+    certificate: Option<CertificateDer<'static>>,
     tls_key: Option<Vec<u8>>,
 }
 
 impl Connection {
+    /// The certificate that the signer showed; none without TLS.
+    #[must_use]
+    pub const fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.certificate.as_ref()
+    }
+
     /// The DER `SubjectPublicKeyInfo` of the certificate that the signer showed, and holds the key of; none without TLS.
     #[must_use]
     pub fn tls_key(&self) -> Option<&[u8]> {
@@ -207,7 +222,9 @@ impl Connection {
         };
         let answered = async {
             let (head, body) = exchange.await.map_err(|_| Unreachable::Cut)?.into_parts();
-            let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(|_| Unreachable::Cut)?;
+            let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(|fault| {
+                if fault.is::<LengthLimitError>() { Unreachable::TooLong } else { Unreachable::Cut }
+            })?;
             Ok((head.status, body.to_bytes()))
         };
         let (status, body): (StatusCode, Bytes) =

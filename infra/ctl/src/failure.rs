@@ -14,7 +14,7 @@ pub(crate) const EX_USAGE: u8 = 64;
 pub(crate) const EX_DATAERR: u8 = 65;
 
 /// A file cannot be read.
-const EX_NOINPUT: u8 = 66;
+pub(crate) const EX_NOINPUT: u8 = 66;
 
 /// A service does not answer.
 pub(crate) const EX_UNAVAILABLE: u8 = 69;

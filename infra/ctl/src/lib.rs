@@ -19,6 +19,8 @@
 #![forbid(unsafe_code)]
 
 pub mod api_key;
+pub mod attestation;
+pub mod certificate;
 pub mod connection;
 pub mod eif;
 pub mod enclave_image;
@@ -28,4 +30,5 @@ pub mod key_policy;
 pub mod nitro_toml;
 pub mod output_file;
 pub mod ramdisk;
+pub mod time;
 pub mod tls_trust;

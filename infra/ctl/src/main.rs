@@ -1,7 +1,7 @@
 //! `signerctl`: see the library for what it does, and `--help` for how it is told.
 //!
 //! ```text
-//! arguments ─▶ command::{eif_build, eif_describe, health, policy_render} ─▶ standard output, files
+//! arguments ─▶ command::{attest_verify, attest_show, attest_key, eif_build, …} ─▶ standard output, files
 //!                                   └▶ failure: one line, one exit status
 //! ```
 
@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{EifBuild, EifDescribe, Health, PolicyRender};
+use crate::command::{AttestKey, AttestShow, AttestVerify, EifBuild, EifDescribe, Health, PolicyRender};
 use crate::failure::{EX_USAGE, Failure};
 
 /// The operator's command: images, their measurements, and policies for them.
@@ -41,8 +41,21 @@ enum Subject {
     /// Policies for KMS and IAM
     #[command(subcommand)]
     Policy(PolicyVerb),
+    /// Who is at the other end: attestation of enclaves and of their keys
+    #[command(subcommand)]
+    Attest(AttestVerb),
     /// Asks a signer whether it can sign
     Health(Health),
+}
+
+#[derive(Debug, Subcommand)]
+enum AttestVerb {
+    /// Connects to a signer and checks that it is the expected enclave
+    Verify(AttestVerify),
+    /// Prints what is in a document that was kept, and whether it is authentic
+    Show(AttestShow),
+    /// Asks the expected enclave where one of its signing keys comes from
+    Key(AttestKey),
 }
 
 #[derive(Debug, Subcommand)]
@@ -72,6 +85,9 @@ fn main() -> ExitCode {
         Subject::Eif(EifVerb::Build(build)) => build.run(),
         Subject::Eif(EifVerb::Describe(describe)) => describe.run(),
         Subject::Policy(PolicyVerb::Render(render)) => render.run(),
+        Subject::Attest(AttestVerb::Verify(verify)) => verify.run(),
+        Subject::Attest(AttestVerb::Show(show)) => show.run(),
+        Subject::Attest(AttestVerb::Key(key)) => key.run(),
         Subject::Health(health) => health.run(),
     };
     match outcome {

@@ -1,15 +1,19 @@
 //! What every command that talks to a signer is told.
 
-use std::path::PathBuf;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use signerctl::api_key::ApiKey;
+use signerctl::attestation::{NotAttested, attest};
 use signerctl::connection::Client;
 use signerctl::endpoint::Endpoint;
 use signerctl::tls_trust::TlsTrust;
+use verification::{Doubt, Expectation, ExpectedPcrs, MAX_MEASUREMENTS_BYTES, Root};
 use zeroize::Zeroizing;
 
-use crate::failure::{EX_DATAERR, EX_USAGE, Failure, read};
+use crate::failure::{EX_DATAERR, EX_UNAVAILABLE, EX_USAGE, Failure, NOT_GOOD, read, read_text};
+use crate::wait::wait_for;
 
 /// Some dozen certificates.
 const MAX_ROOTS_BYTES: usize = 256 * 1024;
@@ -30,20 +34,85 @@ pub(crate) struct Server {
     /// Authorities whose certificates are trusted instead of the public ones, in PEM; for https only
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+
+    /// Trusts the enclave whose measurements are in this nitro.toml or measurements.json, whatever its certificate
+    /// says: its attestation is checked before anything else is sent. May be repeated during a roll-over; for https only
+    #[arg(long, value_name = "FILE", conflicts_with = "ca")]
+    attested_by: Vec<PathBuf>,
+
+    /// Believes attestation documents under this root, in PEM, instead of AWS's. For tests: whoever holds its key passes
+    /// for any enclave
+    #[arg(long, value_name = "FILE", requires = "attested_by")]
+    attestation_root: Option<PathBuf>,
 }
 
 impl Server {
+    /// A client of this signer. With `--attested-by` this connects and asks who answers; whoever holds the TLS key that
+    /// was attested is trusted from then on. It waits for that by itself: not to be called from asynchronous code.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
+        if !self.attested_by.is_empty() {
+            return self.attested_client();
+        }
         let trust = match &self.ca {
             None => TlsTrust::WebPki,
             Some(_) if !self.url.has_tls() => {
                 return Err(Failure::new(EX_USAGE, "--ca is for https URLs"));
             }
-            Some(path) => TlsTrust::roots_of_pem(&read(path, MAX_ROOTS_BYTES)?)
-                .map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))?,
+            Some(path) => roots(path)?,
         };
         Ok(Client::new(self.url.clone(), &trust))
     }
+
+    fn attested_client(&self) -> Result<Client, Failure> {
+        if !self.url.has_tls() {
+            return Err(Failure::new(EX_USAGE, "--attested-by is for https URLs"));
+        }
+        let images = self.attested_by.iter().map(|path| expected_pcrs(path)).collect::<Result<_, _>>()?;
+        let mut expectation = Expectation::one_of(images).map_err(|doubt| Failure::new(EX_USAGE, doubt))?;
+        if let Some(path) = &self.attestation_root {
+            expectation = expectation.with_root(attestation_root(path)?);
+        }
+        let stranger = Client::new(self.url.clone(), &TlsTrust::Anyone);
+        let tls_key = wait_for(async {
+            let mut connection = stranger.connect().await?;
+            attest(&mut connection, &expectation).await?;
+            Ok::<_, NotAttested>(connection.tls_key().map(<[u8]>::to_vec))
+        })?
+        .map_err(|fault| not_attested(&self.url, &fault))?;
+        // An enclave is attested by the key of its connection, or not at all.
+        let tls_key = tls_key.ok_or_else(|| Failure::new(NOT_GOOD, Doubt::NoTls))?;
+        Ok(Client::new(self.url.clone(), &TlsTrust::Key(tls_key)))
+    }
+}
+
+/// Why a command goes no further than asking who answers.
+pub(crate) fn not_attested(url: &Endpoint, fault: &NotAttested) -> Failure {
+    let code = if fault.is_doubt() { NOT_GOOD } else { EX_UNAVAILABLE };
+    Failure::new(code, format_args!("{url}: {fault}"))
+}
+
+/// Authorities of TLS certificates.
+pub(crate) fn roots(path: &Path) -> Result<TlsTrust, Failure> {
+    TlsTrust::roots_of_pem(&read(path, MAX_ROOTS_BYTES)?)
+        .map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))
+}
+
+/// A root of attestation documents, in AWS's place.
+pub(crate) fn attestation_root(path: &Path) -> Result<Root, Failure> {
+    // A test that looks as if it were the real thing would be a lie.
+    let _ = writeln!(
+        io::stderr(),
+        "signerctl: WARNING: {} is believed in AWS's place: whoever holds its key passes for any enclave",
+        path.display()
+    );
+    let pem = read_text(path, MAX_ROOTS_BYTES)?;
+    Root::from_pem(&pem).map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))
+}
+
+/// The measurements in a nitro.toml or a measurements.json.
+fn expected_pcrs(path: &Path) -> Result<ExpectedPcrs, Failure> {
+    let text = read_text(path, MAX_MEASUREMENTS_BYTES)?;
+    ExpectedPcrs::from_text(&text).map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))
 }
 
 /// Where the API key comes from. Never the command line: every process of the machine can read it there.

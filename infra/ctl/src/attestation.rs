@@ -1,0 +1,107 @@
+//! Asking a signer for its attestation document, on a connection that is open.
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use verification::{Attested, Doubt, Examination, Expectation, Nonce, examine};
+
+use crate::connection::{Connection, Unreachable};
+
+/// Statuses that pass: the signer boots or stops, is asked too often, or cannot reach its module.
+const LATER: [u16; 3] = [429, 502, 503];
+
+/// Why nobody knows who answers.
+#[derive(Debug)]
+pub enum NotAttested {
+    /// There is no answer.
+    Unreachable(Unreachable),
+    /// The signer has no document now.
+    Later(u16),
+    /// Whoever answers gives no documents.
+    Refused(u16),
+    /// What came does not prove it.
+    Doubtful(Doubt),
+}
+
+impl fmt::Display for NotAttested {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(fault) => fault.fmt(formatter),
+            Self::Later(status) => write!(formatter, "no attestation document now: status {status}"),
+            Self::Refused(status) => write!(formatter, "no attestation document: status {status}"),
+            Self::Doubtful(doubt) => doubt.fmt(formatter),
+        }
+    }
+}
+
+impl std::error::Error for NotAttested {}
+
+impl NotAttested {
+    /// Whether something answered, and it may be somebody else. All the rest says nothing of who it is.
+    #[must_use]
+    pub const fn is_doubt(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Doubtful(_))
+    }
+}
+
+impl From<Unreachable> for NotAttested {
+    fn from(fault: Unreachable) -> Self {
+        match fault {
+            Unreachable::TooLong => Self::Doubtful(Doubt::TooLong),
+            other => Self::Unreachable(other),
+        }
+    }
+}
+
+/// A reply and what it proves.
+pub struct Questioned {
+    /// As it came.
+    pub reply: Vec<u8>,
+    /// Each check.
+    pub examination: Examination,
+    /// The clock by which it was judged.
+    pub now_unix_ms: u64,
+}
+
+/// Asks who is at the other end of `connection`, with a nonce of its own. Nothing secret is sent.
+///
+/// # Errors
+/// [`NotAttested`], of those variants that tell why there is no reply to examine.
+pub async fn question(
+    connection: &mut Connection,
+    expectation: &Expectation,
+) -> Result<Questioned, NotAttested> {
+    let nonce = Nonce::random();
+    let answer = connection.get(&format!("/.well-known/attestation?nonce={nonce}")).await?;
+    check_status(answer.status)?;
+    let now_unix_ms = now_unix_ms();
+    let examination = examine(&answer.body, &nonce, connection.tls_key(), expectation, now_unix_ms);
+    Ok(Questioned { reply: answer.body.to_vec(), examination, now_unix_ms })
+}
+
+/// As [`question`], and only the expected enclave will do.
+///
+/// # Errors
+/// [`NotAttested`]
+pub async fn attest(connection: &mut Connection, expectation: &Expectation) -> Result<Attested, NotAttested> {
+    question(connection, expectation).await?.examination.verdict().map_err(NotAttested::Doubtful)
+}
+
+/// Whether a document may be in the body of an answer with this status.
+///
+/// # Errors
+/// [`NotAttested::Later`], [`NotAttested::Refused`]
+pub fn check_status(status: u16) -> Result<(), NotAttested> {
+    match status {
+        200 => Ok(()),
+        status if LATER.contains(&status) => Err(NotAttested::Later(status)),
+        status => Err(NotAttested::Refused(status)),
+    }
+}
+
+/// This machine's clock, which documents and certificates are judged by.
+#[must_use]
+pub fn now_unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

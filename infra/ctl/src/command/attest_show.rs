@@ -1,0 +1,146 @@
+//! `signerctl attest show`
+
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use enclave_core::IdentityId;
+use serde_json::json;
+use signerctl::attestation::now_unix_ms;
+use verification::{
+    Doubt, KeyProof, MAX_SAVED_BYTES, Origin, PublicKey, Refused, authenticate_at_its_time, document_in,
+    read_unverified, verify_saved_key,
+};
+
+use super::attestation_report::{document_json, document_text};
+use super::expected_enclave::ExpectedEnclave;
+use crate::failure::{EX_DATAERR, EX_NOINPUT, Failure, NOT_GOOD, print, read};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The file holds a document, its base64, or the JSON that a signer replied. It is judged at the time at which it says that
+it was made, so its age, its nonce and whose connection it was for are not: this tells what was, not who answers now.
+
+Exit status: 0 it is authentic, not of debug mode, and of the expected image if one is named; 1 it is not; 65 the file
+holds no document.
+
+Examples:
+  signerctl attest show document.cose
+  curl -s https://signer.example.com:7001/.well-known/attestation | signerctl attest show -
+  signerctl attest show proof.cose --nitro-toml infra/nitro.toml \\
+      --identity 9b2f0c1e-58f4-4f0c-8d3e-0a5b6c7d8e9f --public-key 02ab...")]
+pub(crate) struct AttestShow {
+    /// The file, or - for standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// Says where the key of this identity comes from, by a document that `attest key` saved
+    #[arg(long, value_name = "UUID", value_parser = super::attest_key::identity, requires = "public_key")]
+    identity: Option<IdentityId>,
+
+    /// That key, compressed, in 66 hex digits
+    #[arg(long, value_name = "HEX", requires = "identity")]
+    public_key: Option<PublicKey>,
+
+    #[command(flatten)]
+    expected: ExpectedEnclave,
+
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl AttestShow {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let expected = self.expected.read_or_any()?;
+        let bytes =
+            document_in(&self.input()?).map_err(|doubt| Failure::of_file(EX_DATAERR, &self.file, doubt))?;
+        let authentic = authenticate_at_its_time(&bytes, expected.expectation.root());
+        let document = match &authentic {
+            Ok(document) => document.clone(),
+            // Anybody may have written it.
+            Err(_) => {
+                read_unverified(&bytes).map_err(|doubt| Failure::of_file(NOT_GOOD, &self.file, doubt))?
+            }
+        };
+        let is_debug = document.pcrs.get(0).is_some_and(|pcr0| pcr0.iter().all(|byte| *byte == 0));
+        // What anybody may have written is compared with nothing.
+        let image = authentic.clone().and_then(|document| expected.expectation.image_of(&document));
+        let key = match (&self.identity, self.public_key) {
+            (Some(identity), Some(public_key)) => {
+                let proof = KeyProof { identity: *identity.as_bytes(), public_key };
+                Some(verify_saved_key(&bytes, &proof, &expected.expectation))
+            }
+            _ => None,
+        };
+        let doubt = match (&authentic, is_debug, image, key) {
+            (Err(doubt), ..) => Some(*doubt),
+            (Ok(_), true, ..) => Some(Doubt::Refused(Refused::DebugMode)),
+            (Ok(_), false, Err(doubt), _) | (Ok(_), false, Ok(_), Some(Err(doubt))) => Some(doubt),
+            (Ok(_), false, Ok(_), _) => None,
+        };
+        let origin = key.and_then(Result::ok);
+        let name = image.ok().and_then(|image| expected.name_of(image));
+
+        if self.json {
+            print(json!({
+                "authentic": authentic.is_ok(),
+                "debug_mode": is_debug,
+                "image": name,
+                "key_origin": origin.map(Origin::as_str),
+                "doubt": doubt.map(|doubt| doubt.to_string()),
+                "document": document_json(&document),
+            }))?;
+        } else {
+            let mut lines = match &authentic {
+                Ok(_) => vec![format!(
+                    "AUTHENTIC at its own time: its certificates lead to {}, and its signature fits",
+                    expected.root
+                )],
+                Err(doubt) => vec![
+                    format!("NOT AUTHENTIC: {doubt}"),
+                    "anybody may have written what follows".to_owned(),
+                ],
+            };
+            if is_debug {
+                lines.push(
+                    "DEBUG MODE: pcr0 is all zeros, and the parent reads the enclave's console".to_owned(),
+                );
+            }
+            lines.push(match (authentic.is_ok(), image, name) {
+                (false, ..) => "image: not looked at".to_owned(),
+                (true, Ok(_), Some(name)) => format!("image: that of {name}"),
+                (true, Ok(_), None) => {
+                    "image: not compared with any; --nitro-toml or --measurements does".to_owned()
+                }
+                (true, Err(doubt), _) => format!("image: NOT EXPECTED: {doubt}"),
+            });
+            if let Some(origin) = origin {
+                lines.push(format!("key: {origin}, by what this enclave said"));
+                if name.is_none() {
+                    lines.push("LIMITED: no image was expected, so any program may have said so".to_owned());
+                }
+            }
+            print(format_args!("{}\n", lines.join("\n")))?;
+            print(document_text(&document, now_unix_ms()).trim_end())?;
+        }
+        match doubt {
+            None => Ok(()),
+            Some(doubt) => Err(Failure::of_file(NOT_GOOD, &self.file, doubt)),
+        }
+    }
+
+    fn input(&self) -> Result<Vec<u8>, Failure> {
+        if self.file != Path::new("-") {
+            return read(&self.file, MAX_SAVED_BYTES);
+        }
+        let mut bytes = Vec::new();
+        io::stdin()
+            .lock()
+            // One more, by which it is known to be too long.
+            .take(MAX_SAVED_BYTES as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|fault| Failure::of_file(EX_NOINPUT, &self.file, fault))?;
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,203 @@
+//! `infra/examples/attested_client.mjs` and `.py`: by the same pretences, from the command line and as modules.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::enclave::{Notes, good, not_found};
+use crate::pretences::PRETENCES;
+use crate::process::{Outcome, installed, run};
+use crate::server::{Answer, Request, Server, TlsIdentity};
+use crate::verify::enclave;
+
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name)
+}
+
+fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attest").join(name)
+}
+
+/// The interpreter of an environment that has what `requirements.txt` says.
+fn python() -> PathBuf {
+    let requirements = source("python/requirements.txt");
+    let wanted = fs::read_to_string(&requirements).unwrap();
+    let folder = installed("attest-python", &wanted, |folder| {
+        let python = folder.join("venv/bin/python");
+        succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder.join("venv")));
+        let pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--requirement"];
+        succeed(Command::new(python).args(pip).arg(&requirements));
+    });
+    folder.join("venv/bin/python")
+}
+
+/// A folder in which Node finds undici, and `requests.mjs`.
+fn node_folder() -> PathBuf {
+    let wanted = fs::read_to_string(source("node/package-lock.json")).unwrap();
+    let folder = installed("attest-node", &wanted, |folder| {
+        for file in ["package.json", "package-lock.json"] {
+            fs::copy(source("node").join(file), folder.join(file)).unwrap();
+        }
+        succeed(
+            Command::new("npm")
+                .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+                .current_dir(folder),
+        );
+    });
+    fs::copy(source("node/requests.mjs"), folder.join("requests.mjs")).unwrap();
+    folder
+}
+
+fn succeed(command: &mut Command) {
+    let outcome = run(command);
+    assert_eq!(outcome.code, Some(0), "{command:?}: {outcome:?}");
+}
+
+fn node_client() -> Command {
+    let mut command = Command::new("node");
+    command.arg(example("attested_client.mjs"));
+    command
+}
+
+fn python_client() -> Command {
+    let mut command = Command::new(python());
+    command.args(["-B".as_ref(), example("attested_client.py").as_os_str()]);
+    command
+}
+
+fn judges(client: fn() -> Command) {
+    let notes = Notes::new();
+    let run = |arguments: &[&str]| run(client().args(arguments).current_dir(notes.path("")));
+    let identity = TlsIdentity::new();
+    let server = enclave(Some(&identity));
+    for expected in [
+        &["--nitro-toml", "nitro.toml"][..],
+        &["--measurements", "measurements.json"],
+        &["--measurements", "old.json", "--nitro-toml", "nitro.toml"],
+    ] {
+        let outcome = run(&[&[&*server.url(), "--root", "root.pem"], expected].concat());
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        assert!(outcome.stdout.starts_with("attested: i-0-enc0 runs image "), "{outcome:?}");
+        assert!(outcome.stderr.contains("another root than aws's is believed"), "{outcome:?}");
+    }
+    let usual = ["--nitro-toml", "nitro.toml"];
+    run(&[&[&*server.url()], &usual[..]].concat())
+        .doubts("certificate path leads to another root than the pinned one");
+    for pretence in PRETENCES {
+        let server = pretence.server();
+        pretence.is_seen(&run(&[&[&*server.url(), "--root", pretence.root], &usual[..]].concat()));
+    }
+    let none_of = ["--root", "root.pem", "--measurements", "old.json", "--measurements", "older.json"];
+    run(&[&[&*server.url()], &none_of[..]].concat())
+        .doubts("enclave runs another image: its pcrs are those of none of 2");
+    let url = server.url().replace("https", "http");
+    run(&[&[&*url], &usual[..]].concat())
+        .doubts("no tls: without it the document proves that such an enclave");
+
+    notes.write("zeros.toml", format!("[pcr]\nPCR0 = \"{}\"\n", "0".repeat(96)));
+    notes.write("role.toml", format!("[pcr]\nPCR3 = \"{}\"\n", "1".repeat(96)));
+    notes.write("none.toml", "version = 1\n");
+    for (file, words) in [
+        ("zeros.toml", "pcr0 is all zeros, as in debug mode"),
+        ("role.toml", "these registers do not say what runs"),
+        ("none.toml", "no measurements under"),
+    ] {
+        let outcome = run(&[&server.url(), "--nitro-toml", file]);
+        assert_eq!((outcome.code, &*outcome.stdout), (Some(64), ""), "{outcome:?}");
+        assert!(outcome.stderr.contains(words), "{outcome:?}");
+    }
+    assert_eq!(run(&[&server.url()]).code, Some(64));
+    let address = server.url();
+    drop(server);
+    let outcome = run(&[&[&*address], &usual[..]].concat());
+    assert_eq!((outcome.code, &*outcome.stdout), (Some(69), ""), "{outcome:?}");
+}
+
+#[test]
+fn node_judges_as_signerctl_does() {
+    judges(node_client);
+}
+
+#[test]
+fn python_judges_as_signerctl_does() {
+    judges(python_client);
+}
+
+/// An enclave for the first `attested` connections; then somebody else takes its place, with another key. Requests that
+/// reach either are counted.
+struct Takeover {
+    server: Server,
+    served: Arc<AtomicUsize>,
+    stolen: Arc<AtomicUsize>,
+}
+
+impl Takeover {
+    fn after(attested: usize) -> Self {
+        let (enclave, thief) = (TlsIdentity::new(), TlsIdentity::new());
+        let (spki, served, stolen) = (enclave.spki.clone(), Arc::default(), Arc::default());
+        let (served_here, stolen_here) = (Arc::clone(&served), Arc::clone(&stolen));
+        let identities = [vec![enclave; attested], vec![thief]].concat();
+        let thief_spki = identities[attested].spki.clone();
+        let server = Server::start_with(identities, move |request: &Request, shown: &[u8]| {
+            if let Some(nonce) = request.nonce() {
+                return good(&nonce, Some(&spki));
+            }
+            let count: &AtomicUsize = if shown == thief_spki { &stolen_here } else { &served_here };
+            count.fetch_add(1, Ordering::SeqCst);
+            if request.api_key.is_some() { Answer { status: 200, body: b"{}".to_vec() } } else { not_found() }
+        });
+        Self { server, served, stolen }
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        (self.served.load(Ordering::SeqCst), self.stolen.load(Ordering::SeqCst))
+    }
+}
+
+fn node_requests(notes: &Notes, url: &str) -> Outcome {
+    run(Command::new("node")
+        .arg(node_folder().join("requests.mjs"))
+        .arg(example("attested_client.mjs"))
+        .args([url, "root.pem", "nitro.toml"])
+        .current_dir(notes.path("")))
+}
+
+fn python_requests(notes: &Notes, url: &str) -> Outcome {
+    run(Command::new(python())
+        .arg(source("python/requests_to_signer.py"))
+        .arg(example(""))
+        .args([url, "root.pem", "nitro.toml"])
+        .current_dir(notes.path("")))
+}
+
+const REFUSED: &str = "tls key is not the attested one: attest again";
+
+#[test]
+fn nodes_agent_talks_to_the_attested_key_alone() {
+    let notes = Notes::new();
+    let all = Takeover::after(10);
+    let outcome = node_requests(&notes, &all.server.url());
+    assert_eq!(outcome.stdout, "https 200\nhttps 200\nfetch 200\nfetch 200\n", "{outcome:?}");
+    assert_eq!(all.counts(), (4, 0));
+    // One connection to attest, and no more.
+    let stolen = Takeover::after(1);
+    let outcome = node_requests(&notes, &stolen.server.url());
+    let refused = format!("https {REFUSED}\nhttps {REFUSED}\nfetch {REFUSED}\nfetch {REFUSED}\n");
+    assert_eq!(outcome.stdout, refused, "{outcome:?}");
+    assert_eq!(stolen.counts(), (0, 0), "a request was written to somebody else");
+}
+
+#[test]
+fn pythons_connections_are_to_the_attested_key_alone() {
+    let notes = Notes::new();
+    let all = Takeover::after(10);
+    let outcome = python_requests(&notes, &all.server.url());
+    assert_eq!(outcome.stdout, "http.client 200\nhttp.client 200\n", "{outcome:?}");
+    assert_eq!(all.counts(), (2, 0));
+    let stolen = Takeover::after(1);
+    let outcome = python_requests(&notes, &stolen.server.url());
+    assert_eq!(outcome.stdout, format!("http.client {REFUSED}\nhttp.client {REFUSED}\n"), "{outcome:?}");
+    assert_eq!(stolen.counts(), (0, 0), "a request was written to somebody else");
+}

@@ -1,0 +1,51 @@
+//! `--attested-by`, which every command has that talks to a signer.
+
+use crate::enclave::{Notes, good, not_found};
+use crate::process::{Outcome, signerctl};
+use crate::server::{Answer, Request, Server, TlsIdentity};
+
+/// As an enclave that can sign, with documents for this key.
+fn signer(identity: &TlsIdentity, spki: Vec<u8>) -> Server {
+    Server::start(Some(identity), move |request: &Request| match (request.nonce(), &*request.target) {
+        (Some(nonce), _) => good(&nonce, Some(&spki)),
+        (None, "/health") => {
+            Answer { status: 200, body: br#"{"ok":true,"service":"nitro-enclave"}"#.to_vec() }
+        }
+        _ => not_found(),
+    })
+}
+
+fn health(notes: &Notes, url: &str, arguments: &[&str]) -> Outcome {
+    signerctl(notes, &[&["health", url], arguments].concat())
+}
+
+#[test]
+fn a_self_signed_enclave_is_trusted_by_its_attestation() {
+    let (notes, identity) = (Notes::new(), TlsIdentity::new());
+    let server = signer(&identity, identity.spki.clone());
+    let root = ["--attestation-root", "root.pem"];
+    for files in [
+        &["--attested-by", "nitro.toml"][..],
+        &["--attested-by", "old.json", "--attested-by", "measurements.json"],
+    ] {
+        let outcome = health(&notes, &server.url(), &[files, &root].concat());
+        assert_eq!((outcome.code, &*outcome.stdout), (Some(0), "ready\n"), "{outcome:?}");
+    }
+    // Without it, its certificate is nobody's.
+    assert_eq!(health(&notes, &server.url(), &[]).code, Some(69));
+    let other = health(&notes, &server.url(), &[&["--attested-by", "old.json"], &root[..]].concat());
+    other.doubts("enclave runs another image: pcr0 is not the expected one");
+    let awss = health(&notes, &server.url(), &["--attested-by", "nitro.toml"]);
+    awss.doubts("certificate path leads to another root than the pinned one");
+}
+
+#[test]
+fn a_relay_is_not() {
+    let (notes, identity) = (Notes::new(), TlsIdentity::new());
+    let relay = signer(&identity, b"the key behind it".to_vec());
+    let arguments = ["--attested-by", "nitro.toml", "--attestation-root", "root.pem"];
+    health(&notes, &relay.url(), &arguments).doubts("attestation document is for another tls key");
+    let url = relay.url().replace("https", "http");
+    let outcome = health(&notes, &url, &arguments);
+    assert_eq!(outcome.code, Some(64), "{outcome:?}");
+}

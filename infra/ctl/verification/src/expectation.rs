@@ -1,0 +1,96 @@
+//! What is expected of an enclave.
+
+use attestation::{Document, Root};
+
+use crate::doubt::Doubt;
+use crate::expected_pcrs::{Difference, ExpectedPcrs};
+
+/// Which enclaves will do. Debug mode never does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expectation {
+    root: Root,
+    images: Images,
+    accepts_http: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Images {
+    Any,
+    OneOf(Vec<ExpectedPcrs>),
+}
+
+/// Which image an enclave runs, of those that were expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Image {
+    /// Nobody asked: some program of somebody's.
+    Any,
+    /// The one at this place of the list.
+    Expected(usize),
+}
+
+impl Expectation {
+    /// An enclave of AWS's hardware that runs one of these images: during a roll-over there are two.
+    ///
+    /// # Errors
+    /// [`Doubt::NothingExpected`] for none.
+    pub fn one_of(images: Vec<ExpectedPcrs>) -> Result<Self, Doubt> {
+        if images.is_empty() {
+            return Err(Doubt::NothingExpected);
+        }
+        Ok(Self::of(Images::OneOf(images)))
+    }
+
+    /// Any enclave of AWS's hardware, whatever it runs. Anybody can rent one: to send it a secret is to send it to
+    /// whoever wrote the program in it.
+    #[must_use]
+    pub fn any_image() -> Self {
+        Self::of(Images::Any)
+    }
+
+    fn of(images: Images) -> Self {
+        Self { root: Root::aws_g1(), images, accepts_http: false }
+    }
+
+    /// Takes another root than AWS's, for tests: whoever holds its key is believed whatever they say.
+    #[must_use]
+    pub fn with_root(self, root: Root) -> Self {
+        Self { root, ..self }
+    }
+
+    /// Accepts that a connection has no TLS. The document then proves that such an enclave exists, not that it is at the
+    /// other end.
+    #[must_use]
+    pub fn accepting_http(self) -> Self {
+        Self { accepts_http: true, ..self }
+    }
+
+    /// Where certificates have to lead to.
+    #[must_use]
+    pub const fn root(&self) -> &Root {
+        &self.root
+    }
+
+    pub(crate) const fn accepts_http(&self) -> bool {
+        self.accepts_http
+    }
+
+    /// Which of the images `document` is of. Whether the document is authentic is another question.
+    ///
+    /// # Errors
+    /// [`Doubt::PcrMissing`] or [`Doubt::OtherImage`] if one is expected, [`Doubt::NoneOfImages`] if more are.
+    pub fn image_of(&self, document: &Document) -> Result<Image, Doubt> {
+        let Images::OneOf(images) = &self.images else { return Ok(Image::Any) };
+        let mut first = None;
+        for (place, image) in images.iter().enumerate() {
+            match image.first_difference(&document.pcrs) {
+                None => return Ok(Image::Expected(place)),
+                Some(difference) => first = first.or(Some(difference)),
+            }
+        }
+        Err(match (images.len(), first) {
+            (1, Some(Difference::Missing(index))) => Doubt::PcrMissing(index),
+            (1, Some(Difference::Other(index))) => Doubt::OtherImage(index),
+            (count, _) => Doubt::NoneOfImages(count),
+        })
+    }
+}

@@ -1,0 +1,70 @@
+//! Checks, for whoever calls a signer, that it is the expected enclave, and that nobody is in between.
+//!
+//! ```text
+//! Nonce::random ─▶ GET /.well-known/attestation?nonce=… ─▶ reply ─┐
+//! TLS key of that very connection ────────────────────────────────┤
+//! nitro.toml [pcr], measurements.json ─▶ ExpectedPcrs ─┐          ▼
+//! AWS's pinned root ───────────────────────────────────┴▶ Expectation ─▶ verify ─▶ Attested │ Doubt
+//! ```
+//!
+//! It opens no connection, reads no file and no clock: whoever has these brings them. A caller
+//!
+//! 1. connects with TLS and takes any certificate, but notes the public key in it (its DER `SubjectPublicKeyInfo`);
+//! 2. asks for a document with a fresh [`Nonce`], on that connection, and gives the reply to [`verify`];
+//! 3. sends secrets only on that connection, or on others whose certificate has the same key.
+//!
+//! ```
+//! use verification::{Doubt, Expectation, ExpectedPcrs, Nonce, verify};
+//!
+//! # fn get(_target: &str) -> Vec<u8> { br#"{"error":"Not found"}"#.to_vec() }
+//! # fn run(nitro_toml: &str, tls_spki: &[u8], now_unix_ms: u64) -> Result<(), Box<dyn std::error::Error>> {
+//! let expectation = Expectation::one_of(vec![ExpectedPcrs::from_nitro_toml(nitro_toml)?])?;
+//! let nonce = Nonce::random();
+//! let reply: Vec<u8> = get(&format!("/.well-known/attestation?nonce={nonce}"));
+//! match verify(&reply, &nonce, Some(tls_spki), &expectation, now_unix_ms) {
+//!     Ok(attested) => println!("talks to {}", attested.document().module_id),
+//!     Err(doubt) => println!("says nothing secret: {doubt}"),
+//! }
+//! # Ok(())
+//! # }
+//! # let nitro_toml = format!("[pcr]\nPCR0 = \"{}\"\n", "ab".repeat(48));
+//! # run(&nitro_toml, b"a key", 1_800_000_000_000).unwrap();
+//! ```
+//!
+//! What holds here:
+//!
+//! * There is no [`Attested`] but by passing every check of [`Check::ALL`], or all but those that the caller waived by
+//!   name: [`Expectation::any_image`], [`Expectation::accepting_http`].
+//! * Nothing that a document says is believed before its certificates lead to the root and its signature is verified.
+//! * An expectation always says what runs (PCR0, PCR1 with PCR2, or PCR8), and registers of zeros, which every enclave
+//!   in debug mode has, are none.
+//! * Document, request and connection belong together: the nonce is that of the request, the TLS key that of the
+//!   connection. A relay that passes genuine documents on has another key.
+//! * A document about a signing key is none of the endpoint's, nor the other way round, even if an API client asked for
+//!   it with a nonce of its choice: their user data differ.
+//! * Nothing here is secret, so comparisons take the time that they take; errors repeat nothing of what was read.
+
+#![forbid(unsafe_code)]
+
+mod doubt;
+mod examination;
+mod expectation;
+mod expected_pcrs;
+mod key_proof;
+mod nonce;
+mod reply;
+mod saved;
+mod verify;
+
+pub use attestation::{Document, InvalidRoot, Refused, Root};
+pub use doubt::Doubt;
+pub use examination::{
+    Attested, AttestedKey, Check, Examination, Finding, KeyExamination, examine, examine_key,
+};
+pub use expectation::{Expectation, Image};
+pub use expected_pcrs::{ExpectedPcr, ExpectedPcrs, InvalidPcrs, MAX_MEASUREMENTS_BYTES};
+pub use key_proof::{InvalidPublicKey, KeyProof, Origin, PublicKey};
+pub use nonce::Nonce;
+pub use reply::MAX_REPLY_BYTES;
+pub use saved::{MAX_SAVED_BYTES, authenticate_at_its_time, document_in, read_unverified, verify_saved_key};
+pub use verify::{verify, verify_key};
