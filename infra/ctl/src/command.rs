@@ -2,12 +2,14 @@
 
 mod eif_build;
 mod eif_describe;
+mod eif_diff;
 mod health;
 mod policy_render;
 mod server;
 
 pub(crate) use eif_build::EifBuild;
 pub(crate) use eif_describe::EifDescribe;
+pub(crate) use eif_diff::EifDiff;
 pub(crate) use health::Health;
 pub(crate) use policy_render::PolicyRender;
 pub(crate) use server::Server;

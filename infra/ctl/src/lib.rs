@@ -23,6 +23,7 @@ pub mod connection;
 pub mod eif;
 pub mod enclave_image;
 pub mod endpoint;
+pub mod image_difference;
 pub mod kernel;
 pub mod key_policy;
 pub mod nitro_toml;

@@ -1,12 +1,13 @@
 //! `signerctl`: see the library for what it does, and `--help` for how it is told.
 //!
 //! ```text
-//! arguments ─▶ command::{eif_build, eif_describe, health, policy_render} ─▶ standard output, files
-//!                                   └▶ failure: one line, one exit status
+//! arguments ─▶ command::{…} ─▶ standard output, files
+//!                 └▶ failure: one line, one exit status
 //! ```
 
 #![forbid(unsafe_code)]
 
+mod arguments;
 mod command;
 mod failure;
 mod wait;
@@ -14,50 +15,10 @@ mod wait;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser as _;
 
-use crate::command::{EifBuild, EifDescribe, Health, PolicyRender};
+use crate::arguments::Arguments;
 use crate::failure::{EX_USAGE, Failure};
-
-/// The operator's command: images, their measurements, and policies for them.
-#[derive(Debug, Parser)]
-#[command(
-    version,
-    name = "signerctl",
-    after_help = "\
-Exit status: 0 done, 1 an image is not what it should be, 64 wrong command line, 65 a file is not what it should be,
-66 a file cannot be read, 69 a service does not answer, 73 a file cannot be written, 78 nitro.toml is wrong."
-)]
-struct Arguments {
-    #[command(subcommand)]
-    subject: Subject,
-}
-
-#[derive(Debug, Subcommand)]
-enum Subject {
-    /// Enclave images
-    #[command(subcommand)]
-    Eif(EifVerb),
-    /// Policies for KMS and IAM
-    #[command(subcommand)]
-    Policy(PolicyVerb),
-    /// Asks a signer whether it can sign
-    Health(Health),
-}
-
-#[derive(Debug, Subcommand)]
-enum EifVerb {
-    /// Puts an image together and prints its measurements
-    Build(EifBuild),
-    /// Prints what an image holds and measures
-    Describe(EifDescribe),
-}
-
-#[derive(Debug, Subcommand)]
-enum PolicyVerb {
-    /// Prints a policy for the images with these measurements
-    Render(PolicyRender),
-}
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -68,29 +29,11 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    let outcome = match arguments.subject {
-        Subject::Eif(EifVerb::Build(build)) => build.run(),
-        Subject::Eif(EifVerb::Describe(describe)) => describe.run(),
-        Subject::Policy(PolicyVerb::Render(render)) => render.run(),
-        Subject::Health(health) => health.run(),
-    };
-    match outcome {
+    match arguments.subject.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, line }) => {
             let _ = writeln!(io::stderr(), "signerctl: {line}");
             ExitCode::from(code)
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    use super::Arguments;
-
-    #[test]
-    fn the_definition_is_sound() {
-        Arguments::command().debug_assert();
     }
 }
