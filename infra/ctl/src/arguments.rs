@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{EifBuild, EifDescribe, EifDiff, Health, PolicyRender};
+use crate::command::{EifBuild, EifDescribe, EifDiff, Health, PolicyCheck, PolicyRender};
 use crate::failure::Failure;
 
 /// The operator's command: images, policies, boot secrets, and signers that run.
@@ -45,6 +45,8 @@ pub(crate) enum EifVerb {
 pub(crate) enum PolicyVerb {
     /// Prints a policy for the images with these measurements
     Render(PolicyRender),
+    /// Says which statements let anybody but the image use the key
+    Check(PolicyCheck),
 }
 
 impl Subject {
@@ -54,6 +56,7 @@ impl Subject {
             Self::Eif(EifVerb::Describe(describe)) => describe.run(),
             Self::Eif(EifVerb::Diff(diff)) => diff.run(),
             Self::Policy(PolicyVerb::Render(render)) => render.run(),
+            Self::Policy(PolicyVerb::Check(check)) => check.run(),
             Self::Health(health) => health.run(),
         }
     }

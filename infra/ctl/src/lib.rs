@@ -28,5 +28,7 @@ pub mod kernel;
 pub mod key_policy;
 pub mod nitro_toml;
 pub mod output_file;
+pub mod policy_check;
 pub mod ramdisk;
 pub mod tls_trust;
+mod wildcard;
