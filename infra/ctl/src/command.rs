@@ -1,20 +1,30 @@
 //! What each subcommand takes and does.
 
+mod completions;
 mod eif_build;
 mod eif_describe;
 mod eif_diff;
 mod health;
+mod man;
 mod policy_check;
 mod policy_render;
+mod secret_seal;
 mod server;
+mod sign;
+mod ticket_mint;
 
+pub(crate) use completions::Completions;
 pub(crate) use eif_build::EifBuild;
 pub(crate) use eif_describe::EifDescribe;
 pub(crate) use eif_diff::EifDiff;
 pub(crate) use health::Health;
+pub(crate) use man::Man;
 pub(crate) use policy_check::PolicyCheck;
 pub(crate) use policy_render::PolicyRender;
+pub(crate) use secret_seal::SecretSeal;
 pub(crate) use server::Server;
+pub(crate) use sign::Sign;
+pub(crate) use ticket_mint::TicketMint;
 
 use std::path::Path;
 
@@ -26,6 +36,9 @@ use crate::failure::{EX_CONFIG, EX_DATAERR, Failure, read_text};
 
 /// Measurements in it add 0.4 KiB to what the signer reads.
 const MAX_NITRO_TOML_BYTES: usize = MAX_CONFIGURATION_BYTES;
+
+/// Some dozen certificates.
+const MAX_ROOTS_BYTES: usize = 256 * 1024;
 
 /// `nitro-cli` prints 0.5 KiB.
 const MAX_MEASUREMENTS_BYTES: usize = 64 * 1024;

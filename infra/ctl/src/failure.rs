@@ -14,13 +14,13 @@ pub(crate) const EX_USAGE: u8 = 64;
 pub(crate) const EX_DATAERR: u8 = 65;
 
 /// A file cannot be read.
-const EX_NOINPUT: u8 = 66;
+pub(crate) const EX_NOINPUT: u8 = 66;
 
 /// A service does not answer.
 pub(crate) const EX_UNAVAILABLE: u8 = 69;
 
 /// A file cannot be written.
-const EX_CANTCREAT: u8 = 73;
+pub(crate) const EX_CANTCREAT: u8 = 73;
 
 /// The configuration is wrong.
 pub(crate) const EX_CONFIG: u8 = 78;

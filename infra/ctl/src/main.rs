@@ -10,6 +10,7 @@
 mod arguments;
 mod command;
 mod failure;
+mod secret_input;
 mod wait;
 
 use std::io::{self, Write as _};
