@@ -4,31 +4,57 @@ mod attest_key;
 mod attest_show;
 mod attest_verify;
 mod attestation_report;
+mod completions;
 mod eif_build;
 mod eif_describe;
+mod eif_diff;
 mod expected_enclave;
 mod health;
+mod man;
+mod policy_check;
 mod policy_render;
+mod secret_seal;
 mod server;
+mod sign;
+mod ticket_mint;
 
 pub(crate) use attest_key::AttestKey;
 pub(crate) use attest_show::AttestShow;
 pub(crate) use attest_verify::AttestVerify;
+pub(crate) use completions::Completions;
 pub(crate) use eif_build::EifBuild;
 pub(crate) use eif_describe::EifDescribe;
+pub(crate) use eif_diff::EifDiff;
 pub(crate) use health::Health;
+pub(crate) use man::Man;
+pub(crate) use policy_check::PolicyCheck;
 pub(crate) use policy_render::PolicyRender;
+pub(crate) use secret_seal::SecretSeal;
 pub(crate) use server::Server;
+pub(crate) use sign::Sign;
+pub(crate) use ticket_mint::TicketMint;
 
 use std::path::Path;
 
 use enclave_runtime::configuration::MAX_CONFIGURATION_BYTES;
+use signerctl::eif::MeasurementSet;
 use signerctl::nitro_toml::NitroToml;
 
-use crate::failure::{EX_CONFIG, Failure, read_text};
+use crate::failure::{EX_CONFIG, EX_DATAERR, Failure, read_text};
 
 /// Measurements in it add 0.4 KiB to what the signer reads.
 const MAX_NITRO_TOML_BYTES: usize = MAX_CONFIGURATION_BYTES;
+
+/// Some dozen certificates.
+const MAX_ROOTS_BYTES: usize = 256 * 1024;
+
+/// `nitro-cli` prints 0.5 KiB.
+const MAX_MEASUREMENTS_BYTES: usize = 64 * 1024;
+
+fn read_measurements(path: &Path) -> Result<MeasurementSet, Failure> {
+    let json = read_text(path, MAX_MEASUREMENTS_BYTES)?;
+    json.parse().map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))
+}
 
 fn read_nitro_toml(path: &Path) -> Result<NitroToml, Failure> {
     let text = read_text(path, MAX_NITRO_TOML_BYTES)?;

@@ -214,8 +214,12 @@ impl Connection {
         self.exchange(request.map_err(|_| Unreachable::Cut)?).await
     }
 
-    async fn exchange(&mut self, mut request: Request<Full<Bytes>>) -> Result<Answer, Unreachable> {
-        request.headers_mut().insert(HOST, self.host.clone());
+    pub(crate) async fn exchange(
+        &mut self,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Answer, Unreachable> {
+        // One is there already if it is signed.
+        request.headers_mut().entry(HOST).or_insert_with(|| self.host.clone());
         let exchange = async {
             self.sender.ready().await?;
             self.sender.send_request(request).await

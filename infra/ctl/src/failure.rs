@@ -20,7 +20,7 @@ pub(crate) const EX_NOINPUT: u8 = 66;
 pub(crate) const EX_UNAVAILABLE: u8 = 69;
 
 /// A file cannot be written.
-const EX_CANTCREAT: u8 = 73;
+pub(crate) const EX_CANTCREAT: u8 = 73;
 
 /// The configuration is wrong.
 pub(crate) const EX_CONFIG: u8 = 78;

@@ -298,9 +298,14 @@ fn is_pcr(value: &Value) -> bool {
 }
 
 fn is_placeholder(text: &str) -> bool {
-    let marks = [ACCOUNT, KEY_ID, PCR_PLACEHOLDER, "${", "<", ">", "REPLACE", "PLACEHOLDER"];
     let is_debug_mode = text.len() == PCR_DIGITS && text.bytes().all(|byte| byte == b'0');
-    is_debug_mode || marks.iter().any(|mark| text.contains(mark))
+    is_debug_mode || stands_for_something(text)
+}
+
+/// Whether a text has something in it that was to be replaced.
+pub(crate) fn stands_for_something(text: &str) -> bool {
+    let marks = [ACCOUNT, KEY_ID, PCR_PLACEHOLDER, "${", "<", ">", "REPLACE", "PLACEHOLDER"];
+    marks.iter().any(|mark| text.contains(mark))
 }
 
 fn is_account(text: &str) -> bool {

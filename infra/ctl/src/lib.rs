@@ -20,15 +20,23 @@
 
 pub mod api_key;
 pub mod attestation;
+pub mod aws_credentials;
+pub mod bip340;
+pub mod boot_secret;
 pub mod certificate;
 pub mod connection;
 pub mod eif;
 pub mod enclave_image;
 pub mod endpoint;
+pub mod image_difference;
 pub mod kernel;
 pub mod key_policy;
+pub mod kms;
 pub mod nitro_toml;
 pub mod output_file;
+pub mod policy_check;
 pub mod ramdisk;
+pub mod ticket;
 pub mod time;
 pub mod tls_trust;
+mod wildcard;

@@ -3,9 +3,10 @@
 
 use std::fmt;
 
+use enclave_runtime::configuration::Pcrs;
 use enclave_runtime::{Configuration, InvalidConfiguration};
 
-use crate::eif::MeasurementSet;
+use crate::eif::{MeasurementSet, Pcr};
 
 /// The heading of the part that is not measured.
 const HEADING: &str = "[pcr]";
@@ -37,6 +38,7 @@ impl std::error::Error for UnusableNitroToml {}
 pub struct NitroToml {
     measured: String,
     configuration: Configuration,
+    noted: Option<MeasurementSet>,
 }
 
 impl NitroToml {
@@ -45,7 +47,15 @@ impl NitroToml {
     /// # Errors
     /// [`UnusableNitroToml`]
     pub fn read(text: &str) -> Result<Self, UnusableNitroToml> {
-        Configuration::parse(text).map_err(UnusableNitroToml::Invalid)?;
+        let Pcrs { pcr0, pcr1, pcr2 } = Configuration::parse(text).map_err(UnusableNitroToml::Invalid)?.pcr;
+        let noted = match (pcr0, pcr1, pcr2) {
+            // Zeros are those of debug mode, and of no image.
+            (Some(pcr0), Some(pcr1), Some(pcr2)) if ![pcr0, pcr1, pcr2].contains(&[0; 48]) => {
+                let [pcr0, pcr1, pcr2] = [pcr0, pcr1, pcr2].map(Pcr::of_bytes);
+                Some(MeasurementSet { pcr0, pcr1, pcr2, pcr8: None })
+            }
+            _ => None,
+        };
         let kept = match heading(text) {
             Some(start) => &text[..start],
             None => text,
@@ -56,7 +66,7 @@ impl NitroToml {
         let same = |text: &str| text.parse::<toml::Table>().map(|mut table| (table.remove("pcr"), table));
         match (same(text), same(&measured), Configuration::parse(&measured)) {
             (Ok((_, before)), Ok((None, after)), Ok(configuration)) if before == after => {
-                Ok(Self { measured, configuration })
+                Ok(Self { measured, configuration, noted })
             }
             _ => Err(UnusableNitroToml::Measurements),
         }
@@ -72,6 +82,12 @@ impl NitroToml {
     #[must_use]
     pub const fn configuration(&self) -> &Configuration {
         &self.configuration
+    }
+
+    /// The measurements that the build noted; none, if it has not yet.
+    #[must_use]
+    pub const fn noted_measurements(&self) -> Option<&MeasurementSet> {
+        self.noted.as_ref()
     }
 
     /// The file with these measurements noted at its end, in place of those before.
@@ -117,6 +133,7 @@ mod tests {
         assert_eq!(fresh.measured().trim_end(), text.trim_end());
         let noted = NitroToml::read(&fresh.with_measurements(&set(b"1"))).unwrap();
         assert_eq!(noted.measured(), fresh.measured());
+        assert_eq!((fresh.noted_measurements(), noted.noted_measurements()), (None, Some(&set(b"1"))));
         let again = noted.with_measurements(&set(b"2"));
         assert_eq!(again, fresh.with_measurements(&set(b"2")));
         assert!(again.ends_with(&format!("PCR2 = \"{}\"\n", Pcr::of(&[b"2"]))));

@@ -1,22 +1,26 @@
 //! Archives that the kernel unpacks into its first file system (Documentation/driver-api/early-userspace/
 //! buffer-format.rst): cpio, "newc", compressed by gzip. The same entries give the same bytes, on any machine.
 
+mod reader;
+
 use std::io::Write as _;
 
 use flate2::{Compression, GzBuilder};
 
+pub use reader::{MAX_ENTRIES, MAX_UNPACKED_BYTES, MalformedRamdisk, entries, unpack};
+
 /// A file name and what is behind it. Everything is root's, and of the beginning of time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry<'b> {
     /// A folder.
     Folder {
         /// Without a slash at its start.
-        path: &'static str,
+        path: &'b str,
     },
     /// A character device.
     Device {
         /// Without a slash at its start.
-        path: &'static str,
+        path: &'b str,
         /// What may be done with it.
         permissions: u32,
         /// Which one it is.
@@ -25,7 +29,7 @@ pub enum Entry<'b> {
     /// A regular file.
     File {
         /// Without a slash at its start.
-        path: &'static str,
+        path: &'b str,
         /// What may be done with it.
         permissions: u32,
         /// What is in it.
@@ -44,11 +48,22 @@ const TRAILER: &str = "TRAILER!!!";
 /// Everything starts on such a boundary.
 const ALIGNMENT: usize = 4;
 
-/// The archive with these entries, folders before what is in them.
+/// The archive with these entries, folders before what is in them, compressed.
 ///
 /// # Errors
 /// A file of 4 GiB or more, which the format has no room for.
 pub fn ramdisk(entries: &[Entry<'_>]) -> Result<Vec<u8>, FileTooLarge> {
+    let archive = archive(entries)?;
+    // No name and no time, and "unknown" for the system: nothing of the machine.
+    let mut gzip = GzBuilder::new().operating_system(255).write(Vec::new(), Compression::best());
+    gzip.write_all(&archive).and_then(|()| gzip.finish()).map_err(|_| FileTooLarge)
+}
+
+/// The archive with these entries, as the kernel sees it.
+///
+/// # Errors
+/// As [`ramdisk`].
+pub fn archive(entries: &[Entry<'_>]) -> Result<Vec<u8>, FileTooLarge> {
     let mut archive = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
         let inode = u32::try_from(index + 1).map_err(|_| FileTooLarge)?;
@@ -63,9 +78,7 @@ pub fn ramdisk(entries: &[Entry<'_>]) -> Result<Vec<u8>, FileTooLarge> {
         }
     }
     append(&mut archive, 0, TRAILER, 0, (0, 0), &[])?;
-    // No name and no time, and "unknown" for the system: nothing of the machine.
-    let mut gzip = GzBuilder::new().operating_system(255).write(Vec::new(), Compression::best());
-    gzip.write_all(&archive).and_then(|()| gzip.finish()).map_err(|_| FileTooLarge)
+    Ok(archive)
 }
 
 /// The format has 32 bits for a size.

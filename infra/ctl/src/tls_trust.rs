@@ -42,9 +42,18 @@ impl TlsTrust {
     /// # Errors
     /// [`InvalidRoots`]
     pub fn roots_of_pem(pem: &[u8]) -> Result<Self, InvalidRoots> {
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+        Self::roots(&certificates.map_err(|_| InvalidRoots)?)
+    }
+
+    /// Trusts these certificates, and no other.
+    ///
+    /// # Errors
+    /// [`InvalidRoots`]
+    pub fn roots(certificates: &[CertificateDer<'static>]) -> Result<Self, InvalidRoots> {
         let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            roots.add(certificate.map_err(|_| InvalidRoots)?).map_err(|_| InvalidRoots)?;
+        for certificate in certificates {
+            roots.add(certificate.clone()).map_err(|_| InvalidRoots)?;
         }
         if roots.is_empty() { Err(InvalidRoots) } else { Ok(Self::Roots(Arc::new(roots))) }
     }

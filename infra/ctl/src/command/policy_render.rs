@@ -4,17 +4,13 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 use enclave_runtime::configuration::Region;
-use signerctl::eif::MeasurementSet;
 use signerctl::key_policy::{NotRendered, ROLES, Subjects, render};
 
-use super::read_nitro_toml;
+use super::{read_measurements, read_nitro_toml};
 use crate::failure::{EX_DATAERR, EX_USAGE, Failure, print, read_text, write};
 
 /// Twice what KMS takes.
 const MAX_TEMPLATE_BYTES: usize = 64 * 1024;
-
-/// `nitro-cli` prints 0.5 KiB.
-const MAX_MEASUREMENTS_BYTES: usize = 64 * 1024;
 
 #[derive(Debug, Args)]
 #[command(
@@ -77,10 +73,7 @@ impl PolicyRender {
         let template = read_text(&self.template, MAX_TEMPLATE_BYTES)?;
         let mut images = Vec::new();
         for path in &self.measurements {
-            let json = read_text(path, MAX_MEASUREMENTS_BYTES)?;
-            let image: MeasurementSet =
-                json.parse().map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))?;
-            images.push(image);
+            images.push(read_measurements(path)?);
         }
         let mut subjects = match (&self.nitro_toml, &self.account, &self.region) {
             (Some(path), _, _) => Subjects::of_keys(&read_nitro_toml(path)?.configuration().kms.key_arns),

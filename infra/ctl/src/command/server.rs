@@ -10,16 +10,11 @@ use signerctl::connection::Client;
 use signerctl::endpoint::Endpoint;
 use signerctl::tls_trust::TlsTrust;
 use verification::{Doubt, Expectation, ExpectedPcrs, MAX_MEASUREMENTS_BYTES, Root};
-use zeroize::Zeroizing;
 
+use super::MAX_ROOTS_BYTES;
 use crate::failure::{EX_DATAERR, EX_UNAVAILABLE, EX_USAGE, Failure, NOT_GOOD, read, read_text};
+use crate::secret_input;
 use crate::wait::wait_for;
-
-/// Some dozen certificates.
-const MAX_ROOTS_BYTES: usize = 256 * 1024;
-
-/// No header that the signer takes is longer.
-const MAX_API_KEY_BYTES: usize = 16 * 1024;
 
 /// The variable that the signer's own boot file has.
 const API_KEY_VARIABLE: &str = "INTERNAL_API_KEY";
@@ -125,21 +120,12 @@ pub(crate) struct Key {
 
 impl Key {
     pub(crate) fn read(&self) -> Result<ApiKey, Failure> {
-        let mut bytes = match &self.api_key_file {
-            Some(path) => Zeroizing::new(read(path, MAX_API_KEY_BYTES)?),
-            None => match std::env::var(API_KEY_VARIABLE) {
-                Ok(value) => Zeroizing::new(value.into_bytes()),
-                Err(_) => {
-                    let line =
-                        format!("no API key: set {API_KEY_VARIABLE}, or name a file with --api-key-file");
-                    return Err(Failure::new(EX_USAGE, line));
-                }
-            },
-        };
-        // An editor's.
-        if bytes.ends_with(b"\n") {
-            bytes.pop();
-        }
+        let bytes = secret_input::from_file_or_variable(
+            self.api_key_file.as_deref(),
+            "--api-key-file",
+            API_KEY_VARIABLE,
+            "API key",
+        )?;
         ApiKey::new(bytes).map_err(|fault| Failure::new(EX_DATAERR, fault))
     }
 }

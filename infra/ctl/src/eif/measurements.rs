@@ -63,6 +63,12 @@ impl Pcr {
         Self(extended.finalize().into())
     }
 
+    /// The register with this value.
+    #[must_use]
+    pub const fn of_bytes(bytes: [u8; PCR_BYTES]) -> Self {
+        Self(bytes)
+    }
+
     /// Its bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; PCR_BYTES] {

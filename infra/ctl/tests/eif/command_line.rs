@@ -27,8 +27,8 @@ fn help_is_no_error_and_names_every_exit_status() {
     };
     let whole = help(&[]);
     for text in [
-        "Exit status: 0 done, 1 an image is not what it should be, 64 wrong command line, 65 a file is not what it should",
-        "66 a file cannot be read, 73 a file cannot be written, 78 nitro.toml is wrong",
+        "Exit status: 0 done, 1 what was looked at is not as it should be, 64 wrong command line, 65 a file is not what it",
+        "66 a file cannot be read, 69 a service does not answer, 73 a file cannot be written, 78 nitro.toml is wrong",
         "\n  eif ",
         "\n  policy ",
     ] {

@@ -1,0 +1,124 @@
+//! The secrets that an enclave gets from KMS when it starts, and what it takes for one.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use enclave_runtime::configuration::SecretSource;
+use enclave_runtime::{Configuration, InvalidSecret, check_secret};
+use zeroize::Zeroizing;
+
+use crate::api_key::{ApiKey, InvalidApiKey};
+
+/// What KMS encrypts (AWS KMS, `Encrypt`, `Plaintext`).
+pub const MAX_SECRET_BYTES: usize = 4096;
+
+/// A variable of the boot file, less `_CIPHERTEXT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SecretName {
+    /// What clients present.
+    #[value(name = "INTERNAL_API_KEY")]
+    InternalApiKey,
+    /// What tickets are signed with.
+    #[value(name = "TICKET_SIGNING_SECRET")]
+    TicketSigningSecret,
+}
+
+impl SecretName {
+    /// As the boot file and the encryption context have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InternalApiKey => "INTERNAL_API_KEY",
+            Self::TicketSigningSecret => "TICKET_SIGNING_SECRET",
+        }
+    }
+
+    /// The line of `nitro.toml` by which the signer asks for it from KMS.
+    #[must_use]
+    pub const fn setting(self) -> &'static str {
+        match self {
+            Self::InternalApiKey => "secrets.internal_api_key = \"kms\"",
+            Self::TicketSigningSecret => "secrets.ticket_signing_secret = \"kms\"",
+        }
+    }
+
+    /// Whether a signer with this configuration asks for it from KMS. Another refuses its ciphertext.
+    #[must_use]
+    pub fn is_from_kms(self, configuration: &Configuration) -> bool {
+        let source = match self {
+            Self::InternalApiKey => configuration.secrets.internal_api_key,
+            Self::TicketSigningSecret => configuration.secrets.ticket_signing_secret,
+        };
+        source == SecretSource::Kms
+    }
+
+    /// Checks what the signer will check of it first.
+    ///
+    /// # Errors
+    /// [`UnsuitableSecret`]
+    pub fn check(self, secret: &[u8]) -> Result<(), UnsuitableSecret> {
+        if secret.len() > MAX_SECRET_BYTES {
+            return Err(UnsuitableSecret::TooLong);
+        }
+        check_secret(self.as_str(), secret).map_err(UnsuitableSecret::Secret)?;
+        match self {
+            Self::InternalApiKey => {
+                ApiKey::new(Zeroizing::new(secret.to_vec())).map(|_| ()).map_err(UnsuitableSecret::ApiKey)
+            }
+            Self::TicketSigningSecret => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for SecretName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// Why the signer would not start with a secret. Repeats nothing of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnsuitableSecret {
+    /// Longer than KMS encrypts.
+    TooLong,
+    /// It protects nothing.
+    Secret(InvalidSecret),
+    /// No client could present it.
+    ApiKey(InvalidApiKey),
+}
+
+impl fmt::Display for UnsuitableSecret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong => write!(formatter, "longer than the {MAX_SECRET_BYTES} bytes that KMS encrypts"),
+            Self::Secret(fault) => fault.fmt(formatter),
+            Self::ApiKey(fault) => fault.fmt(formatter),
+        }
+    }
+}
+
+impl std::error::Error for UnsuitableSecret {}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_SECRET_BYTES, SecretName};
+
+    #[test]
+    fn what_the_signer_would_refuse_is_refused() {
+        let said = |name: SecretName, secret: &[u8]| name.check(secret).map_err(|fault| fault.to_string());
+        let long = "0123456789abcdef".repeat(MAX_SECRET_BYTES / 16);
+        for name in [SecretName::InternalApiKey, SecretName::TicketSigningSecret] {
+            assert_eq!(said(name, b"0mEyH5c7nPzQ81ka"), Ok(()));
+            assert_eq!(said(name, b"0mEyH5c7nPzQ81k"), Err(format!("{name} is shorter than 16 bytes")));
+            assert_eq!(
+                said(name, b"change-me-in-production"),
+                Err(format!("{name} is a placeholder, not a secret"))
+            );
+            assert_eq!(said(name, long.as_bytes()), Ok(()));
+            let too_long = "longer than the 4096 bytes that KMS encrypts";
+            assert_eq!(said(name, format!("{long}0").as_bytes()), Err(too_long.to_owned()));
+        }
+        said(SecretName::InternalApiKey, b" 0mEyH5c7nPzQ81ka").unwrap_err();
+        said(SecretName::TicketSigningSecret, b" 0mEyH5c7nPzQ81ka").unwrap();
+    }
+}

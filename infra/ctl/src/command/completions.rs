@@ -1,0 +1,28 @@
+//! `signerctl completions`
+
+use clap::{Args, CommandFactory as _};
+use clap_complete::Shell;
+
+use crate::arguments::Arguments;
+use crate::failure::{Failure, print};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Bash reads such a file when it first completes the command, zsh those of a folder in fpath, fish those of
+~/.config/fish/completions.
+
+Example:
+  signerctl completions bash > ~/.local/share/bash-completion/completions/signerctl")]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    shell: Shell,
+}
+
+impl Completions {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Arguments::command(), "signerctl", &mut script);
+        print(String::from_utf8_lossy(&script).trim_end())
+    }
+}

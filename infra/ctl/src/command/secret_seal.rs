@@ -1,0 +1,110 @@
+//! `signerctl secret seal`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use enclave_runtime::configuration::{Configuration, KeyArn};
+use serde_json::json;
+use signerctl::aws_credentials;
+use signerctl::boot_secret::SecretName;
+use signerctl::connection::Client;
+use signerctl::endpoint::Endpoint;
+use signerctl::kms::encrypt;
+use signerctl::tls_trust::TlsTrust;
+
+use super::{MAX_ROOTS_BYTES, read_nitro_toml};
+use crate::failure::{EX_CONFIG, EX_DATAERR, EX_UNAVAILABLE, EX_USAGE, Failure, NOT_GOOD, print, read};
+use crate::secret_input;
+use crate::wait::wait_for;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Reads the secret from standard input, to its end, or asks for it twice on a terminal; it is never an argument. One line
+break at its end is not part of it. What the signer would refuse is refused here.
+
+Credentials are those of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or, without these, what
+`aws configure export-credentials` gives, which goes by profiles and single sign-on. Not on the parent instance, which
+must not see the secret; its role may not encrypt anyway.
+
+Exit status: 0 sealed, 1 KMS refuses, 65 the secret is none, 69 KMS cannot be reached, 78 nitro.toml is wrong.
+
+Examples:
+  openssl rand -base64 32 | signerctl secret seal TICKET_SIGNING_SECRET --nitro-toml infra/nitro.toml
+  AWS_PROFILE=sealer signerctl secret seal TICKET_SIGNING_SECRET --nitro-toml infra/nitro.toml")]
+pub(crate) struct SecretSeal {
+    /// The secret's variable
+    #[arg(value_name = "NAME")]
+    name: SecretName,
+
+    /// The configuration of the signer; the first of its kms.key_arns is encrypted under
+    #[arg(long, value_name = "FILE")]
+    nitro_toml: PathBuf,
+
+    /// Another one of its kms.key_arns
+    #[arg(long, value_name = "ARN")]
+    key_arn: Option<KeyArn>,
+
+    /// Another KMS than AWS's of the region, for tests
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<Endpoint>,
+
+    /// Authorities whose certificates are trusted instead of those that the signer trusts, in PEM
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl SecretSeal {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let nitro_toml = read_nitro_toml(&self.nitro_toml)?;
+        let configuration = nitro_toml.configuration();
+        let of_configuration = |line: String| Failure::of_file(EX_CONFIG, &self.nitro_toml, line);
+        if !self.name.is_from_kms(configuration) {
+            let line = format!("has not {}: the signer would refuse a ciphertext", self.name.setting());
+            return Err(of_configuration(line));
+        }
+        let listed = &configuration.kms.key_arns;
+        let key = match &self.key_arn {
+            Some(key) if listed.contains(key) => key,
+            Some(_) => return Err(Failure::new(EX_USAGE, "--key-arn is none of kms.key_arns in nitro.toml")),
+            None => listed.first().ok_or_else(|| of_configuration("kms.key_arns: empty".to_owned()))?,
+        };
+        let client = self.client(configuration)?;
+        wait_for(async {
+            let secret = secret_input::from_stdin(self.name.as_str()).await?;
+            self.name.check(&secret).map_err(|fault| Failure::new(EX_DATAERR, fault))?;
+            let credentials = aws_credentials::find().map_err(|fault| Failure::new(NOT_GOOD, fault))?;
+            let sealed = encrypt(&client, &credentials, key, self.name, &secret).await.map_err(|fault| {
+                let code = if fault.is_refusal() { NOT_GOOD } else { EX_UNAVAILABLE };
+                Failure::new(code, format_args!("{}: {fault}", client.endpoint()))
+            })?;
+            let variable = format!("{}_CIPHERTEXT", self.name);
+            if self.json {
+                print(json!({ "variable": variable, "value": sealed, "key_arn": key.as_str() }))
+            } else {
+                print(format_args!("{variable}={sealed}"))
+            }
+        })?
+    }
+
+    fn client(&self, configuration: &Configuration) -> Result<Client, Failure> {
+        let endpoint = match &self.endpoint {
+            Some(endpoint) if endpoint.has_tls() => endpoint.clone(),
+            Some(_) => return Err(Failure::new(EX_USAGE, "--endpoint has to be https: a secret goes there")),
+            None => format!("https://{}", configuration.kms.endpoint_host())
+                .parse()
+                .map_err(|fault| Failure::of_file(EX_CONFIG, &self.nitro_toml, fault))?,
+        };
+        let trust = match (&self.ca, &configuration.kms.trust_anchors) {
+            (Some(path), _) => TlsTrust::roots_of_pem(&read(path, MAX_ROOTS_BYTES)?)
+                .map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))?,
+            (None, Some(anchors)) => TlsTrust::roots(anchors)
+                .map_err(|fault| Failure::of_file(EX_CONFIG, &self.nitro_toml, fault))?,
+            (None, None) => TlsTrust::WebPki,
+        };
+        Ok(Client::new(endpoint, &trust))
+    }
+}

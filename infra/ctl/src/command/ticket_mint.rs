@@ -1,0 +1,81 @@
+//! `signerctl ticket mint`
+
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use serde_json::json;
+use signerctl::ticket::{DEFAULT_TTL_S, Digest, Identity, MAX_TTL_S, TicketSecret};
+
+use crate::failure::{EX_DATAERR, EX_UNAVAILABLE, Failure, print};
+use crate::secret_input;
+
+/// The variable that the API has.
+const SECRET_VARIABLE: &str = "TICKET_SIGNING_SECRET";
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+For trying things out, where the API runs: whoever has the secret signs with every key. A ticket is good once.
+
+Example:
+  TICKET_SIGNING_SECRET=\"$(cat secret)\" signerctl ticket mint --identity 9b2f0c1e-58f4-4f0c-8d3e-0a5b6c7d8e9f \\
+      --digest 243f6a8885a308d313198a2e03707344a4093822299f31d0082efa98ec4e6c89")]
+pub(crate) struct TicketMint {
+    #[command(flatten)]
+    order: Order,
+
+    #[command(flatten)]
+    minting: Minting,
+
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is to be signed, and with which key.
+#[derive(Debug, Args)]
+pub(crate) struct Order {
+    /// The key's identity, a UUID
+    #[arg(long, value_name = "UUID")]
+    pub(crate) identity: Identity,
+
+    /// The 32 bytes to sign, in hex
+    #[arg(long, value_name = "HEX")]
+    pub(crate) digest: Digest,
+}
+
+/// How a ticket is made.
+#[derive(Debug, Args)]
+pub(crate) struct Minting {
+    /// For how many seconds the ticket is good
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TTL_S,
+          value_parser = clap::value_parser!(u64).range(1..=MAX_TTL_S))]
+    ttl_s: u64,
+
+    /// The file with the ticket secret, if it is not in the variable TICKET_SIGNING_SECRET
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+}
+
+impl Minting {
+    pub(crate) fn mint(&self, order: &Order) -> Result<String, Failure> {
+        let secret = secret_input::from_file_or_variable(
+            self.secret_file.as_deref(),
+            "--secret-file",
+            SECRET_VARIABLE,
+            "ticket secret",
+        )?;
+        let secret = TicketSecret::new(secret).map_err(|fault| Failure::new(EX_DATAERR, fault))?;
+        let now_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        secret
+            .mint(&order.identity, &order.digest, now_unix_s, self.ttl_s)
+            .map_err(|fault| Failure::new(EX_UNAVAILABLE, fault))
+    }
+}
+
+impl TicketMint {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let ticket = self.minting.mint(&self.order)?;
+        if self.json { print(json!({ "ticket": ticket })) } else { print(ticket) }
+    }
+}

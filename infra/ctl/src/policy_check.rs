@@ -1,0 +1,389 @@
+//! Whether a policy lets anybody but the image use a key; which statement does, and why.
+//!
+//! Each statement that allows something is tried with requests: by each of its principals, for each action that matters,
+//! without an attestation document and with those of other enclaves, and with each value that a condition names for
+//! what else a request has. What is tried and surely denied by another statement is no fault. What cannot be known is
+//! taken to hold where something is allowed, and not to hold where something is denied.
+//!
+//! ```text
+//! document ─▶ statements (principal, action, condition) ─▶ attempts ─▶ Doubt
+//! ```
+
+mod action;
+mod attempts;
+mod condition;
+mod document;
+mod json;
+mod principal;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use enclave_runtime::configuration::KeyArn;
+use serde_json::{Value, json};
+
+use self::action::{Action, ENCRYPT, Harm, OF_IAM, OF_KMS};
+use self::attempts::{Attempts, Budget, Enclave};
+use self::condition::{ATTESTATION, Condition};
+use self::document::{Effect, Of, Statement, statements};
+use self::principal::Principal;
+use crate::eif::MeasurementSet;
+
+pub use document::{InvalidPolicy, MAX_POLICY_BYTES};
+
+/// The role of the instance, unless another is named.
+const INSTANCE_ROLE: &str = "nitro-signer-instance";
+
+/// What a policy has to be right for.
+#[derive(Clone, Debug)]
+pub struct Expectation<'e> {
+    /// The images that may use the key; at least one, and none of zeros.
+    pub images: &'e [MeasurementSet],
+    /// The keys that it may be of; none, if that is not known.
+    pub keys: &'e [KeyArn],
+    /// The role of the instance, if it has another name than the usual one.
+    pub instance_role: Option<&'e str>,
+}
+
+/// Something that a statement lets happen, and should not.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Doubt {
+    /// From 0 on; none for the policy as a whole.
+    pub index: Option<usize>,
+    /// Its Sid.
+    pub sid: Option<String>,
+    /// What about it, in a sentence.
+    pub reason: String,
+}
+
+/// `Sid: reason`, or `Statement[0]: reason`.
+impl fmt::Display for Doubt {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.sid, self.index) {
+            (Some(sid), _) => write!(formatter, "{sid}: {}", self.reason),
+            (None, Some(index)) => write!(formatter, "Statement[{index}]: {}", self.reason),
+            (None, None) => write!(formatter, "the policy {}", self.reason),
+        }
+    }
+}
+
+impl Doubt {
+    /// As a report for scripts.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({ "statement": self.index, "sid": self.sid, "reason": self.reason })
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Finding {
+    /// By whom else than the image, and how, the key can be used.
+    pub doubts: Vec<Doubt>,
+    /// What the images cannot do, which they need.
+    pub notes: Vec<String>,
+}
+
+/// Checks the policy of a key.
+///
+/// # Errors
+/// [`InvalidPolicy`]
+pub fn check_key_policy(text: &str, expectation: &Expectation<'_>) -> Result<Finding, InvalidPolicy> {
+    check(&statements(text, Of::Key)?, Of::Key, expectation)
+}
+
+/// Checks a policy of the instance's role.
+///
+/// # Errors
+/// [`InvalidPolicy`]
+pub fn check_role_policy(text: &str, expectation: &Expectation<'_>) -> Result<Finding, InvalidPolicy> {
+    check(&statements(text, Of::Role)?, Of::Role, expectation)
+}
+
+fn check(statements: &[Statement], of: Of, expectation: &Expectation<'_>) -> Result<Finding, InvalidPolicy> {
+    let checker = Checker { statements, of, expectation, budget: Budget::default() };
+    let mut doubts = BTreeSet::new();
+    for statement in statements {
+        doubts.extend(checker.not_understood(statement));
+        if statement.effect == Effect::Allow {
+            doubts.extend(checker.allowed_by(statement));
+        }
+    }
+    if checker.budget.is_spent() {
+        let reason = "has more cases than are looked at: not all of it was checked";
+        doubts.insert(Doubt { index: None, sid: None, reason: reason.to_owned() });
+    }
+    Ok(Finding { doubts: doubts.into_iter().collect(), notes: checker.notes() })
+}
+
+struct Checker<'c> {
+    statements: &'c [Statement],
+    of: Of,
+    expectation: &'c Expectation<'c>,
+    budget: Budget,
+}
+
+impl Checker<'_> {
+    fn not_understood(&self, statement: &Statement) -> Vec<Doubt> {
+        let unknown = statement.conditions.iter().filter(|condition| !condition.is_known());
+        unknown
+            .map(|condition| {
+                doubt(
+                    statement,
+                    format!("asks by \"{}\", which is no operator of IAM", line(&condition.operator)),
+                )
+            })
+            .collect()
+    }
+
+    fn allowed_by(&self, statement: &Statement) -> Vec<Doubt> {
+        let subjects = match &statement.principals {
+            Some(principals) => principals.subjects(),
+            None => vec![Principal::Other("the instance".to_owned())],
+        };
+        let mut doubts = Vec::new();
+        for subject in &subjects {
+            let is_instance = statement.principals.is_none() || self.is_instance(subject);
+            for harm in [
+                Harm::Opens,
+                Harm::Moves,
+                Harm::Plants,
+                Harm::Grants,
+                Harm::Copies,
+                Harm::Governs,
+                Harm::Destroys,
+                Harm::Escalates,
+            ] {
+                doubts.extend(self.harm_by(statement, subject, is_instance, harm));
+            }
+        }
+        if doubts.is_empty() { self.strange_registers(statement) } else { doubts }
+    }
+
+    /// Values that no image has, next to others that keep the statement from being used.
+    fn strange_registers(&self, statement: &Statement) -> Vec<Doubt> {
+        let mut doubts = Vec::new();
+        for condition in statement.conditions.iter().filter(|condition| condition.is_of_attestation()) {
+            let of_image = |image: &MeasurementSet| match &condition.key_in_lower_case[ATTESTATION.len()..] {
+                "pcr0" | "imagesha384" => Some(image.pcr0),
+                "pcr1" => Some(image.pcr1),
+                "pcr2" => Some(image.pcr2),
+                _ => None,
+            };
+            for named in condition.asked_for() {
+                let registers: Vec<_> = self.expectation.images.iter().filter_map(of_image).collect();
+                let is_known = registers.iter().any(|pcr| named.eq_ignore_ascii_case(&pcr.to_string()));
+                if is_known || registers.is_empty() {
+                    continue;
+                }
+                let is_debug = named.bytes().all(|byte| byte == b'0');
+                let whose = if is_debug { "as in debug mode" } else { "which none of the given images has" };
+                let (key, named) = (line(&condition.key), line(named));
+                doubts.push(doubt(statement, format!("takes {named} for {key}, {whose}")));
+            }
+        }
+        doubts
+    }
+
+    /// What `subject` may do of that kind, by each kind of enclave that it may do it with.
+    fn harm_by(
+        &self,
+        statement: &Statement,
+        subject: &Principal,
+        is_instance: bool,
+        harm: Harm,
+    ) -> Vec<Doubt> {
+        let actions: Vec<&Action> =
+            OF_KMS.iter().chain(&OF_IAM).filter(|action| action.harm == harm).collect();
+        // One or two people do these, and their names are in the policy.
+        let is_trusted = subject.is_one() && !is_instance;
+        let is_for_people = matches!(harm, Harm::Governs | Harm::Destroys);
+        if is_trusted && is_for_people {
+            return Vec::new();
+        }
+        let mut found: Vec<((Enclave, bool), Vec<&str>)> = Vec::new();
+        for action in actions {
+            if !self.allows(statement, action) {
+                continue;
+            }
+            let denials = self.denials(subject, action);
+            // Whoever seals boot secrets may do so under their encryption context.
+            let is_sealing = is_trusted && action.name == ENCRYPT;
+            let attempts = Attempts {
+                statement,
+                denials: &denials,
+                subject,
+                action,
+                images: self.expectation.images,
+                is_sealing,
+                budget: &self.budget,
+            };
+            for enclave in attempts.worst() {
+                let kind = (enclave, is_sealing);
+                match found.iter_mut().find(|(other, _)| *other == kind) {
+                    Some((_, names)) => names.push(action.name),
+                    None => found.push((kind, vec![action.name])),
+                }
+            }
+        }
+        found
+            .into_iter()
+            .map(|((enclave, is_sealing), names)| {
+                let who = if statement.principals.is_none() {
+                    "the instance".to_owned()
+                } else if is_instance {
+                    format!("the instance ({subject})")
+                } else {
+                    line(&subject.to_string())
+                };
+                let what = names.join(", ");
+                let reason = match harm {
+                    Harm::Opens => format!("lets {who} call {what} {}", enclave_in_words(&enclave, statement)),
+                    Harm::Moves => format!("lets {who} call {what}, and so move what is sealed under another key"),
+                    Harm::Plants if is_sealing => {
+                        format!("lets {who} call {what} under other encryption contexts than those of boot secrets")
+                    }
+                    Harm::Plants => {
+                        format!("lets {who} call {what}: whoever makes a ticket secret signs with every key")
+                    }
+                    Harm::Grants => format!("lets {who} call {what}: a grant lets others in past this policy"),
+                    Harm::Copies => format!("lets {who} call {what}: the copy has another policy"),
+                    Harm::Governs => format!("lets {who} call {what}, and so change this policy"),
+                    Harm::Destroys => format!("lets {who} call {what}, and so end what backups depend on"),
+                    Harm::Escalates => format!("lets {who} call {what}, and so become somebody else"),
+                };
+                doubt(statement, reason)
+            })
+            .collect()
+    }
+
+    /// Whether the statement is about this action with a key of ours.
+    fn allows(&self, statement: &Statement, action: &Action) -> bool {
+        let keys = self.expectation.keys;
+        let is_of_key = action.harm == Harm::Escalates
+            || keys.is_empty()
+            || statement.resources.are_all()
+            || keys.iter().any(|key| statement.resources.cover(key.as_str()));
+        let is_of_this_kind = action.harm != Harm::Escalates || self.of == Of::Role;
+        is_of_key && is_of_this_kind && statement.actions.cover(&action.name.to_lowercase())
+    }
+
+    /// The statements that deny this action to the subject with any key of ours.
+    fn denials(&self, subject: &Principal, action: &Action) -> Vec<&Statement> {
+        let keys = self.expectation.keys;
+        let covers = |statement: &&Statement| {
+            statement.effect == Effect::Deny
+                && statement.actions.cover(&action.name.to_lowercase())
+                && statement.principals.as_ref().is_none_or(|principals| principals.cover(subject))
+                && (statement.resources.are_all()
+                    || !keys.is_empty() && keys.iter().all(|key| statement.resources.cover(key.as_str())))
+        };
+        self.statements.iter().filter(covers).collect()
+    }
+
+    fn is_instance(&self, subject: &Principal) -> bool {
+        let is_named = match self.expectation.instance_role {
+            Some(arn) => Principal::of_aws(arn).is_role_of(subject),
+            None => subject.role() == Some(INSTANCE_ROLE),
+        };
+        // Whoever comes with documents is on the parent.
+        let comes_with_documents = || {
+            self.statements.iter().any(|statement| {
+                statement.effect == Effect::Allow
+                    && statement.conditions.iter().any(Condition::is_of_attestation)
+                    && statement.principals.as_ref().is_some_and(|principals| {
+                        principals
+                            .subjects()
+                            .iter()
+                            .any(|other| other.is_one() && (other == subject || other.is_role_of(subject)))
+                    })
+            })
+        };
+        subject.is_one() && (is_named || comes_with_documents())
+    }
+
+    /// What each image needs and is not allowed by anything.
+    fn notes(&self) -> Vec<String> {
+        let needed =
+            OF_KMS.iter().filter(|action| matches!(action.name, "kms:Decrypt" | "kms:GenerateDataKey"));
+        let mut notes = Vec::new();
+        for (action, image) in
+            needed.flat_map(|action| self.expectation.images.iter().map(move |image| (action, image)))
+        {
+            let is_allowed = self.statements.iter().any(|statement| {
+                let subjects = statement.principals.as_ref().map(principal::Principals::subjects);
+                let subjects = subjects.unwrap_or_else(|| vec![Principal::Other("the instance".to_owned())]);
+                statement.effect == Effect::Allow
+                    && self.allows(statement, action)
+                    && subjects.iter().any(|subject| {
+                        let denials: Vec<&Statement> = self
+                            .statements
+                            .iter()
+                            .filter(|other| {
+                                other.effect == Effect::Deny
+                                    && other.actions.cover(&action.name.to_lowercase())
+                                    && other
+                                        .principals
+                                        .as_ref()
+                                        .is_none_or(|principals| principals.meet(subject))
+                            })
+                            .collect();
+                        let attempts = Attempts {
+                            statement,
+                            denials: &denials,
+                            subject,
+                            action,
+                            images: self.expectation.images,
+                            is_sealing: false,
+                            budget: &self.budget,
+                        };
+                        attempts.may_be_allowed(image)
+                    })
+            });
+            if !is_allowed {
+                notes.push(format!("the image with PCR0 {} may not call {}", image.pcr0, action.name));
+            }
+        }
+        notes
+    }
+}
+
+fn doubt(statement: &Statement, reason: String) -> Doubt {
+    Doubt { index: Some(statement.index), sid: statement.sid.clone(), reason }
+}
+
+/// With what the key is used, and which condition lets it.
+fn enclave_in_words(enclave: &Enclave, statement: &Statement) -> String {
+    let asked: Vec<&Condition> =
+        statement.conditions.iter().filter(|condition| condition.is_of_attestation()).collect();
+    let asks_for_nothing = ": it asks for no PCR0".to_owned();
+    let by = |holds: &dyn Fn(&Condition) -> bool| match asked.iter().find(|condition| holds(condition)) {
+        Some(condition) => format!(": {} holds so of {}", line(&condition.operator), line(&condition.key)),
+        None => asks_for_nothing.clone(),
+    };
+    match enclave {
+        Enclave::None => format!("without an attestation document{}", by(&|_| true)),
+        Enclave::NitroTpm => {
+            format!("with what an instance's NitroTPM attests instead of an enclave{}", by(&|_| true))
+        }
+        Enclave::AnyImage => {
+            let is_of_image = |condition: &Condition| {
+                let key = &condition.key_in_lower_case;
+                key.ends_with(":pcr0") || key.ends_with(":imagesha384")
+            };
+            format!("in an enclave of any image{}", by(&is_of_image))
+        }
+        Enclave::Debugged => {
+            "in any enclave in debug mode, whose PCRs are all zeros: zeros are among the PCRs that it takes"
+                .to_owned()
+        }
+        Enclave::OtherImage { named, .. } => {
+            format!("in an enclave of another image than those given: its PCR0 is {}", line(named))
+        }
+    }
+}
+
+/// What is somebody's choice, as a part of one line.
+fn line(text: &str) -> String {
+    text.chars().take(200).map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
+}

@@ -1,0 +1,73 @@
+//! What may be done with a key that matters here (AWS KMS, "Actions", and the API reference for `Recipient`).
+
+/// What becomes of a key that this is done with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Harm {
+    /// Somebody gets at what is sealed, or at keys that are made to seal.
+    Opens,
+    /// What is sealed moves under another key.
+    Moves,
+    /// Secrets of somebody's choice are taken for ours.
+    Plants,
+    /// Others are let in past the policy.
+    Grants,
+    /// The key gets a copy with another policy.
+    Copies,
+    /// The policy becomes another.
+    Governs,
+    /// What is sealed is lost.
+    Destroys,
+    /// Somebody becomes another identity.
+    Escalates,
+}
+
+/// An action, in lower case.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Action {
+    pub(super) name: &'static str,
+    pub(super) harm: Harm,
+    /// Whether it can come with an attestation document.
+    pub(super) has_recipient: bool,
+}
+
+const fn with_recipient(name: &'static str) -> Action {
+    Action { name, harm: Harm::Opens, has_recipient: true }
+}
+
+const fn action(name: &'static str, harm: Harm) -> Action {
+    Action { name, harm, has_recipient: false }
+}
+
+/// With a key.
+pub(super) const OF_KMS: [Action; 18] = [
+    with_recipient("kms:Decrypt"),
+    with_recipient("kms:GenerateDataKey"),
+    with_recipient("kms:GenerateDataKeyPair"),
+    with_recipient("kms:DeriveSharedSecret"),
+    action("kms:GenerateDataKeyWithoutPlaintext", Harm::Opens),
+    action("kms:GenerateDataKeyPairWithoutPlaintext", Harm::Opens),
+    action("kms:ReEncryptFrom", Harm::Moves),
+    action("kms:ReEncryptTo", Harm::Plants),
+    action(ENCRYPT, Harm::Plants),
+    action("kms:ImportKeyMaterial", Harm::Plants),
+    action("kms:CreateGrant", Harm::Grants),
+    action("kms:ReplicateKey", Harm::Copies),
+    action("kms:PutKeyPolicy", Harm::Governs),
+    action("kms:ScheduleKeyDeletion", Harm::Destroys),
+    action("kms:DisableKey", Harm::Destroys),
+    action("kms:DeleteImportedKeyMaterial", Harm::Destroys),
+    action("kms:RetireGrant", Harm::Destroys),
+    action("kms:RevokeGrant", Harm::Destroys),
+];
+
+/// Boot secrets are made by it.
+pub(super) const ENCRYPT: &str = "kms:Encrypt";
+
+/// By what an identity becomes another, or gets other policies.
+pub(super) const OF_IAM: [Action; 5] = [
+    action("sts:AssumeRole", Harm::Escalates),
+    action("iam:PassRole", Harm::Escalates),
+    action("iam:PutRolePolicy", Harm::Escalates),
+    action("iam:AttachRolePolicy", Harm::Escalates),
+    action("iam:UpdateAssumeRolePolicy", Harm::Escalates),
+];

@@ -1,0 +1,276 @@
+//! `policy check`
+
+use serde_json::{Value, json};
+use signerctl::policy_check::{Expectation, Finding, check_key_policy};
+
+use crate::policies::{ACCOUNT, Case, KEY, committed, good, image, other_image, rendered, wrong};
+use crate::workshop::{Outcome, Workshop};
+
+const EX_USAGE: i32 = 64;
+const EX_DATAERR: i32 = 65;
+const EX_CONFIG: i32 = 78;
+
+fn find(policy: &Value) -> Finding {
+    let expectation = Expectation { images: &[image()], keys: &[KEY.parse().unwrap()], instance_role: None };
+    check_key_policy(&policy.to_string(), &expectation).unwrap()
+}
+
+#[test]
+fn what_opens_the_key_for_more_than_the_image_is_named() {
+    let cases = wrong();
+    assert!(cases.len() >= 60, "{}", cases.len());
+    for Case { name, policy, doubts } in cases {
+        let found = find(&policy).doubts;
+        let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
+        for (statement, reason) in &doubts {
+            let is_said =
+                lines.iter().any(|line| line.starts_with(&format!("{statement}: ")) && line.contains(reason));
+            assert!(is_said, "{name}: {statement}: {reason}\n{lines:#?}");
+        }
+        // And nothing else is, so that nobody learns to look away.
+        assert_eq!(lines.len(), doubts.len(), "{name}\n{lines:#?}");
+        assert!(lines.iter().all(|line| line.lines().count() == 1 && line.len() < 600), "{name}");
+    }
+}
+
+#[test]
+fn what_opens_it_for_the_image_only_is_good() {
+    for Case { name, policy, .. } in good() {
+        assert_eq!(find(&policy).doubts, [], "{name}");
+    }
+    let both = [image(), other_image()];
+    let expectation = Expectation { images: &both, keys: &[], instance_role: None };
+    let policy = rendered("kms-key-policy.json", &both);
+    assert_eq!(check_key_policy(&policy.to_string(), &expectation), Ok(Finding::default()));
+}
+
+#[test]
+fn what_the_image_lacks_is_noted() {
+    let finding = find(&rendered("kms-key-policy.json", &[other_image()]));
+    assert_eq!(finding.notes.len(), 2, "{finding:?}");
+    assert!(finding.notes[0].ends_with("may not call kms:Decrypt"), "{finding:?}");
+    assert!(find(&rendered("kms-key-policy.json", &[image()])).notes.is_empty());
+    assert_eq!(find(&rendered("kms-key-policy.json", &[])).notes.len(), 2);
+}
+
+/// With an image, its policies, and its measurements noted.
+fn workshop() -> Workshop {
+    let workshop = Workshop::new();
+    let outcome = workshop.build(&[("--note-pcrs-in", "nitro.toml")]);
+    workshop.write("measurements.json", outcome.stdout);
+    for name in ["kms-key-policy.json", "iam-policy.json"] {
+        workshop.write(name, committed(name));
+        let arguments = "--nitro-toml nitro.toml --measurements measurements.json --output";
+        let outcome = workshop.signerctl(
+            ["policy", "render", "--template", name]
+                .into_iter()
+                .chain(arguments.split(' '))
+                .chain([&format!("rendered-{name}")[..]]),
+        );
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    }
+    workshop
+}
+
+fn check(workshop: &Workshop, arguments: &str) -> Outcome {
+    workshop.signerctl(["policy", "check"].into_iter().chain(arguments.split_whitespace()))
+}
+
+#[test]
+fn rendered_policies_are_good() {
+    let workshop = workshop();
+    for by in ["--nitro-toml nitro.toml", "--measurements measurements.json"] {
+        let outcome = check(
+            &workshop,
+            &format!("rendered-kms-key-policy.json --iam-policy rendered-iam-policy.json {by}"),
+        );
+        assert_eq!((outcome.code, &outcome.stderr[..]), (Some(0), ""), "{outcome:?}");
+        assert_eq!(
+            outcome.stdout,
+            "rendered-kms-key-policy.json: no doubt: it opens the key for no other image\n\
+             rendered-iam-policy.json: no doubt: it opens the key for no other image\n"
+        );
+    }
+    let json = check(&workshop, "rendered-kms-key-policy.json --nitro-toml nitro.toml --json").stdout;
+    let report: Value = serde_json::from_str(&json).unwrap();
+    let expected = json!({
+        "good": true,
+        "policies": [{ "policy": "rendered-kms-key-policy.json", "doubts": [], "notes": [] }],
+    });
+    assert_eq!(report, expected);
+}
+
+#[test]
+fn doubts_are_the_exit_status() {
+    let workshop = workshop();
+    let mut policy: Value = serde_json::from_slice(&workshop.read("rendered-kms-key-policy.json")).unwrap();
+    policy["Statement"][1]["Condition"]["StringEqualsIgnoreCase"]["kms:RecipientAttestation:PCR0"] =
+        json!("0".repeat(96));
+    workshop.write("policy.json", policy.to_string());
+    let outcome = check(&workshop, "policy.json --nitro-toml nitro.toml");
+    assert_eq!((outcome.code, &outcome.stderr[..]), (Some(1), "signerctl: 1 doubt\n"));
+    // PCR1 and PCR2 are still the image's, which no enclave in debug mode has: there is nothing to gain by it.
+    let line = format!(
+        "policy.json: EnclaveOpensBackupsAndBootSecretsOfImage1: takes {} for kms:RecipientAttestation:PCR0, as in debug mode\n",
+        "0".repeat(96)
+    );
+    assert!(outcome.stdout.starts_with(&line), "{}", outcome.stdout);
+    for register in ["PCR1", "PCR2"] {
+        let condition = &mut policy["Statement"][1]["Condition"]["StringEqualsIgnoreCase"];
+        condition[format!("kms:RecipientAttestation:{register}")] = json!("0".repeat(96));
+    }
+    workshop.write("policy.json", policy.to_string());
+    let outcome = check(&workshop, "policy.json --nitro-toml nitro.toml --json");
+    let report: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let doubt = &report["policies"][0]["doubts"][0];
+    assert_eq!((&report["good"], &doubt["statement"]), (&json!(false), &json!(1)));
+    let reason = "lets the instance (arn:aws:iam::999988887777:role/nitro-signer-instance) call kms:Decrypt in any enclave \
+                  in debug mode, whose PCRs are all zeros: zeros are among the PCRs that it takes";
+    assert_eq!(doubt["reason"], reason);
+}
+
+#[test]
+fn a_role_is_checked_too() {
+    let workshop = workshop();
+    let policy: Value = serde_json::from_slice(&workshop.read("rendered-iam-policy.json")).unwrap();
+    let rows = [
+        (
+            json!("kms:Encrypt"),
+            json!("*"),
+            &["the instance call kms:Encrypt: whoever makes a ticket secret"][..],
+        ),
+        (
+            json!("kms:Decrypt"),
+            json!("*"),
+            &["the instance call kms:Decrypt without an attestation document"],
+        ),
+        (
+            json!("sts:AssumeRole"),
+            json!("arn:aws:iam::999988887777:role/x"),
+            &["sts:AssumeRole, and so become"],
+        ),
+        (json!(["iam:P*"]), json!("*"), &["iam:PassRole, iam:PutRolePolicy, and so become somebody else"]),
+        (json!("kms:Encrypt"), json!("arn:aws:kms:us-east-1:444455556666:key/*"), &[]),
+        (json!("s3:*"), json!("*"), &[]),
+    ];
+    for (action, resource, reasons) in rows {
+        let mut policy = policy.clone();
+        let statement = json!({ "Sid": "Added", "Effect": "Allow", "Action": action, "Resource": resource });
+        policy["Statement"].as_array_mut().unwrap().push(statement);
+        workshop.write("policy.json", policy.to_string());
+        let outcome = check(&workshop, "--iam-policy policy.json --nitro-toml nitro.toml");
+        assert_eq!(outcome.code, Some(i32::from(!reasons.is_empty())), "{action}: {outcome:?}");
+        let doubts = outcome.stdout.lines().filter(|line| line.starts_with("policy.json: Added: ")).count();
+        assert_eq!(doubts, reasons.len(), "{action}: {outcome:?}");
+        for reason in reasons {
+            assert!(outcome.stdout.contains(reason), "{action}: {outcome:?}");
+        }
+    }
+    // A key's policy names principals, and a role's none.
+    let swapped = check(&workshop, "rendered-iam-policy.json --nitro-toml nitro.toml");
+    swapped.refuses(
+        EX_DATAERR,
+        "rendered-iam-policy.json: Statement[0].Principal is not what a policy has there",
+    );
+    let swapped = check(&workshop, "--iam-policy rendered-kms-key-policy.json --nitro-toml nitro.toml");
+    swapped.refuses(
+        EX_DATAERR,
+        "rendered-kms-key-policy.json: Statement[0].Principal is not what a policy has there",
+    );
+}
+
+#[test]
+fn the_instances_role_may_have_another_name() {
+    let workshop = workshop();
+    let role = format!("arn:aws:iam::{ACCOUNT}:role/signer");
+    workshop.write(
+        "policy.json",
+        json!({ "Statement": { "Effect": "Allow", "Principal": { "AWS": role }, "Action": "kms:PutKeyPolicy", "Resource": "*" } })
+            .to_string(),
+    );
+    assert_eq!(check(&workshop, "policy.json --nitro-toml nitro.toml").code, Some(0));
+    let outcome = check(&workshop, &format!("policy.json --nitro-toml nitro.toml --instance-role {role}"));
+    assert!(
+        outcome.code == Some(1) && outcome.stdout.contains("Statement[0]: lets the instance"),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn what_is_no_policy_is_refused() {
+    let workshop = workshop();
+    let good = String::from_utf8(workshop.read("rendered-kms-key-policy.json")).unwrap();
+    let statement = |more: &str| {
+        format!(
+            r#"{{"Statement":[{{"Effect":"Allow","Principal":"*","Action":"kms:ListGrants","Resource":"*"{more}}}]}}"#
+        )
+    };
+    workshop.write("policy.json", statement(""));
+    assert_eq!(check(&workshop, "policy.json --nitro-toml nitro.toml").code, Some(0));
+    let wrong = |place: &str| format!("{place} is not what a policy has there");
+    let rows = [
+        (committed("kms-key-policy.json"), "Statement[0].Principal.AWS still holds a placeholder".to_owned()),
+        (
+            good.replace("SealerEncrypts", "${Sealer}"),
+            "Statement[3].Sid still holds a placeholder".to_owned(),
+        ),
+        ("policy".to_owned(), "no policy: expected value at line 1 column 1".to_owned()),
+        ("[]".to_owned(), wrong("the policy")),
+        ("{}".to_owned(), wrong("Statement")),
+        (r#"{"Statement": []}"#.to_owned(), wrong("Statement")),
+        (r#"{"Version": "2013", "Statement": {}}"#.to_owned(), wrong("Version")),
+        (r#"{"Statement": [1]}"#.to_owned(), wrong("Statement[0]")),
+        (statement(r#","Principals":"*""#), wrong("Statement[0].Principals")),
+        (statement(r#","NotAction":"x""#), wrong("Statement[0].Action")),
+        (statement(r#","NotPrincipal":"*""#), wrong("Statement[0].Principal")),
+        (statement(r#","Sid":1"#), wrong("Statement[0].Sid")),
+        (statement(r#","Condition":[]"#), wrong("Statement[0].Condition")),
+        (statement(r#","Condition":{"Null":{"a":{}}}"#), wrong("Statement[0].Condition")),
+        (statement("").replace("Allow", "allow"), wrong("Statement[0].Effect")),
+        (
+            statement("").replace(r#""Principal":"*""#, r#""Principal":{"Aws":"*"}"#),
+            wrong("Statement[0].Principal"),
+        ),
+        (statement("").replace(r#""kms:ListGrants""#, "[]"), wrong("Statement[0].Action")),
+    ];
+    for (text, line) in rows {
+        workshop.write("policy.json", &text);
+        let outcome = check(&workshop, "policy.json --nitro-toml nitro.toml");
+        outcome.refuses(EX_DATAERR, &format!("policy.json: {line}"));
+    }
+    workshop.write("policy.json", statement(r#","Effect":"Deny""#));
+    let outcome = check(&workshop, "policy.json --nitro-toml nitro.toml");
+    assert!(
+        outcome.stderr.starts_with("signerctl: policy.json: no policy: a member stands twice"),
+        "{outcome:?}"
+    );
+
+    workshop.write("nothing-noted.toml", crate::workshop::nitro_toml());
+    check(&workshop, "rendered-kms-key-policy.json --nitro-toml nothing-noted.toml").refuses(
+        EX_CONFIG,
+        "nothing-noted.toml: no measurements under [pcr], or zeros: build the image, or name --measurements",
+    );
+    for incomplete in [
+        "",
+        "rendered-kms-key-policy.json",
+        "--nitro-toml nitro.toml",
+        "--iam-policy rendered-iam-policy.json",
+    ] {
+        assert_eq!(check(&workshop, incomplete).code, Some(EX_USAGE), "{incomplete}");
+    }
+}
+
+/// Whoever writes a policy does not decide how long its check takes.
+#[test]
+fn a_policy_with_too_many_cases_is_a_doubt() {
+    let keys: serde_json::Map<String, Value> =
+        (0..24).map(|number| (format!("kms:EncryptionContext:{number}"), json!(["a", "b", "c"]))).collect();
+    let policy = json!({ "Statement": [
+        { "Effect": "Allow", "Principal": "*", "Action": "kms:Decrypt", "Resource": "*" },
+        { "Effect": "Deny", "Principal": "*", "Action": "kms:Decrypt", "Resource": "*", "Condition": { "StringEquals": keys } },
+        { "Effect": "Deny", "Principal": "*", "Action": "kms:Decrypt", "Resource": "*" },
+    ] });
+    let doubts = find(&policy).doubts;
+    let lines: Vec<String> = doubts.iter().map(ToString::to_string).collect();
+    assert_eq!(lines, ["the policy has more cases than are looked at: not all of it was checked"]);
+}
