@@ -3,12 +3,15 @@
 mod eif_build;
 mod eif_describe;
 mod health;
+mod minter;
 mod policy_render;
+mod secret;
 mod server;
 
 pub(crate) use eif_build::EifBuild;
 pub(crate) use eif_describe::EifDescribe;
 pub(crate) use health::Health;
+pub(crate) use minter::Minter;
 pub(crate) use policy_render::PolicyRender;
 pub(crate) use server::Server;
 

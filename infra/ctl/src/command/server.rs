@@ -7,8 +7,8 @@ use signerctl::api_key::ApiKey;
 use signerctl::connection::Client;
 use signerctl::endpoint::Endpoint;
 use signerctl::tls_trust::TlsTrust;
-use zeroize::Zeroizing;
 
+use super::secret::read_secret;
 use crate::failure::{EX_DATAERR, EX_USAGE, Failure, read};
 
 /// Some dozen certificates.
@@ -46,7 +46,7 @@ impl Server {
     }
 }
 
-/// Where the API key comes from. Never the command line: every process of the machine can read it there.
+/// Where the API key comes from.
 #[derive(Debug, Args)]
 pub(crate) struct Key {
     /// The file with the API key, if it is not in the variable INTERNAL_API_KEY
@@ -56,21 +56,8 @@ pub(crate) struct Key {
 
 impl Key {
     pub(crate) fn read(&self) -> Result<ApiKey, Failure> {
-        let mut bytes = match &self.api_key_file {
-            Some(path) => Zeroizing::new(read(path, MAX_API_KEY_BYTES)?),
-            None => match std::env::var(API_KEY_VARIABLE) {
-                Ok(value) => Zeroizing::new(value.into_bytes()),
-                Err(_) => {
-                    let line =
-                        format!("no API key: set {API_KEY_VARIABLE}, or name a file with --api-key-file");
-                    return Err(Failure::new(EX_USAGE, line));
-                }
-            },
-        };
-        // An editor's.
-        if bytes.ends_with(b"\n") {
-            bytes.pop();
-        }
+        let file = self.api_key_file.as_deref();
+        let bytes = read_secret(file, API_KEY_VARIABLE, "--api-key-file", MAX_API_KEY_BYTES)?;
         ApiKey::new(bytes).map_err(|fault| Failure::new(EX_DATAERR, fault))
     }
 }
