@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api_key;
+pub mod backup_table;
 pub mod connection;
 pub mod eif;
 pub mod enclave_image;
@@ -29,5 +30,6 @@ pub mod key_policy;
 pub mod nitro_toml;
 pub mod output_file;
 pub mod ramdisk;
+pub mod reseal;
 pub mod ticket;
 pub mod tls_trust;
