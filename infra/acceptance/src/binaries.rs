@@ -33,12 +33,36 @@ fn ready_in(directory: &Path) -> Binaries {
 }
 
 fn build() -> Binaries {
+    let artifacts = built(&[
+        ["-p", "proxy"],
+        ["-p", "enclave-runtime"],
+        ["-p", "kms-emulator"],
+        ["--features", "enclave-runtime/dev"],
+    ]);
+    Binaries {
+        enclave_dev: executable(&artifacts, "enclave-dev"),
+        proxy: executable(&artifacts, "proxy"),
+        kms_emulator: executable(&artifacts, "kms-emulator"),
+    }
+}
+
+/// The operator's command. Built for itself, so that what it asks of libraries is not in the product under test.
+pub fn signerctl() -> &'static Path {
+    static SIGNERCTL: OnceLock<PathBuf> = OnceLock::new();
+    SIGNERCTL.get_or_init(|| match std::env::var_os("ACCEPTANCE_BIN_DIR") {
+        Some(directory) => Path::new(&directory).join("signerctl"),
+        None => executable(&built(&[["-p", "signerctl"]]), "signerctl"),
+    })
+}
+
+/// What cargo says that it built.
+fn built(options: &[[&str; 2]]) -> String {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
         .current_dir(workspace_root())
-        .args(["build", "-p", "proxy", "-p", "enclave-runtime", "-p", "kms-emulator"])
-        .args(["--features", "enclave-runtime/dev"])
+        .arg("build")
+        .args(options.as_flattened())
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit());
     if !cfg!(debug_assertions) {
@@ -46,12 +70,7 @@ fn build() -> Binaries {
     }
     let output = command.output().expect("cargo runs, since it runs this test");
     assert!(output.status.success(), "the product does not build");
-    let artifacts = String::from_utf8_lossy(&output.stdout).into_owned();
-    Binaries {
-        enclave_dev: executable(&artifacts, "enclave-dev"),
-        proxy: executable(&artifacts, "proxy"),
-        kms_emulator: executable(&artifacts, "kms-emulator"),
-    }
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn workspace_root() -> PathBuf {

@@ -24,6 +24,7 @@ pub mod hostile_relay;
 pub mod installation;
 pub mod kms;
 pub mod local_seal;
+pub mod operator;
 pub mod process;
 pub mod process_memory;
 pub mod raw_http;
@@ -36,6 +37,7 @@ pub mod ticket;
 
 pub use exchange::Exchange;
 pub use failure::Failure;
+pub use operator::Operator;
 pub use raw_http::{Connection, Response};
 pub use request::Request;
 pub use rows::Rows;

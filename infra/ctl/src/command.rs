@@ -1,5 +1,6 @@
 //! What each subcommand takes and does.
 
+mod backup_reseal;
 mod eif_build;
 mod eif_describe;
 mod health;
@@ -8,12 +9,13 @@ mod policy_render;
 mod secret;
 mod server;
 
+pub(crate) use backup_reseal::BackupReseal;
 pub(crate) use eif_build::EifBuild;
 pub(crate) use eif_describe::EifDescribe;
 pub(crate) use health::Health;
 pub(crate) use minter::Minter;
 pub(crate) use policy_render::PolicyRender;
-pub(crate) use server::Server;
+pub(crate) use server::{Key, Server};
 
 use std::path::Path;
 

@@ -20,7 +20,7 @@ const EX_NOINPUT: u8 = 66;
 pub(crate) const EX_UNAVAILABLE: u8 = 69;
 
 /// A file cannot be written.
-const EX_CANTCREAT: u8 = 73;
+pub(crate) const EX_CANTCREAT: u8 = 73;
 
 /// The configuration is wrong.
 pub(crate) const EX_CONFIG: u8 = 78;
@@ -66,6 +66,11 @@ pub(crate) fn read_text(path: &Path, max_bytes: usize) -> Result<String, Failure
 /// Writes a file whole, or not at all.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     output_file::write(path, bytes).map_err(|fault| Failure::of_file(EX_CANTCREAT, path, fault))
+}
+
+/// As [`write`], for nobody else to read.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    output_file::write_private(path, bytes).map_err(|fault| Failure::of_file(EX_CANTCREAT, path, fault))
 }
 
 /// Prints `text` and a line break.

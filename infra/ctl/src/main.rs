@@ -1,7 +1,7 @@
 //! `signerctl`: see the library for what it does, and `--help` for how it is told.
 //!
 //! ```text
-//! arguments ─▶ command::{eif_build, eif_describe, health, policy_render} ─▶ standard output, files
+//! arguments ─▶ command::{backup_reseal, eif_build, eif_describe, health, policy_render} ─▶ standard output, files
 //!                                   └▶ failure: one line, one exit status
 //! ```
 
@@ -9,6 +9,7 @@
 
 mod command;
 mod failure;
+mod progress;
 mod wait;
 
 use std::io::{self, Write as _};
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{EifBuild, EifDescribe, Health, PolicyRender};
+use crate::command::{BackupReseal, EifBuild, EifDescribe, Health, PolicyRender};
 use crate::failure::{EX_USAGE, Failure};
 
 /// The operator's command: images, their measurements, and policies for them.
@@ -35,6 +36,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Subject {
+    /// Sealed keys
+    #[command(subcommand)]
+    Backup(BackupVerb),
     /// Enclave images
     #[command(subcommand)]
     Eif(EifVerb),
@@ -43,6 +47,12 @@ enum Subject {
     Policy(PolicyVerb),
     /// Asks a signer whether it can sign
     Health(Health),
+}
+
+#[derive(Debug, Subcommand)]
+enum BackupVerb {
+    /// Seals backups anew, as the signer seals now
+    Reseal(BackupReseal),
 }
 
 #[derive(Debug, Subcommand)]
@@ -69,6 +79,7 @@ fn main() -> ExitCode {
         }
     };
     let outcome = match arguments.subject {
+        Subject::Backup(BackupVerb::Reseal(reseal)) => reseal.run(),
         Subject::Eif(EifVerb::Build(build)) => build.run(),
         Subject::Eif(EifVerb::Describe(describe)) => describe.run(),
         Subject::Policy(PolicyVerb::Render(render)) => render.run(),

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::backup_table::{MAX_SEALED_KEY_BYTES, MAX_TABLE_BYTES};
+use crate::output_file::sync_folder_of;
 
 /// Bytes of a journal: twice those of the largest input, whose rows may have been short ones for longer sealed keys.
 const MAX_JOURNAL_BYTES: usize = 2 * MAX_TABLE_BYTES;
@@ -198,12 +199,6 @@ impl Journal {
         self.is_cut = written.is_err();
         written
     }
-}
-
-/// Brings the names in the folder of `path` to disk.
-pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn line_of(entry: &Entry) -> io::Result<String> {
