@@ -1,6 +1,7 @@
 //! What each subcommand takes and does.
 
 mod backup_reseal;
+mod bench;
 mod eif_build;
 mod eif_describe;
 mod health;
@@ -10,6 +11,7 @@ mod secret;
 mod server;
 
 pub(crate) use backup_reseal::BackupReseal;
+pub(crate) use bench::Bench;
 pub(crate) use eif_build::EifBuild;
 pub(crate) use eif_describe::EifDescribe;
 pub(crate) use health::Health;

@@ -20,6 +20,8 @@
 
 pub mod api_key;
 pub mod backup_table;
+pub mod bench;
+pub mod bip340;
 pub mod connection;
 pub mod eif;
 pub mod enclave_image;

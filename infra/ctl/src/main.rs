@@ -1,7 +1,7 @@
 //! `signerctl`: see the library for what it does, and `--help` for how it is told.
 //!
 //! ```text
-//! arguments ─▶ command::{backup_reseal, eif_build, eif_describe, health, policy_render} ─▶ standard output, files
+//! arguments ─▶ command::{backup_reseal, bench, eif_build, eif_describe, health, policy_render} ─▶ standard output, files
 //!                                   └▶ failure: one line, one exit status
 //! ```
 
@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{BackupReseal, EifBuild, EifDescribe, Health, PolicyRender};
+use crate::command::{BackupReseal, Bench, EifBuild, EifDescribe, Health, PolicyRender};
 use crate::failure::{EX_USAGE, Failure};
 
 /// The operator's command: images, their measurements, and policies for them.
@@ -45,6 +45,8 @@ enum Subject {
     /// Policies for KMS and IAM
     #[command(subcommand)]
     Policy(PolicyVerb),
+    /// Measures how fast a signer signs
+    Bench(Bench),
     /// Asks a signer whether it can sign
     Health(Health),
 }
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
     };
     let outcome = match arguments.subject {
         Subject::Backup(BackupVerb::Reseal(reseal)) => reseal.run(),
+        Subject::Bench(bench) => bench.run(),
         Subject::Eif(EifVerb::Build(build)) => build.run(),
         Subject::Eif(EifVerb::Describe(describe)) => describe.run(),
         Subject::Policy(PolicyVerb::Render(render)) => render.run(),

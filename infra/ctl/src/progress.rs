@@ -11,33 +11,35 @@ const LINE_INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     total: u64,
+    unit: &'static str,
     last_line: Instant,
 }
 
 impl Progress {
-    /// Of `total` things, so many of which were done in earlier runs.
-    pub(crate) fn new(total: usize, done_before: usize) -> Self {
-        let total = total as u64;
+    /// Of `total` things, so many of which were done before.
+    pub(crate) fn new(total: u64, done_before: u64, unit: &'static str) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{bar:40} {pos} of {len}, {per_sec}, {eta} left{msg}");
+            let style = ProgressStyle::with_template(&format!(
+                "{{bar:40}} {{pos}} of {{len}} {unit}, {{eta}} left{{msg}}"
+            ));
             let bar = ProgressBar::new(total).with_style(style.unwrap_or(ProgressStyle::default_bar()));
-            bar.set_position(done_before as u64);
+            bar.set_position(done_before);
             bar.reset_eta();
             bar
         });
-        Self { bar, total, last_line: Instant::now() }
+        Self { bar, total, unit, last_line: Instant::now() }
     }
 
     /// Shows it, if it is time to.
-    pub(crate) fn show(&mut self, done: usize, failed: usize) {
+    pub(crate) fn show(&mut self, done: u64, failed: u64) {
         let failures = if failed == 0 { String::new() } else { format!(", {failed} failed") };
         if let Some(bar) = &self.bar {
-            bar.set_position(done as u64);
+            bar.set_position(done);
             bar.set_message(failures);
         } else if self.last_line.elapsed() >= LINE_INTERVAL {
             self.last_line = Instant::now();
             // Who reads it may be gone; the work goes on.
-            let _ = writeln!(io::stderr(), "signerctl: {done} of {}{failures}", self.total);
+            let _ = writeln!(io::stderr(), "signerctl: {done} of {} {}{failures}", self.total, self.unit);
         }
     }
 

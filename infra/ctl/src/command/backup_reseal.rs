@@ -128,7 +128,7 @@ impl BackupReseal {
         files.stand_apart(&self.input)?;
         let (client, api_key) = (self.server.client()?, self.key.read()?);
         wait_for(async {
-            is_ready(&client).await?;
+            self.server.is_ready(&client).await?;
             let journal = files.open_journal(&table)?;
             self.reseal(&client, Arc::new(api_key), Reseal::new(table, journal), &files).await
         })?
@@ -267,7 +267,8 @@ impl BackupReseal {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
         let (stop, _) = watch::channel(false);
-        let mut progress = Progress::new(reseal.table().rows().len(), reseal.progress().done());
+        let mut progress =
+            Progress::new(reseal.table().rows().len() as u64, reseal.progress().done() as u64, "rows");
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_sync = Instant::now();
@@ -280,7 +281,7 @@ impl BackupReseal {
                 _ = interrupt.recv() => true,
                 _ = terminate.recv() => true,
             };
-            progress.show(reseal.progress().done(), reseal.progress().failed());
+            progress.show(reseal.progress().done() as u64, reseal.progress().failed() as u64);
             if is_told && stop.send_replace(true) {
                 progress.finish();
                 return Err(stopped_at_once());
@@ -305,17 +306,6 @@ fn is_over<T>(task: &tokio::task::JoinHandle<T>) -> bool {
 
 fn stopped_at_once() -> Failure {
     Failure::new(NOT_GOOD, "stopped at once; the same command goes on")
-}
-
-/// Before anything is begun.
-async fn is_ready(client: &Client) -> Result<(), Failure> {
-    let url = client.endpoint();
-    let answer = async { client.connect().await?.get("/health").await }.await;
-    let answer = answer.map_err(|fault| Failure::new(EX_UNAVAILABLE, format_args!("{url}: {fault}")))?;
-    if answer.status == 200 {
-        return Ok(());
-    }
-    Err(Failure::new(EX_UNAVAILABLE, format_args!("{url}: not ready, status {}", answer.status)))
 }
 
 const fn code_of(halt: &Halt) -> u8 {

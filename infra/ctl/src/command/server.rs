@@ -1,5 +1,6 @@
 //! What every command that talks to a signer is told.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -9,7 +10,7 @@ use signerctl::endpoint::Endpoint;
 use signerctl::tls_trust::TlsTrust;
 
 use super::secret::read_secret;
-use crate::failure::{EX_DATAERR, EX_USAGE, Failure, read};
+use crate::failure::{EX_DATAERR, EX_UNAVAILABLE, EX_USAGE, Failure, read};
 
 /// Some dozen certificates.
 const MAX_ROOTS_BYTES: usize = 256 * 1024;
@@ -43,6 +44,22 @@ impl Server {
                 .map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))?,
         };
         Ok(Client::new(self.url.clone(), &trust))
+    }
+
+    pub(crate) const fn has_tls(&self) -> bool {
+        self.url.has_tls()
+    }
+
+    /// For those who begin something: a signer that is there and can sign.
+    pub(crate) async fn is_ready(&self, client: &Client) -> Result<(), Failure> {
+        let answer = async { client.connect().await?.get("/health").await }.await;
+        let unavailable =
+            |fault: &dyn Display| Failure::new(EX_UNAVAILABLE, format_args!("{}: {fault}", self.url));
+        match answer {
+            Ok(answer) if answer.status == 200 => Ok(()),
+            Ok(answer) => Err(unavailable(&format_args!("not ready, status {}", answer.status))),
+            Err(fault) => Err(unavailable(&fault)),
+        }
     }
 }
 

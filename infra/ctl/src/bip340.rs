@@ -1,0 +1,53 @@
+//! Whether a signature is what the signer says that it is.
+
+use k256::schnorr::{Signature, VerifyingKey};
+
+/// Whether `signature` is one of the 32 bytes of `digest` themselves (BIP-340) by the key that `public_key` gives, as
+/// the signer gives it: compressed, 33 bytes.
+#[must_use]
+pub fn is_signed(public_key: &[u8; 33], digest: &[u8; 32], signature: &[u8; 64]) -> bool {
+    let key = match public_key {
+        [2 | 3, x_only @ ..] => VerifyingKey::from_slice(x_only),
+        _ => return false,
+    };
+    let signature = Signature::try_from(&signature[..]);
+    match (key, signature) {
+        (Ok(key), Ok(signature)) => key.verify_raw(digest, &signature).is_ok(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_signed;
+
+    /// <https://github.com/bitcoin/bips/blob/master/bip-0340/test-vectors.csv>
+    const VECTORS: &str = include_str!("../../../enclave-core/tests/data/bip340.csv");
+
+    fn bytes<const N: usize>(hex: &str) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        (base16ct::upper::decode(hex, &mut bytes).ok()?.len() == N).then_some(bytes)
+    }
+
+    #[test]
+    fn agrees_with_the_vectors() {
+        let mut tried = 0;
+        for line in VECTORS.lines().skip(1) {
+            let fields: Vec<&str> = line.split(',').collect();
+            let [_, _, public_key, _, message, signature, result, ..] = fields[..] else { panic!("{line}") };
+            // Four of them sign messages of other lengths.
+            let Some(digest) = bytes::<32>(message) else { continue };
+            let x_only: [u8; 32] = bytes(public_key).unwrap();
+            for sign in [2, 3] {
+                let mut public_key = [sign; 33];
+                public_key[1..].copy_from_slice(&x_only);
+                let outcome = is_signed(&public_key, &digest, &bytes(signature).unwrap());
+                assert_eq!(outcome, result == "TRUE", "{line}");
+                public_key[0] = 4;
+                assert!(!is_signed(&public_key, &digest, &bytes(signature).unwrap()), "{line}");
+            }
+            tried += 1;
+        }
+        assert_eq!(tried, 15);
+    }
+}
