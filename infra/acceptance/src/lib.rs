@@ -25,6 +25,7 @@ pub mod installation;
 pub mod key_proof;
 pub mod kms;
 pub mod local_seal;
+pub mod operator;
 pub mod process;
 pub mod process_memory;
 pub mod raw_http;
@@ -37,6 +38,7 @@ pub mod ticket;
 
 pub use exchange::Exchange;
 pub use failure::Failure;
+pub use operator::Operator;
 pub use raw_http::{Connection, Response};
 pub use request::Request;
 pub use rows::Rows;

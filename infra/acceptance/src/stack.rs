@@ -38,7 +38,26 @@ pub struct Stack {
     /// `proxy`.
     pub proxy: Process,
     address: SocketAddr,
+    options: Vec<String>,
+    socket: String,
     _directory: TempDir,
+}
+
+fn enclave(socket: &str, secrets: &Secrets, options: &[String]) -> Result<Process, Failure> {
+    let mut arguments = vec!["--listen", socket];
+    arguments.extend(options.iter().map(String::as_str));
+    let mut enclave = Process::start(
+        "enclave-dev",
+        &binaries().enclave_dev,
+        &arguments,
+        &[
+            ("INTERNAL_API_KEY", &secrets.api_key),
+            ("TICKET_SIGNING_SECRET", &secrets.ticket_secret),
+            ("SEALING_KEY", &hex::encode(secrets.sealing_key)),
+        ],
+    )?;
+    enclave.ready(&format!("enclave-dev: listening on {socket}"))?;
+    Ok(enclave)
 }
 
 impl Stack {
@@ -46,19 +65,8 @@ impl Stack {
     pub fn start(secrets: &Secrets, options: &[&str]) -> Result<Self, Failure> {
         let directory = tempfile::Builder::new().prefix("acceptance-").tempdir()?;
         let socket = format!("unix:{}", directory.path().join("app.sock").display());
-        let mut arguments = vec!["--listen", socket.as_str()];
-        arguments.extend_from_slice(options);
-        let mut enclave = Process::start(
-            "enclave-dev",
-            &binaries().enclave_dev,
-            &arguments,
-            &[
-                ("INTERNAL_API_KEY", &secrets.api_key),
-                ("TICKET_SIGNING_SECRET", &secrets.ticket_secret),
-                ("SEALING_KEY", &hex::encode(secrets.sealing_key)),
-            ],
-        )?;
-        enclave.ready(&format!("enclave-dev: listening on {socket}"))?;
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        let enclave = enclave(&socket, secrets, &options)?;
         let route = format!("tcp:127.0.0.1:0={socket}");
         let mut proxy = Process::start("proxy", &binaries().proxy, &["--route", &route], &[])?;
         let rest = proxy.ready("proxy: listening on tcp:")?;
@@ -66,7 +74,14 @@ impl Stack {
             .strip_suffix(&format!(", dialing {socket}"))
             .and_then(|address| address.parse().ok())
             .ok_or_else(|| Failure::new(format!("proxy: listening on tcp:{rest}")))?;
-        Ok(Self { enclave, proxy, address, _directory: directory })
+        Ok(Self { enclave, proxy, address, options, socket, _directory: directory })
+    }
+
+    /// Kills the signer, and starts another in its place, with these secrets.
+    pub fn restart(&mut self, secrets: &Secrets) -> Result<(), Failure> {
+        let _ = self.enclave.stop();
+        self.enclave = enclave(&self.socket, secrets, &self.options)?;
+        Ok(())
     }
 
     /// Where the proxy listens.

@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    AttestKey, AttestShow, AttestVerify, Completions, EifBuild, EifDescribe, EifDiff, Health, Man, PolicyCheck, PolicyRender, SecretSeal, Sign,
-    TicketMint,
+    AttestKey, AttestShow, AttestVerify, BackupReseal, Bench, Completions, EifBuild, EifDescribe, EifDiff,
+    Health, Man, PolicyCheck, PolicyRender, SecretSeal, Sign, TicketMint,
 };
 use crate::failure::Failure;
 
@@ -39,8 +39,13 @@ pub(crate) enum Subject {
     /// Who is at the other end: attestation of enclaves and of their keys
     #[command(subcommand)]
     Attest(AttestVerb),
+    /// Sealed keys
+    #[command(subcommand)]
+    Backup(BackupVerb),
     /// Has a signer sign a digest
     Sign(Sign),
+    /// Measures how fast a signer signs
+    Bench(Bench),
     /// Asks a signer whether it can sign
     Health(Health),
     /// Prints what completes the command in a shell
@@ -65,6 +70,12 @@ pub(crate) enum PolicyVerb {
     Render(PolicyRender),
     /// Says which statements let anybody but the image use the key
     Check(PolicyCheck),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackupVerb {
+    /// Seals backups anew, as the signer seals now
+    Reseal(BackupReseal),
 }
 
 #[derive(Debug, Subcommand)]
@@ -102,6 +113,8 @@ impl Subject {
             Self::Attest(AttestVerb::Verify(verify)) => verify.run(),
             Self::Attest(AttestVerb::Show(show)) => show.run(),
             Self::Attest(AttestVerb::Key(key)) => key.run(),
+            Self::Backup(BackupVerb::Reseal(reseal)) => reseal.run(),
+            Self::Bench(bench) => bench.run(),
             Self::Sign(sign) => sign.run(),
             Self::Health(health) => health.run(),
             Self::Completions(completions) => completions.run(),

@@ -1,18 +1,13 @@
-//! Signatures by BIP-340, judged by the public key that the signer gave when the key was made.
+//! Whether a signature is what the signer says that it is.
 
 use std::fmt;
 use std::str::FromStr;
 
 use k256::schnorr::{Signature, VerifyingKey};
 
-/// A compressed point: 02 or 03, and 32 bytes.
-const KEY_BYTES: usize = 33;
-
-const SIGNATURE_BYTES: usize = 64;
-
-/// The public key of an identity: 66 hex digits.
-#[derive(Clone, Debug)]
-pub struct PublicKey(VerifyingKey);
+/// The public key of an identity, as the signer gives it: 66 hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublicKey([u8; 33]);
 
 /// A text is no public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,50 +26,92 @@ impl FromStr for PublicKey {
     type Err = InvalidPublicKey;
 
     fn from_str(text: &str) -> Result<Self, InvalidPublicKey> {
-        let mut bytes = [0; KEY_BYTES];
-        match base16ct::mixed::decode(text, &mut bytes) {
-            Ok(decoded) if decoded.len() == KEY_BYTES && matches!(decoded[0], 2 | 3) => {}
-            _ => return Err(InvalidPublicKey),
+        let mut bytes = [0; 33];
+        let is_whole = base16ct::mixed::decode(text, &mut bytes).is_ok_and(|decoded| decoded.len() == 33);
+        match bytes {
+            [2 | 3, ref x_only @ ..] if is_whole && VerifyingKey::from_slice(x_only).is_ok() => {
+                Ok(Self(bytes))
+            }
+            _ => Err(InvalidPublicKey),
         }
-        // BIP-340 goes by the x coordinate.
-        VerifyingKey::from_slice(&bytes[1..]).map(Self).map_err(|_| InvalidPublicKey)
     }
 }
 
 impl PublicKey {
-    /// Whether `signature`, in hex, is one over these 32 bytes.
+    /// Whether `signature`, in hex, is one of these 32 bytes.
     #[must_use]
     pub fn verifies(&self, digest: &[u8; 32], signature: &str) -> bool {
-        let mut bytes = [0; SIGNATURE_BYTES];
-        let decoded =
-            base16ct::mixed::decode(signature, &mut bytes).is_ok_and(|it| it.len() == SIGNATURE_BYTES);
-        // The digest is the message: nothing is hashed before.
-        decoded && Signature::try_from(&bytes[..]).is_ok_and(|it| self.0.verify_raw(digest, &it).is_ok())
+        let mut bytes = [0; 64];
+        let is_whole =
+            base16ct::mixed::decode(signature, &mut bytes).is_ok_and(|decoded| decoded.len() == 64);
+        is_whole && is_signed(&self.0, digest, &bytes)
+    }
+}
+
+/// Whether `signature` is one of the 32 bytes of `digest` themselves (BIP-340) by the key that `public_key` gives, as
+/// the signer gives it: compressed, 33 bytes.
+#[must_use]
+pub fn is_signed(public_key: &[u8; 33], digest: &[u8; 32], signature: &[u8; 64]) -> bool {
+    let key = match public_key {
+        [2 | 3, x_only @ ..] => VerifyingKey::from_slice(x_only),
+        _ => return false,
+    };
+    let signature = Signature::try_from(&signature[..]);
+    match (key, signature) {
+        (Ok(key), Ok(signature)) => key.verify_raw(digest, &signature).is_ok(),
+        _ => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{InvalidPublicKey, PublicKey};
+    use super::{InvalidPublicKey, PublicKey, is_signed};
 
-    /// <https://github.com/bitcoin/bips/blob/master/bip-0340/test-vectors.csv>, index 1.
-    const KEY: &str = "DFF1D77F2A671C5F36183726DB2341BE58FEAE1DA2DECED843240F7B502BA659";
-    const MESSAGE: &str = "243F6A8885A308D313198A2E03707344A4093822299F31D0082EFA98EC4E6C89";
-    const SIGNATURE: &str = "6896BD60EEAE296DB48A229FF71DFE071BDE413E6D43F917DC8DCF8C78DE33418906D11AC976ABCCB20B091292BFF4EA897EFCB639EA871CFA95F6DE339E4B0A";
+    /// <https://github.com/bitcoin/bips/blob/master/bip-0340/test-vectors.csv>
+    const VECTORS: &str = include_str!("../../../enclave-core/tests/data/bip340.csv");
+
+    fn bytes<const N: usize>(hex: &str) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        (base16ct::upper::decode(hex, &mut bytes).ok()?.len() == N).then_some(bytes)
+    }
 
     #[test]
-    fn a_signature_of_bip340_verifies_for_its_digest_and_key() {
-        let mut digest = [0; 32];
-        base16ct::mixed::decode(MESSAGE, &mut digest).unwrap();
-        for parity in ["02", "03"] {
-            let key: PublicKey = format!("{parity}{KEY}").parse().unwrap();
-            assert!(key.verifies(&digest, SIGNATURE) && key.verifies(&digest, &SIGNATURE.to_lowercase()));
-            assert!(!key.verifies(&[0; 32], SIGNATURE));
-            assert!(!key.verifies(&digest, &SIGNATURE.replace("0A", "0B")));
-            assert!(!key.verifies(&digest, &SIGNATURE[2..]) && !key.verifies(&digest, ""));
+    fn agrees_with_the_vectors() {
+        let mut tried = 0;
+        for line in VECTORS.lines().skip(1) {
+            let fields: Vec<&str> = line.split(',').collect();
+            let [_, _, public_key, _, message, signature, result, ..] = fields[..] else { panic!("{line}") };
+            // Four of them sign messages of other lengths.
+            let Some(digest) = bytes::<32>(message) else { continue };
+            let x_only: [u8; 32] = bytes(public_key).unwrap();
+            for sign in [2, 3] {
+                let mut public_key = [sign; 33];
+                public_key[1..].copy_from_slice(&x_only);
+                let outcome = is_signed(&public_key, &digest, &bytes(signature).unwrap());
+                assert_eq!(outcome, result == "TRUE", "{line}");
+                public_key[0] = 4;
+                assert!(!is_signed(&public_key, &digest, &bytes(signature).unwrap()), "{line}");
+            }
+            tried += 1;
         }
-        for wrong in ["", KEY, &format!("04{KEY}"), &format!("02{KEY}00"), &format!("02{}", "F".repeat(64))] {
-            assert_eq!(wrong.parse::<PublicKey>().unwrap_err(), InvalidPublicKey, "{wrong}");
+        assert_eq!(tried, 15);
+    }
+
+    #[test]
+    fn keys_and_signatures_are_read_from_hex() {
+        let line = VECTORS.lines().nth(2).unwrap();
+        let fields: Vec<&str> = line.split(',').collect();
+        let [_, _, x_only, _, message, signature, ..] = fields[..] else { panic!("{line}") };
+        let digest: [u8; 32] = bytes(message).unwrap();
+        for sign in ["02", "03"] {
+            let key: PublicKey = format!("{sign}{x_only}").parse().unwrap();
+            assert!(key.verifies(&digest, signature) && key.verifies(&digest, &signature.to_lowercase()));
+            assert!(!key.verifies(&[0; 32], signature));
+            assert!(!key.verifies(&digest, &signature[2..]) && !key.verifies(&digest, ""));
+        }
+        let no_point = format!("02{}", "F".repeat(64));
+        for wrong in ["", x_only, &format!("04{x_only}"), &format!("02{x_only}00"), &no_point] {
+            assert_eq!(wrong.parse::<PublicKey>(), Err(InvalidPublicKey), "{wrong}");
         }
     }
 }

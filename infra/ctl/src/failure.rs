@@ -68,6 +68,11 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     output_file::write(path, bytes).map_err(|fault| Failure::of_file(EX_CANTCREAT, path, fault))
 }
 
+/// As [`write`], for nobody else to read.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    output_file::write_private(path, bytes).map_err(|fault| Failure::of_file(EX_CANTCREAT, path, fault))
+}
+
 /// Prints `text` and a line break.
 pub(crate) fn print(text: impl Display) -> Result<(), Failure> {
     let mut output = io::stdout().lock();

@@ -10,6 +10,7 @@
 mod arguments;
 mod command;
 mod failure;
+mod progress;
 mod secret_input;
 mod wait;
 

@@ -1,7 +1,8 @@
 //! Files that are there whole or not at all, also when the disk is full or the program is stopped.
 
-use std::fs::{File, remove_file, rename};
+use std::fs::{File, OpenOptions, remove_file, rename};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 /// Writes `bytes` beside `path`, or the file that it links to, and puts them in its place, with the permissions of what
@@ -10,6 +11,39 @@ use std::path::Path;
 /// # Errors
 /// The system's; and for a folder, a device or a pipe. What was there is untouched then.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, None)
+}
+
+/// As [`write()`], for what is not everybody's to read: mode 0600.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, Some(PRIVATE))
+}
+
+/// Writes a file that was not there: mode 0600, on disk with its name.
+///
+/// # Errors
+/// The system's; and if anything has that name.
+pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if path.symlink_metadata().is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    replace(path, bytes, Some(PRIVATE))?;
+    sync_folder_of(path)
+}
+
+/// Brings the names in the folder of `path` to disk.
+pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Read and write, for the owner.
+const PRIVATE: u32 = 0o600;
+
+fn replace(path: &Path, bytes: &[u8], mode: Option<u32>) -> io::Result<()> {
     let before = path.metadata().ok();
     // Root could put a file in the place of /dev/null.
     if before.as_ref().is_some_and(|before| !before.is_file()) {
@@ -22,9 +56,14 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut draft_name = name.to_owned();
     draft_name.push(format!(".{}", std::process::id()));
     let draft = path.with_file_name(draft_name);
-    let written = File::create_new(&draft).and_then(|mut file| {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    if let Some(mode) = mode {
+        options.mode(mode);
+    }
+    let written = options.open(&draft).and_then(|mut file| {
         file.write_all(bytes)?;
-        if let Some(before) = before {
+        if let (Some(before), None) = (before, mode) {
             file.set_permissions(before.permissions())?;
         }
         file.sync_all()
@@ -39,7 +78,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use super::write;
+    use super::{write, write_new, write_private};
 
     #[test]
     fn a_file_is_replaced_whole() {
@@ -56,5 +95,21 @@ mod tests {
         let mut left: Vec<_> = folder.path().read_dir().unwrap().map(|it| it.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, ["file", "folder"]);
+    }
+    #[test]
+    fn what_is_private_is_its_owners() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let mode = || path.metadata().unwrap().permissions().mode() & 0o777;
+        write_new(&path, b"one").unwrap();
+        assert_eq!(mode(), 0o600);
+        assert_eq!(write_new(&path, b"two").unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+        write_private(&path, b"three").unwrap();
+        assert_eq!((std::fs::read(&path).unwrap(), mode()), (b"three".to_vec(), 0o600));
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(folder.path().join("nothing"), &link).unwrap();
+        write_new(&link, b"x").unwrap_err();
+        assert_eq!(folder.path().read_dir().unwrap().count(), 2);
     }
 }

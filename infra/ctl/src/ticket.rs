@@ -1,17 +1,18 @@
-//! Permission to sign one digest once: what the API makes for its requests, made by hand to try things out.
+//! Tickets, as the API mints them: compact JWS (RFC 7515 §7.1), HS256. Each lets one signature of one digest happen.
 
 use std::fmt;
 use std::str::FromStr;
 
-use aws_lc_rs::hmac;
-use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use aws_lc_rs::rand;
 use base64ct::{Base64UrlUnpadded, Encoding as _};
-use enclave_core::IdentityId;
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-/// The header of the API's tickets.
-const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
+use crate::identity::Identity;
+
+/// The header of every ticket: `{"alg":"HS256"}`.
+const HEADER: &[u8] = br#"{"alg":"HS256"}"#;
 
 /// A ticket may live for as long as `limits.max_ticket_ttl_s` at most, which is a day at most.
 pub const MAX_TTL_S: u64 = 86_400;
@@ -19,196 +20,146 @@ pub const MAX_TTL_S: u64 = 86_400;
 /// As long as the API's.
 pub const DEFAULT_TTL_S: u64 = 90;
 
-const NONCE_BYTES: usize = 16;
+/// The signer takes no longer one.
+const MAX_NONCE_BYTES: usize = 128;
 
-const DIGEST_BYTES: usize = 32;
+/// What tickets are signed with: the signer's `TICKET_SIGNING_SECRET`. Its MAC is wiped.
+pub struct TicketSecret {
+    mac: Hmac<Sha256>,
+}
 
-/// A key's name, as it was written: a UUID.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity(String);
-
-/// A text is no identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidIdentity;
-
-impl fmt::Display for InvalidIdentity {
+impl fmt::Debug for TicketSecret {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("not a UUID that the signer takes")
+        formatter.debug_struct("TicketSecret").finish_non_exhaustive()
     }
 }
 
-impl std::error::Error for InvalidIdentity {}
-
-impl FromStr for Identity {
-    type Err = InvalidIdentity;
-
-    fn from_str(text: &str) -> Result<Self, InvalidIdentity> {
-        IdentityId::from_text(text.as_bytes()).map(|_| Self(text.to_owned())).ok_or(InvalidIdentity)
-    }
-}
-
-impl fmt::Display for Identity {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-/// What is signed: 32 bytes.
+/// A ticket secret of no bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Digest([u8; DIGEST_BYTES]);
+pub struct EmptyTicketSecret;
 
-/// A text is no digest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidDigest;
-
-impl fmt::Display for InvalidDigest {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("not 64 hex digits, perhaps behind 0x")
-    }
-}
-
-impl std::error::Error for InvalidDigest {}
-
-impl FromStr for Digest {
-    type Err = InvalidDigest;
-
-    fn from_str(text: &str) -> Result<Self, InvalidDigest> {
-        let mut bytes = [0; DIGEST_BYTES];
-        match base16ct::mixed::decode(text.strip_prefix("0x").unwrap_or(text), &mut bytes) {
-            Ok(decoded) if decoded.len() == DIGEST_BYTES => Ok(Self(bytes)),
-            _ => Err(InvalidDigest),
-        }
-    }
-}
-
-/// 64 hex digits.
-impl fmt::Display for Digest {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&base16ct::lower::encode_string(&self.0))
-    }
-}
-
-impl Digest {
-    /// Its bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; DIGEST_BYTES] {
-        &self.0
-    }
-}
-
-/// What tickets are signed with.
-pub struct TicketSecret(Zeroizing<Vec<u8>>);
-
-/// A secret of no bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EmptySecret;
-
-impl fmt::Display for EmptySecret {
+impl fmt::Display for EmptyTicketSecret {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("the ticket secret is empty")
     }
 }
 
-impl std::error::Error for EmptySecret {}
+impl std::error::Error for EmptyTicketSecret {}
 
-/// There is no randomness for a nonce.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoRandomness;
-
-impl fmt::Display for NoRandomness {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("no randomness for a nonce")
+impl TicketSecret {
+    /// Takes the bytes of the variable as they are.
+    ///
+    /// # Errors
+    /// [`EmptyTicketSecret`]
+    pub fn new(bytes: &Zeroizing<Vec<u8>>) -> Result<Self, EmptyTicketSecret> {
+        if bytes.is_empty() {
+            return Err(EmptyTicketSecret);
+        }
+        Hmac::new_from_slice(bytes).map(|mac| Self { mac }).map_err(|_| EmptyTicketSecret)
     }
 }
 
-impl std::error::Error for NoRandomness {}
+/// What makes a ticket one of its kind; used up with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nonce(String);
 
-impl TicketSecret {
-    /// Takes it as it is.
-    ///
-    /// # Errors
-    /// [`EmptySecret`]
-    pub fn new(bytes: Zeroizing<Vec<u8>>) -> Result<Self, EmptySecret> {
-        if bytes.is_empty() { Err(EmptySecret) } else { Ok(Self(bytes)) }
-    }
+/// A text is no nonce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidNonce;
 
-    /// A ticket made at `now_unix_s` that is good for `ttl_s`: a compact JWS, HS256 (RFC 7515).
-    ///
-    /// # Errors
-    /// [`NoRandomness`]
-    pub fn mint(
-        &self,
-        identity: &Identity,
-        digest: &Digest,
-        now_unix_s: u64,
-        ttl_s: u64,
-    ) -> Result<String, NoRandomness> {
-        let mut nonce = [0; NONCE_BYTES];
-        SystemRandom::new().fill(&mut nonce).map_err(|_| NoRandomness)?;
-        let claims = serde_json::json!({
-            "scope": "sign",
-            "identity_id": identity.0,
-            "digest_hash": base16ct::lower::encode_string(&Sha256::digest(digest.0)),
-            "nonce": base16ct::lower::encode_string(&nonce),
-            "iat": now_unix_s,
-            "exp": now_unix_s.saturating_add(ttl_s),
-        });
-        let encode = Base64UrlUnpadded::encode_string;
-        let signed = format!("{}.{}", encode(HEADER.as_bytes()), encode(claims.to_string().as_bytes()));
-        let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.0), signed.as_bytes());
-        Ok(format!("{signed}.{}", encode(mac.as_ref())))
+impl fmt::Display for InvalidNonce {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "not a nonce of 1 to {MAX_NONCE_BYTES} bytes")
     }
+}
+
+impl std::error::Error for InvalidNonce {}
+
+impl Nonce {
+    /// Sixteen random bytes, in hex.
+    ///
+    /// # Panics
+    /// Never: aws-lc ends the process where there is no randomness.
+    #[must_use]
+    pub fn random() -> Self {
+        let mut bytes = [0; 16];
+        rand::fill(&mut bytes).expect("aws-lc has randomness, or ends the process");
+        Self(base16ct::lower::encode_string(&bytes))
+    }
+}
+
+impl FromStr for Nonce {
+    type Err = InvalidNonce;
+
+    fn from_str(text: &str) -> Result<Self, InvalidNonce> {
+        let fits = !text.is_empty() && text.len() <= MAX_NONCE_BYTES;
+        fits.then(|| Self(text.to_owned())).ok_or(InvalidNonce)
+    }
+}
+
+/// A ticket to sign `digest` once with the key of `identity`, until `exp_unix_s`.
+///
+/// The signer refuses one that ends further ahead than its `max_ticket_ttl_s`, an hour unless its `nitro.toml` says
+/// otherwise. The API's live 90 s.
+#[must_use]
+pub fn mint(
+    secret: &TicketSecret,
+    identity: &Identity,
+    digest: &[u8; 32],
+    exp_unix_s: u64,
+    nonce: &Nonce,
+) -> String {
+    let digest_hash = base16ct::lower::encode_string(&Sha256::digest(digest));
+    let nonce = serde_json::Value::from(nonce.0.as_str());
+    let claims = format!(
+        r#"{{"scope":"sign","identity_id":"{identity}","digest_hash":"{digest_hash}","nonce":{nonce},"exp":{exp_unix_s}}}"#
+    );
+    let [header, claims] = [HEADER, claims.as_bytes()].map(Base64UrlUnpadded::encode_string);
+    let signed = format!("{header}.{claims}");
+    let mut mac = secret.mac.clone();
+    mac.update(signed.as_bytes());
+    let mac = Base64UrlUnpadded::encode_string(&mac.finalize().into_bytes());
+    format!("{signed}.{mac}")
 }
 
 #[cfg(test)]
 mod tests {
-    use base64ct::{Base64UrlUnpadded, Encoding as _};
-    use serde_json::Value;
     use zeroize::Zeroizing;
 
-    use super::{Digest, Identity, TicketSecret};
+    use super::{EmptyTicketSecret, InvalidNonce, Nonce, TicketSecret, mint};
 
-    const IDENTITY: &str = "9b2f0c1e-58f4-4f0c-8d3e-0a5b6c7d8e9f";
+    fn secret(text: &str) -> Result<TicketSecret, EmptyTicketSecret> {
+        TicketSecret::new(&Zeroizing::new(text.as_bytes().to_vec()))
+    }
+
+    /// By Python: `h,c=(base64.urlsafe_b64encode(t).rstrip(b'=') for t in (b'{"alg":"HS256"}', claims))`,
+    /// `m=hmac.new(b'a ticket secret', h+b'.'+c, 'sha256').digest()`, with the claims as they are written here.
+    #[test]
+    fn agrees_with_another_implementation() {
+        let identity = "9b2f0c1e-58f4-4f0c-8d3e-0a5b6c7d8e9f".parse().unwrap();
+        let ticket = mint(
+            &secret("a ticket secret").unwrap(),
+            &identity,
+            &[7; 32],
+            1_800_000_090,
+            &"a \"nonce\"".parse().unwrap(),
+        );
+        assert_eq!(ticket, FROM_PYTHON);
+    }
+
+    const FROM_PYTHON: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzY29wZSI6InNpZ24iLCJpZGVudGl0eV9pZCI6IjliMmYwYzFlLTU4ZjQtNGYwYy04ZDNlLTBhNWI2YzdkOGU5ZiIsImRpZ2VzdF9oYXNoIjoiNGJiMDZmOGU0ZTNhNzcxNWQyMDFkNTczZDBhYTQyMzc2MmU1NWRhYmQ2MWEyYzAyMjc4ZmE1NmNjNmQyOTRlMCIsIm5vbmNlIjoiYSBcIm5vbmNlXCIiLCJleHAiOjE4MDAwMDAwOTB9.eWSZ8CARD1z9ZpaL8qBogiQGVYFPcn3Rpvpt68rOjqU";
 
     #[test]
-    fn a_ticket_has_the_claims_of_the_contract() {
-        let secret = TicketSecret::new(Zeroizing::new(b"0mEyH5c7nPzQ81ka".to_vec())).unwrap();
-        let (identity, digest): (Identity, Digest) =
-            (IDENTITY.parse().unwrap(), format!("0x{}", "ab".repeat(32)).parse().unwrap());
-        let mint = || secret.mint(&identity, &digest, 1_800_000_000, 90).unwrap();
-        let ticket = mint();
-        let parts: Vec<&str> = ticket.split('.').collect();
-        let read = |part: &str| -> Value {
-            serde_json::from_slice(&Base64UrlUnpadded::decode_vec(part).unwrap()).unwrap()
-        };
-        assert_eq!((parts.len(), &read(parts[0])["alg"]), (3, &Value::from("HS256")));
-        let claims = read(parts[1]);
-        assert_eq!((&claims["scope"], &claims["identity_id"]), (&"sign".into(), &IDENTITY.into()));
-        assert_eq!((&claims["iat"], &claims["exp"]), (&1_800_000_000_u64.into(), &1_800_000_090_u64.into()));
-        // printf 'ab%.0s' {1..32} | xxd -r -p | sha256sum
-        let hash = "9a2db2e23f1504cd056606553ac049c5e718e8f9ce9233876df1a7a1821af885";
-        assert_eq!(claims["digest_hash"], hash);
-        assert_ne!(claims["nonce"], read(mint().split('.').nth(1).unwrap())["nonce"]);
+    fn what_the_signer_would_refuse_is_not_minted() {
+        assert_eq!(secret("").err(), Some(EmptyTicketSecret));
+        assert_eq!("".parse::<Nonce>(), Err(InvalidNonce));
+        assert_eq!("n".repeat(129).parse::<Nonce>(), Err(InvalidNonce));
+        assert!("n".repeat(128).parse::<Nonce>().is_ok());
+        assert_ne!(Nonce::random(), Nonce::random());
     }
 
     #[test]
-    fn what_the_signer_would_refuse_is_refused() {
-        for wrong in ["", "x", &IDENTITY[1..], &IDENTITY.replace("-4f0c", "-0f0c"), &format!("{IDENTITY}\n")]
-        {
-            wrong.parse::<Identity>().unwrap_err();
-        }
-        let digest = "AB".repeat(32);
-        assert_eq!(digest.parse::<Digest>().unwrap().to_string(), digest.to_lowercase());
-        for wrong in [
-            "",
-            "0x",
-            &digest[1..],
-            &format!("0X{digest}"),
-            &format!("{digest}00"),
-            &digest.replace('A', "G"),
-        ] {
-            wrong.parse::<Digest>().unwrap_err();
-        }
-        assert!(TicketSecret::new(Zeroizing::new(Vec::new())).is_err());
+    fn the_secret_is_not_shown() {
+        assert_eq!(format!("{:?}", secret("a ticket secret").unwrap()), "TicketSecret { .. }");
     }
 }

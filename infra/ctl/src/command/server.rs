@@ -1,5 +1,6 @@
 //! What every command that talks to a signer is told.
 
+use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -58,6 +59,22 @@ impl Server {
         Ok(Client::new(self.url.clone(), &trust))
     }
 
+    pub(crate) const fn has_tls(&self) -> bool {
+        self.url.has_tls()
+    }
+
+    /// For those who begin something: a signer that is there and can sign.
+    pub(crate) async fn is_ready(&self, client: &Client) -> Result<(), Failure> {
+        let answer = async { client.connect().await?.get("/health").await }.await;
+        let unavailable =
+            |fault: &dyn Display| Failure::new(EX_UNAVAILABLE, format_args!("{}: {fault}", self.url));
+        match answer {
+            Ok(answer) if answer.status == 200 => Ok(()),
+            Ok(answer) => Err(unavailable(&format_args!("not ready, status {}", answer.status))),
+            Err(fault) => Err(unavailable(&fault)),
+        }
+    }
+
     fn attested_client(&self) -> Result<Client, Failure> {
         if !self.url.has_tls() {
             return Err(Failure::new(EX_USAGE, "--attested-by is for https URLs"));
@@ -110,7 +127,7 @@ fn expected_pcrs(path: &Path) -> Result<ExpectedPcrs, Failure> {
     ExpectedPcrs::from_text(&text).map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))
 }
 
-/// Where the API key comes from. Never the command line: every process of the machine can read it there.
+/// Where the API key comes from.
 #[derive(Debug, Args)]
 pub(crate) struct Key {
     /// The file with the API key, if it is not in the variable INTERNAL_API_KEY

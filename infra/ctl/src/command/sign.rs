@@ -20,7 +20,7 @@ what it should be, 69 it cannot be reached, or is not able to now.
 
 Example:
   signerctl sign http://127.0.0.1:7001 --identity 9b2f0c1e-58f4-4f0c-8d3e-0a5b6c7d8e9f \\
-      --digest 243f6a8885a308d313198a2e03707344a4093822299f31d0082efa98ec4e6c89 --secret-file ticket-secret \\
+      --digest 243f6a8885a308d313198a2e03707344a4093822299f31d0082efa98ec4e6c89 --ticket-secret-file ticket-secret \\
       --public-key 02dff1d77f2a671c5f36183726db2341be58feae1da2deced843240f7b502ba659")]
 pub(crate) struct Sign {
     #[command(flatten)]
@@ -33,7 +33,7 @@ pub(crate) struct Sign {
     order: Order,
 
     /// The file with the ticket; without it, one is made with the ticket secret
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["secret_file", "ttl_s"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["ticket_secret_file", "ttl_s"])]
     ticket_file: Option<PathBuf>,
 
     #[command(flatten)]

@@ -1,17 +1,15 @@
 //! `signerctl ticket mint`
 
-use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use serde_json::json;
-use signerctl::ticket::{DEFAULT_TTL_S, Digest, Identity, MAX_TTL_S, TicketSecret};
+use signerctl::digest::Digest;
+use signerctl::identity::Identity;
+use signerctl::ticket::{DEFAULT_TTL_S, MAX_TTL_S, Nonce, mint};
 
-use crate::failure::{EX_DATAERR, EX_UNAVAILABLE, Failure, print};
-use crate::secret_input;
-
-/// The variable that the API has.
-const SECRET_VARIABLE: &str = "TICKET_SIGNING_SECRET";
+use super::Minter;
+use crate::failure::{Failure, print};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -52,24 +50,16 @@ pub(crate) struct Minting {
           value_parser = clap::value_parser!(u64).range(1..=MAX_TTL_S))]
     ttl_s: u64,
 
-    /// The file with the ticket secret, if it is not in the variable TICKET_SIGNING_SECRET
-    #[arg(long, value_name = "FILE")]
-    secret_file: Option<PathBuf>,
+    #[command(flatten)]
+    minter: Minter,
 }
 
 impl Minting {
     pub(crate) fn mint(&self, order: &Order) -> Result<String, Failure> {
-        let secret = secret_input::from_file_or_variable(
-            self.secret_file.as_deref(),
-            "--secret-file",
-            SECRET_VARIABLE,
-            "ticket secret",
-        )?;
-        let secret = TicketSecret::new(secret).map_err(|fault| Failure::new(EX_DATAERR, fault))?;
+        let secret = self.minter.read()?;
         let now_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        secret
-            .mint(&order.identity, &order.digest, now_unix_s, self.ttl_s)
-            .map_err(|fault| Failure::new(EX_UNAVAILABLE, fault))
+        let exp_unix_s = now_unix_s.saturating_add(self.ttl_s);
+        Ok(mint(&secret, &order.identity, order.digest.as_bytes(), exp_unix_s, &Nonce::random()))
     }
 }
 

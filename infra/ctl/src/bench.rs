@@ -1,0 +1,16 @@
+//! How fast a signer is: many clients that each sign, one request after the other, with distinct valid tickets.
+//!
+//! ```text
+//! Keys::generate ─▶ keys of our own ─▶ clients: mint, start the clock, sign, stop it ─▶ Tally ─▶ Report
+//!                                                                         └▶ samples ─▶ bip340, when all is over
+//! Keys::destroy  ◀─ always
+//! ```
+
+mod keys;
+mod load;
+mod report;
+mod tally;
+
+pub use keys::{Keys, NotGenerated};
+pub use load::{Amount, Bench, Load};
+pub use report::Report;

@@ -1,0 +1,234 @@
+//! The three calls of the signer that resealing takes.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::Halt;
+use crate::api_key::ApiKey;
+use crate::connection::{Answer, Client, Connection, Unreachable};
+use crate::identity::Identity;
+
+/// First wait before a try is repeated; each is twice the one before.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+
+/// Longest wait before a try is repeated: so long is a signer that came back left alone.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+
+/// Bytes of the signer's words that are passed on. Its longest are 50.
+const MAX_WORDS_BYTES: usize = 200;
+
+const EXPORT: &str = "/internal/backup/export";
+const IMPORT: &str = "/internal/backup/import";
+const DESTROY: &str = "/internal/destroy";
+
+/// 404: there is no such key. The same status for an unknown path has other words.
+const KEY_NOT_FOUND: &str = "Identity key not found";
+
+/// Why the signer did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status of its answer.
+    pub status: u16,
+    /// Its words.
+    pub words: String,
+}
+
+/// The outcome of an export.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Export {
+    Sealed(String),
+    /// There is no such key in the signer.
+    NotLive,
+    Refused(Refusal),
+}
+
+/// The outcome of an import.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Import {
+    /// The key is in the signer: it was before, or is now.
+    Done,
+    /// Another key of this identity is.
+    OtherKey(Refusal),
+    Refused(Refusal),
+}
+
+/// The outcome of a destruction.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Destroy {
+    Done,
+    Refused(Refusal),
+}
+
+/// A signer, as far as backups go. Each call may be made twice.
+pub(super) trait BackupApi {
+    fn export(&mut self, identity: &Identity) -> impl Future<Output = Result<Export, Halt>> + Send;
+
+    fn import(
+        &mut self,
+        identity: &Identity,
+        sealed_key: &str,
+    ) -> impl Future<Output = Result<Import, Halt>> + Send;
+
+    fn destroy(&mut self, identity: &Identity) -> impl Future<Output = Result<Destroy, Halt>> + Send;
+}
+
+/// A signer behind a connection of its own, which asks again while it is told to wait or nobody answers.
+pub(super) struct Caller {
+    client: Client,
+    api_key: Arc<ApiKey>,
+    /// How long it asks again for one answer.
+    patience: Duration,
+    stop: watch::Receiver<bool>,
+    connection: Option<Connection>,
+}
+
+impl Caller {
+    pub(super) fn new(
+        client: Client,
+        api_key: Arc<ApiKey>,
+        patience: Duration,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        Self { client, api_key, patience, stop, connection: None }
+    }
+
+    /// The answer that stays when all has been tried.
+    async fn ask(&mut self, path: &'static str, body: String) -> Result<Answer, Halt> {
+        let mut wait = FIRST_WAIT;
+        let started = Instant::now();
+        loop {
+            let answer = self.ask_once(path, body.clone()).await;
+            let is_settled = answer.as_ref().is_ok_and(|answer| !may_pass(answer.status));
+            if is_settled || started.elapsed() + wait > self.patience {
+                return match answer {
+                    Ok(answer) if answer.status == 401 => Err(Halt::KeyRefused),
+                    Ok(answer) => Ok(answer),
+                    Err(fault) => Err(Halt::Gone(fault)),
+                };
+            }
+            tokio::select! {
+                _ = self.stop.wait_for(|stop| *stop) => return Err(Halt::Stopped),
+                () = sleep(wait) => {}
+            }
+            wait = (2 * wait).min(MAX_WAIT);
+        }
+    }
+
+    async fn ask_once(&mut self, path: &'static str, body: String) -> Result<Answer, Unreachable> {
+        let mut connection = match self.connection.take().filter(Connection::is_open) {
+            Some(connection) => connection,
+            None => self.client.connect().await?,
+        };
+        let answer = connection.post(path, &self.api_key, body).await?;
+        self.connection = Some(connection);
+        Ok(answer)
+    }
+}
+
+/// Whether an answer may be another one next time: the signer is full or busy, its key service is in trouble, or a
+/// proxy before it says that it has not come up.
+const fn may_pass(status: u16) -> bool {
+    matches!(status, 429 | 502 | 503 | 504)
+}
+
+impl BackupApi for Caller {
+    async fn export(&mut self, identity: &Identity) -> Result<Export, Halt> {
+        let answer = self.ask(EXPORT, json!({ "identity_id": identity.to_string() }).to_string()).await?;
+        if answer.status == 404 && answer.text("error").as_deref() == Some(KEY_NOT_FOUND) {
+            return Ok(Export::NotLive);
+        }
+        match answer.text("sealed_key").filter(|_| answer.status == 200) {
+            Some(sealed_key) => Ok(Export::Sealed(sealed_key)),
+            None => refusal(&answer).map(Export::Refused),
+        }
+    }
+
+    async fn import(&mut self, identity: &Identity, sealed_key: &str) -> Result<Import, Halt> {
+        let body =
+            json!({ "identity_id": identity.to_string(), "alg": "secp256k1", "sealed_key": sealed_key });
+        let answer = self.ask(IMPORT, body.to_string()).await?;
+        match answer.status {
+            200 if is_ok(&answer) => Ok(Import::Done),
+            409 => refusal(&answer).map(Import::OtherKey),
+            _ => refusal(&answer).map(Import::Refused),
+        }
+    }
+
+    async fn destroy(&mut self, identity: &Identity) -> Result<Destroy, Halt> {
+        let answer = self.ask(DESTROY, json!({ "identity_id": identity.to_string() }).to_string()).await?;
+        let is_absent = answer.status == 404 && answer.text("error").as_deref() == Some(KEY_NOT_FOUND);
+        if is_absent || answer.status == 200 && is_ok(&answer) {
+            return Ok(Destroy::Done);
+        }
+        refusal(&answer).map(Destroy::Refused)
+    }
+}
+
+fn is_ok(answer: &Answer) -> bool {
+    let body: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
+    body.is_some_and(|body| body.get("ok") == Some(&true.into()))
+}
+
+/// What a signer says when it refuses; whoever answers otherwise is none.
+fn refusal(answer: &Answer) -> Result<Refusal, Halt> {
+    let words = answer.text("error").filter(|_| matches!(answer.status, 400 | 409 | 413 | 429 | 500..=504));
+    let words = match (words, may_pass(answer.status)) {
+        (Some(words), _) => shown(&words),
+        // A proxy before the signer has words of its own.
+        (None, true) => "no answer of the signer's".to_owned(),
+        (None, false) => return Err(Halt::NoSigner(answer.status)),
+    };
+    Ok(Refusal { status: answer.status, words })
+}
+
+/// One line of printable text.
+fn shown(words: &str) -> String {
+    let mut shown: String = words.chars().filter(|character| !character.is_control()).collect();
+    let mut end = shown.len().min(MAX_WORDS_BYTES);
+    while !shown.is_char_boundary(end) {
+        end -= 1;
+    }
+    shown.truncate(end);
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Halt, Refusal, is_ok, refusal, shown};
+    use crate::connection::Answer;
+
+    fn answer(status: u16, body: &str) -> Answer {
+        Answer { status, body: body.to_owned().into() }
+    }
+
+    #[test]
+    fn who_answers_unlike_a_signer_is_none() {
+        for (status, body) in [
+            (200, r#"{"ok":true}"#),
+            (404, r#"{"error":"Not found"}"#),
+            (405, r#"{"error":"Method not allowed"}"#),
+            (400, "<html>"),
+            (500, "{}"),
+            (301, ""),
+        ] {
+            let outcome = refusal(&answer(status, body));
+            assert!(matches!(outcome, Err(Halt::NoSigner(of)) if of == status), "{status} {body}");
+        }
+        let said = refusal(&answer(500, r#"{"error":"Unable to open sealed key"}"#)).unwrap();
+        assert_eq!(said, Refusal { status: 500, words: "Unable to open sealed key".to_owned() });
+        assert_eq!(refusal(&answer(502, "<html>")).unwrap().words, "no answer of the signer's");
+        assert!(is_ok(&answer(200, r#"{"ok":true}"#)) && !is_ok(&answer(200, r#"{"ok":1}"#)));
+    }
+
+    #[test]
+    fn words_are_one_short_line() {
+        assert_eq!(shown("a\n\u{1b}[1mb"), "a[1mb");
+        assert_eq!(shown(&"é".repeat(101)), "é".repeat(100));
+        assert_eq!(shown(&format!("x{}", "é".repeat(101))), format!("x{}", "é".repeat(99)));
+    }
+}
