@@ -13,6 +13,8 @@ use enclave_core::{
     with_burnt_stack,
 };
 
+use sha2::{Digest as _, Sha256};
+
 use crate::api_key::ApiKey;
 use crate::entropy;
 use crate::http::{Answer, Failure, attestation_reply, reply, sealed_reply};
@@ -127,17 +129,27 @@ impl<S: Sealer> Service<S> {
         }
     }
 
-    /// An attestation document that holds `nonce`. TLS is off, so there is no key for it to vouch for.
+    /// An attestation document that holds `nonce`, and vouches for the key with which TLS is spoken to the client, as
+    /// `public_key` and, hashed, as `user_data`; without TLS there is none.
     ///
     /// # Errors
     /// [`Failure::KeyServiceUnavailable`]
-    pub async fn attest(&self, nonce: Option<Vec<u8>>) -> Result<Answer, Failure> {
+    pub async fn attest(
+        &self,
+        nonce: Option<Vec<u8>>,
+        tls_spki: Option<Arc<[u8]>>,
+    ) -> Result<Answer, Failure> {
         let turn = Arc::clone(&self.attesting).lock_owned().await;
         let nsm = Arc::clone(&self.nsm);
         let attest = move || {
             // Held until it is done, even if the client has gone.
             let _turn = turn;
-            nsm.attest(&AttestationRequest { nonce: nonce.as_deref(), ..AttestationRequest::default() })
+            let user_data = tls_spki.as_deref().map(Sha256::digest);
+            nsm.attest(&AttestationRequest {
+                public_key: tls_spki.as_deref(),
+                user_data: user_data.as_deref(),
+                nonce: nonce.as_deref(),
+            })
         };
         match tokio::task::spawn_blocking(attest).await {
             Ok(Ok(document)) => Ok(Answer::Done(attestation_reply(&document))),

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::answer::{Answer, Failure};
 use super::head_gate::{BodyFault, HeadVerdict, MAX_CHUNK_BYTES};
 use super::nonce_query::{InvalidNonce, nonce_of};
-use super::server::Server;
+use super::server::{Channel, Server};
 use crate::sealer::Sealer;
 use crate::service::Operation;
 
@@ -43,10 +43,14 @@ impl std::error::Error for Abandoned {}
 /// Answers one request.
 pub(super) async fn answer<S: Sealer>(
     server: &Server<S>,
+    channel: &Channel,
     verdict: HeadVerdict,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Abandoned> {
     let failed = |failure| Answer::Failed(failure).into_response(true);
+    if matches!(channel, Channel::NotTls) {
+        return Ok(failed(Failure::NotTls));
+    }
     match verdict {
         HeadVerdict::Accepted => {}
         HeadVerdict::Malformed => return Ok(failed(Failure::MalformedHttp)),
@@ -60,7 +64,8 @@ pub(super) async fn answer<S: Sealer>(
             let Ok(_waiting) = server.attestations.try_acquire() else {
                 return Ok(early(Answer::Failed(Failure::Busy), request).await);
             };
-            let answer = server.service.attest(nonce).await.unwrap_or_else(Answer::Failed);
+            let answer =
+                server.service.attest(nonce, channel.tls_spki()).await.unwrap_or_else(Answer::Failed);
             return Ok(early(answer, request).await);
         }
         Ok(Target::Operation(operation)) => operation,
