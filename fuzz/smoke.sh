@@ -36,6 +36,7 @@ declare -A max_len=(
     [attestation]=6144
     [envelope]=1024
     [boot_file]=1024
+    [certificate_chain]=6144
     [configuration]=2048
     [eif]=4096
     [generator]=96
@@ -50,7 +51,7 @@ declare -A max_len=(
 )
 
 if (($# == 0)); then
-    set -- address attestation boot_file configuration eif envelope generator http_head operations policy_template \
+    set -- address attestation boot_file certificate_chain configuration eif envelope generator http_head operations policy_template \
         request_body sealed_key sealed_key_v1 signature ticket
 fi
 for target in "$@"; do
