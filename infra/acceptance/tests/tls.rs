@@ -125,9 +125,8 @@ fn groups_protocols_and_what_is_off() -> Result<(), Failure> {
         for (groups, name) in
             [("X25519:P-256", "X25519"), ("P-256", "ECDH, prime256v1"), ("P-384:P-256", "ECDH, secp384r1")]
         {
-            let outcome = s_client(address, &[version, "-groups", groups], "").and_then(|said| {
-                ensure(said.contains(&format!("Server Temp Key: {name}")), || said.clone())
-            });
+            let outcome = s_client(address, &[version, "-groups", groups], "")
+                .and_then(|said| ensure(said.contains(&format!("Server Temp Key: {name}")), || said.clone()));
             rows.check(format!("{version} {name}"), outcome);
         }
         for group in ["P-521", "X448"] {
