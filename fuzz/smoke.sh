@@ -37,6 +37,7 @@ declare -A max_len=(
     [attestation_reply]=8192
     [envelope]=1024
     [boot_file]=1024
+    [certificate_chain]=6144
     [configuration]=2048
     [eif]=4096
     [generator]=96
@@ -52,7 +53,7 @@ declare -A max_len=(
 )
 
 if (($# == 0)); then
-    set -- address attestation attestation_reply boot_file configuration eif envelope generator http_head measurements operations policy_template \
+    set -- address attestation attestation_reply boot_file certificate_chain configuration eif envelope generator http_head measurements operations policy_template \
         request_body sealed_key sealed_key_v1 signature ticket
 fi
 for target in "$@"; do

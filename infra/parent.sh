@@ -244,6 +244,14 @@ check_boot_file() {
         [[ $(boot_setting "$name") ]] || die "$EX_CONFIG" "$boot_file: $name has no value"
         [[ -z $(boot_setting "$unused") ]] || die "$EX_CONFIG" "$boot_file: $unused is refused; nitro.toml asks for $name"
     done
+    for name in TLS_CERT_CHAIN TLS_KEY_CIPHERTEXT; do
+        # Of a chain, the first line.
+        if [[ ${toml[tls.mode]:-off} == provided ]]; then
+            [[ $(boot_setting "$name") ]] || die "$EX_CONFIG" "$boot_file: $name has no value"
+        else
+            [[ -z $(boot_setting "$name") ]] || die "$EX_CONFIG" "$boot_file: $name is refused; tls.mode of nitro.toml is not provided"
+        fi
+    done
 }
 
 # ---- nitro-cli

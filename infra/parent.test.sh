@@ -609,6 +609,8 @@ wrong_releases_and_boot_files_are_refused() {
     for line in 's/^INTERNAL_API_KEY=.*/INTERNAL_API_KEY=/=INTERNAL_API_KEY has no value' \
         '/^TICKET/d=TICKET_SIGNING_SECRET_CIPHERTEXT has no value' \
         's/^TICKET.*/&\nTICKET_SIGNING_SECRET=x/=TICKET_SIGNING_SECRET is refused' \
+        's/^BRIDGE_LISTEN_PORT=.*/&\nTLS_CERT_CHAIN=x/=TLS_CERT_CHAIN is refused' \
+        's/^BRIDGE_LISTEN_PORT=.*/&\nTLS_KEY_CIPHERTEXT=x/=TLS_KEY_CIPHERTEXT is refused' \
         's/^BRIDGE_LISTEN_PORT=.*/BRIDGE_LISTEN_PORT=x/=BRIDGE_LISTEN_PORT is not a port'; do
         new_serving_parent
         sed -i "${line%=*}" "$boot_file"
@@ -616,6 +618,14 @@ wrong_releases_and_boot_files_are_refused() {
         says "${line##*=}"
         ours_are 1
     done
+    new_serving_parent
+    sed -i 's/^mode = "off"/mode = "provided"/' "$toml"
+    exits_with 78 run-enclave --release "$release"
+    says 'TLS_CERT_CHAIN has no value'
+    # Of several lines, as it is.
+    printf 'TLS_CERT_CHAIN="-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n"\n' >>"$boot_file"
+    exits_with 78 run-enclave --release "$release"
+    says 'TLS_KEY_CIPHERTEXT has no value'
     new_serving_parent
     truncate -s -1 "$boot_file"
     exits_with 78 run-enclave --release "$release"

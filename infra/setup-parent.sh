@@ -240,6 +240,11 @@ first_boot_file() {
     local api_key=INTERNAL_API_KEY ticket=TICKET_SIGNING_SECRET_CIPHERTEXT
     [[ ${toml[secrets.internal_api_key]:-env} == env ]] || api_key=INTERNAL_API_KEY_CIPHERTEXT
     [[ ${toml[secrets.ticket_signing_secret]:-kms} == kms ]] || ticket=TICKET_SIGNING_SECRET
+    local tls=''
+    if [[ ${toml[tls.mode]:-off} == provided ]]; then
+        tls=$'\n# The certificate for clients and those of its issuers, in PEM, within quotes; and what kms:Encrypt made of its key.\n'
+        tls+=$'TLS_CERT_CHAIN=\nTLS_KEY_CIPHERTEXT=\n'
+    fi
     cat <<BOOT_FILE
 # What the enclave is sent when it boots, and what the proxy and the scripts of the parent go by. In the syntax of
 # systemd's EnvironmentFile=; the last line has to end in a line break. infra/README.md says more.
@@ -256,7 +261,7 @@ $api_key=
 
 # What the API signs tickets with, likewise.
 $ticket=
-
+$tls
 # The port of the API. After a change: systemctl restart nitro-parent.service
 BRIDGE_LISTEN_PORT=7001
 

@@ -180,7 +180,7 @@ check_core_as_it_ships() {
 
 # Names that only the development signer has. With symbols, so that functions show too and not only texts.
 readonly DEVELOPMENT_NAMES=(SEALING_KEY local_sealer LocalSealer 'development signer' 'enclave-dev: ' SoftwareNsm \
-    software-nsm-root root-key.pem rcgen)
+    software-nsm-root root-key.pem)
 
 check_production() {
     scratch=$(mktemp -d)

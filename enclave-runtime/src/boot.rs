@@ -11,13 +11,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::UnixTime;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::api_key::ApiKey;
 use crate::aws::backoff::Backoff;
-use crate::boot_file::{BootFile, BootSecret, InvalidBootFile, MAX_BOOT_FILE_BYTES, PlainSecret};
+use crate::boot_file::{
+    BootFile, BootSecret, InvalidBootFile, MAX_BOOT_FILE_BYTES, PlainSecret, TlsVariables,
+};
 use crate::configuration::{Configuration, KeyArn};
 use crate::kms::{Kms, KmsFault};
 use crate::kms_sealer::KmsSealer;
@@ -25,6 +28,7 @@ use crate::locked_memory::MemoryNotLocked;
 use crate::relay::Relay;
 use crate::service::Service;
 use crate::signer_memory::{NoSigner, seed, signer};
+use crate::tls::{InvalidPair, TlsFront, TlsIdentity, UnusableIdentity, check_pair};
 
 /// From dialing the relay to the end of the file.
 const FETCH_DEADLINE: Duration = Duration::from_secs(5);
@@ -43,6 +47,10 @@ pub(crate) enum BootRefused {
     ForeignKey(&'static str),
     /// The API key cannot stand in a header.
     ApiKeyNoHeader,
+    /// The certificate, or the key that KMS decrypted, is not to be presented.
+    Tls(InvalidPair),
+    /// TLS cannot be served with them.
+    Identity(UnusableIdentity),
     /// There is no memory or no randomness for the signer.
     NoSigner(NoSigner),
     /// There is no locked memory for data keys.
@@ -63,6 +71,8 @@ impl std::fmt::Display for BootRefused {
             Self::ApiKeyNoHeader => formatter.write_str(
                 "INTERNAL_API_KEY cannot stand in a header: it has control characters or blanks around it",
             ),
+            Self::Tls(fault) => fault.fmt(formatter),
+            Self::Identity(fault) => fault.fmt(formatter),
             Self::NoSigner(fault) => fault.fmt(formatter),
             Self::Memory(fault) => fault.fmt(formatter),
         }
@@ -77,7 +87,8 @@ impl From<InvalidBootFile> for BootRefused {
     }
 }
 
-/// Opens `service` when everything it takes is there.
+/// Opens `service` when everything it takes is there. If there is a provided certificate, it is in `front` by then; what
+/// it was made of is given back.
 ///
 /// # Errors
 /// [`BootRefused`]
@@ -86,7 +97,8 @@ pub(crate) async fn boot(
     boot_file: &Relay,
     kms: &Arc<Kms>,
     service: &Service<KmsSealer>,
-) -> Result<(), BootRefused> {
+    front: Option<&TlsFront>,
+) -> Result<Option<TlsVariables>, BootRefused> {
     let bytes = fetch_patiently(boot_file).await;
     let file = BootFile::parse(&bytes, configuration)?;
     drop(bytes);
@@ -97,6 +109,10 @@ pub(crate) async fn boot(
         return Err(BootRefused::ApiKeyNoHeader);
     }
     let ticket_secret = reveal(kms, "TICKET_SIGNING_SECRET", file.ticket_signing_secret).await?;
+    if let (Some(tls), Some(front)) = (&file.tls, front) {
+        let key = decrypt(kms, TLS_KEY, &tls.key_ciphertext).await?;
+        front.present(identity(tls, &key)?);
+    }
     let sealer = KmsSealer::new(Arc::clone(kms), sealing_key).map_err(BootRefused::Memory)?;
     let signer =
         signer(configuration.capacity, ticket_secret.secret_bytes()).map_err(BootRefused::NoSigner)?;
@@ -104,21 +120,38 @@ pub(crate) async fn boot(
     let api_key =
         ApiKey::new(api_key.secret_bytes()).map_err(|_| BootRefused::NotACiphertext("INTERNAL_API_KEY"))?;
     service.open(api_key, signer, sealer, seed().map_err(BootRefused::NoSigner)?);
-    Ok(())
+    Ok(file.tls)
+}
+
+/// The name of the TLS key's ciphertext, without its ending.
+pub(crate) const TLS_KEY: &str = "TLS_KEY";
+
+/// What the boot file's certificate and its decrypted key make of the server.
+///
+/// # Errors
+/// [`BootRefused::Tls`], or [`BootRefused::Identity`].
+pub(crate) fn identity(tls: &TlsVariables, key: &[u8]) -> Result<TlsIdentity, BootRefused> {
+    let pair = check_pair(&tls.cert_chain, key, UnixTime::now()).map_err(BootRefused::Tls)?;
+    TlsIdentity::new(pair).map_err(BootRefused::Identity)
 }
 
 async fn fetch_patiently(boot_file: &Relay) -> Zeroizing<Vec<u8>> {
     let mut failures = 0;
     loop {
-        match timeout(FETCH_DEADLINE, fetch(boot_file)).await {
-            // The end of the stream is all there is to tell the end of the file, and a relay that was stopped ends it
-            // too: a file is whole if its last line is.
-            Ok(Ok(bytes)) if bytes.ends_with(b"\n") || bytes.len() > MAX_BOOT_FILE_BYTES => return bytes,
-            _ => failures += 1,
+        match fetch_whole(boot_file).await {
+            Some(bytes) => return bytes,
+            None => failures += 1,
         }
         tracing::warn!(failures, "the parent does not send a boot file whose last line is whole");
         tokio::time::sleep(BETWEEN_TRIES.wait(failures)).await;
     }
+}
+
+/// One try. The end of the stream is all there is to tell the end of the file, and a relay that was stopped ends it too: a
+/// file is whole if its last line is.
+pub(crate) async fn fetch_whole(boot_file: &Relay) -> Option<Zeroizing<Vec<u8>>> {
+    let bytes = timeout(FETCH_DEADLINE, fetch(boot_file)).await.ok()?.ok()?;
+    (bytes.ends_with(b"\n") || bytes.len() > MAX_BOOT_FILE_BYTES).then_some(bytes)
 }
 
 /// Reads up to the end of the file, and one byte more than it may have, for the parser to refuse.
@@ -136,23 +169,48 @@ async fn reveal(kms: &Kms, name: &'static str, secret: BootSecret) -> Result<Pla
         BootSecret::Plaintext(plaintext) => return Ok(plaintext),
         BootSecret::Ciphertext(ciphertext) => ciphertext,
     };
-    let context = [("nitro-signer", "boot-secret"), ("name", name)];
+    let plaintext = decrypt(kms, name, &ciphertext).await?;
+    PlainSecret::new(name, plaintext).map_err(|fault| BootRefused::BootFile(InvalidBootFile::Secret(fault)))
+}
+
+/// What KMS makes of the ciphertext of a boot secret, however long it takes until it does.
+async fn decrypt(
+    kms: &Kms,
+    name: &'static str,
+    ciphertext: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, BootRefused> {
     let mut failures = 0;
     loop {
-        match kms.decrypt(&ciphertext, &context).await {
-            Ok(plaintext) => {
-                return PlainSecret::new(name, plaintext)
-                    .map_err(|fault| BootRefused::BootFile(InvalidBootFile::Secret(fault)));
-            }
-            Err(KmsFault::InvalidCiphertext) => return Err(BootRefused::NotACiphertext(name)),
-            Err(KmsFault::ForeignKey) => return Err(BootRefused::ForeignKey(name)),
-            Err(fault) => {
+        match decrypt_once(kms, name, ciphertext).await {
+            Ok(plaintext) => return Ok(plaintext),
+            Err(NotDecrypted::ForGood(refused)) => return Err(refused),
+            Err(NotDecrypted::Yet(fault)) => {
                 failures += 1;
                 tracing::warn!(name, %fault, failures, "KMS does not give a boot secret yet");
                 tokio::time::sleep(BETWEEN_TRIES.wait(failures)).await;
             }
         }
     }
+}
+
+/// Whether there is a point in asking again.
+pub(crate) enum NotDecrypted {
+    Yet(KmsFault),
+    ForGood(BootRefused),
+}
+
+/// One try.
+pub(crate) async fn decrypt_once(
+    kms: &Kms,
+    name: &'static str,
+    ciphertext: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, NotDecrypted> {
+    let context = [("nitro-signer", "boot-secret"), ("name", name)];
+    kms.decrypt(ciphertext, &context).await.map_err(|fault| match fault {
+        KmsFault::InvalidCiphertext => NotDecrypted::ForGood(BootRefused::NotACiphertext(name)),
+        KmsFault::ForeignKey => NotDecrypted::ForGood(BootRefused::ForeignKey(name)),
+        fault => NotDecrypted::Yet(fault),
+    })
 }
 
 /// Whether a client can send it so that it arrives as it is (RFC 9110 §5.5).

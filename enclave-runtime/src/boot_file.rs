@@ -12,7 +12,7 @@ use base64ct::{Base64, Encoding as _};
 use zeroize::Zeroizing;
 
 use self::assignments::for_each_assignment;
-use crate::configuration::{Configuration, KeyArn, SecretSource};
+use crate::configuration::{Configuration, KeyArn, SecretSource, TlsMode};
 
 pub use self::assignments::LineFault;
 pub use self::secret::{InvalidSecret, PlainSecret, check_secret};
@@ -32,6 +32,17 @@ pub struct BootFile {
     pub internal_api_key: BootSecret,
     /// What tickets are signed with.
     pub ticket_signing_secret: BootSecret,
+    /// The certificate to present, if `nitro.toml` asks for one.
+    pub tls: Option<TlsVariables>,
+}
+
+/// A certificate that the parent provides, not looked at yet.
+#[derive(Debug)]
+pub struct TlsVariables {
+    /// `TLS_CERT_CHAIN`: the server's certificate and those of its issuers, in PEM.
+    pub cert_chain: Vec<u8>,
+    /// `TLS_KEY_CIPHERTEXT`: the server's private key, encrypted by KMS: 1 to 6144 bytes.
+    pub key_ciphertext: Vec<u8>,
 }
 
 /// A boot secret, in the form that `nitro.toml` asks for.
@@ -69,6 +80,8 @@ pub enum InvalidBootFile {
     PlaintextRefused(&'static str),
     /// A ciphertext is there, where `nitro.toml` asks for the secret itself.
     CiphertextRefused(&'static str),
+    /// A certificate or its key is there, where `nitro.toml` asks for none.
+    TlsRefused(&'static str),
     /// Not standard base64 with its padding, in its one spelling.
     NotBase64(&'static str),
     /// Longer than KMS takes.
@@ -97,6 +110,9 @@ impl fmt::Display for InvalidBootFile {
             Self::CiphertextRefused(name) => {
                 write!(formatter, "{name} is refused: nitro.toml asks for the secret itself")
             }
+            Self::TlsRefused(name) => {
+                write!(formatter, "{name} is refused: it takes tls.mode = \"provided\" in nitro.toml")
+            }
             Self::NotBase64(name) => write!(formatter, "{name} is not standard base64"),
             Self::CiphertextTooLong(name) => {
                 write!(formatter, "{name} is longer than {MAX_CIPHERTEXT_BYTES} bytes")
@@ -120,19 +136,30 @@ const INTERNAL_API_KEY: Variables =
 const TICKET_SIGNING_SECRET: Variables =
     Variables { plaintext: "TICKET_SIGNING_SECRET", ciphertext: "TICKET_SIGNING_SECRET_CIPHERTEXT" };
 
+/// A key has one form only: whoever could read it could be us.
+const TLS_KEY: Variables = Variables { plaintext: "TLS_KEY", ciphertext: "TLS_KEY_CIPHERTEXT" };
+
+const TLS_CERT_CHAIN: &str = "TLS_CERT_CHAIN";
+
 const REGION: &str = "AWS_REGION";
 
 const KEY_ARN: &str = "KMS_KEY_ARN";
 
 /// The variables that are read. The others are the proxy's and the scripts'.
-const NAMES: [&str; 6] = [
+const NAMES: [&str; 9] = [
     REGION,
     KEY_ARN,
     INTERNAL_API_KEY.plaintext,
     INTERNAL_API_KEY.ciphertext,
     TICKET_SIGNING_SECRET.plaintext,
     TICKET_SIGNING_SECRET.ciphertext,
+    TLS_CERT_CHAIN,
+    TLS_KEY.plaintext,
+    TLS_KEY.ciphertext,
 ];
+
+/// Those that are read again while the signer runs.
+const TLS_NAMES: [&str; 3] = [TLS_CERT_CHAIN, TLS_KEY.plaintext, TLS_KEY.ciphertext];
 
 impl BootFile {
     /// Reads what came from the parent, in the syntax of systemd's `EnvironmentFile=`.
@@ -163,7 +190,29 @@ impl BootFile {
             internal_api_key: values.secret(&INTERNAL_API_KEY, configuration.secrets.internal_api_key)?,
             ticket_signing_secret: values
                 .secret(&TICKET_SIGNING_SECRET, configuration.secrets.ticket_signing_secret)?,
+            tls: match configuration.tls {
+                TlsMode::Provided => Some(values.tls()?),
+                TlsMode::Off | TlsMode::SelfSigned { .. } => values.no_tls()?,
+            },
         })
+    }
+}
+
+impl TlsVariables {
+    /// Reads the certificate of a boot file and nothing else of it: what else there is counts when the signer starts.
+    ///
+    /// # Errors
+    /// [`InvalidBootFile`]
+    pub fn parse(bytes: &[u8]) -> Result<Self, InvalidBootFile> {
+        if bytes.len() > MAX_BOOT_FILE_BYTES {
+            return Err(InvalidBootFile::TooLong);
+        }
+        let mut values = Values::default();
+        for_each_assignment(bytes, |name, value| match name {
+            name if TLS_NAMES.contains(&name) => values.take(name, value),
+            _ => Ok(()),
+        })?;
+        values.tls()
     }
 }
 
@@ -192,7 +241,9 @@ impl Values {
     fn secret(&mut self, names: &Variables, source: SecretSource) -> Result<BootSecret, InvalidBootFile> {
         match (source, self.remove(names.plaintext), self.remove(names.ciphertext)) {
             (SecretSource::Kms, Some(_), _) => Err(InvalidBootFile::PlaintextRefused(names.plaintext)),
-            (SecretSource::Kms, None, Some(value)) => ciphertext(names.ciphertext, &value),
+            (SecretSource::Kms, None, Some(value)) => {
+                ciphertext(names.ciphertext, &value).map(BootSecret::Ciphertext)
+            }
             (SecretSource::Kms, None, None) => Err(InvalidBootFile::Missing(names.ciphertext)),
             (SecretSource::Env, _, Some(_)) => Err(InvalidBootFile::CiphertextRefused(names.ciphertext)),
             (SecretSource::Env, Some(value), None) => PlainSecret::new(names.plaintext, value)
@@ -201,9 +252,27 @@ impl Values {
             (SecretSource::Env, None, None) => Err(InvalidBootFile::Missing(names.plaintext)),
         }
     }
+
+    fn tls(&mut self) -> Result<TlsVariables, InvalidBootFile> {
+        if self.remove(TLS_KEY.plaintext).is_some() {
+            return Err(InvalidBootFile::PlaintextRefused(TLS_KEY.plaintext));
+        }
+        let mut required = |name| self.remove(name).ok_or(InvalidBootFile::Missing(name));
+        let cert_chain = required(TLS_CERT_CHAIN)?.to_vec();
+        let key_ciphertext = ciphertext(TLS_KEY.ciphertext, &required(TLS_KEY.ciphertext)?)?;
+        Ok(TlsVariables { cert_chain, key_ciphertext })
+    }
+
+    /// Refuses what would have no effect, so that nobody relies on it.
+    fn no_tls(&mut self) -> Result<Option<TlsVariables>, InvalidBootFile> {
+        match TLS_NAMES.into_iter().find(|name| self.remove(name).is_some()) {
+            None => Ok(None),
+            Some(name) => Err(InvalidBootFile::TlsRefused(name)),
+        }
+    }
 }
 
-fn ciphertext(name: &'static str, base64: &[u8]) -> Result<BootSecret, InvalidBootFile> {
+fn ciphertext(name: &'static str, base64: &[u8]) -> Result<Vec<u8>, InvalidBootFile> {
     let not_base64 = InvalidBootFile::NotBase64(name);
     let base64 = str::from_utf8(base64).map_err(|_| not_base64)?;
     let bytes = Base64::decode_vec(base64).map_err(|_| not_base64)?;
@@ -211,7 +280,7 @@ fn ciphertext(name: &'static str, base64: &[u8]) -> Result<BootSecret, InvalidBo
         return Err(InvalidBootFile::CiphertextTooLong(name));
     }
     // Of text that is not empty, base64 makes at least a byte.
-    Ok(BootSecret::Ciphertext(bytes))
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use std::ops::RangeInclusive;
 
 use enclave_core::{KeySlot, NonceSlot};
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{PemObject as _, SectionKind};
+use rustls::pki_types::{CertificateDer, DnsName};
 use toml::Value;
 
 use self::table::{Document, Source, fault};
@@ -33,6 +33,12 @@ const MAX_TRUST_ANCHORS: usize = 16;
 
 /// It names the enclave to `nitro-cli` and in logs.
 const MAX_NAME_BYTES: usize = 64;
+
+/// For each way that clients may call the signer; a client reads them all in each handshake.
+const MAX_SERVER_NAMES: usize = 16;
+
+/// Of DNS (RFC 1035 §2.3.4), in the form that is written.
+const MAX_SERVER_NAME_BYTES: usize = 253;
 
 /// Of the largest instances.
 const CPU_COUNTS: RangeInclusive<u32> = 1..=1024;
@@ -139,10 +145,17 @@ pub enum SecretSource {
 }
 
 /// How clients are answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TlsMode {
-    /// Without TLS: whoever carries the bytes can read them.
+    /// `off`: without TLS, so whoever carries the bytes can read and change them.
     Off,
+    /// `self-signed`: with a key and a certificate that the enclave makes when it starts.
+    SelfSigned {
+        /// 1 to 16 DNS names for the certificate, no two alike.
+        server_names: Vec<String>,
+    },
+    /// `provided`: with a certificate from the boot file, whose key KMS decrypts.
+    Provided,
 }
 
 /// The SHA-384 measurements of an image, as far as the build has written them.
@@ -229,7 +242,7 @@ impl Configuration {
                     SecretSource::Kms,
                 )?,
             },
-            tls: tls(&document.tls.mode)?,
+            tls: tls(&document.tls, &document.name)?,
             capacity,
             limits,
             pcr: Pcrs {
@@ -354,13 +367,61 @@ fn source(value: &Source, key: &str, default: SecretSource) -> Result<SecretSour
     }
 }
 
-fn tls(mode: &Source) -> Result<TlsMode, InvalidConfiguration> {
-    const KEY: &str = "tls.mode";
-    match mode.text(KEY)? {
-        None | Some("off") => Ok(TlsMode::Off),
-        Some("self-signed" | "provided") => Err(fault(KEY, "this version has no TLS, only off")),
-        Some(_) => Err(fault(KEY, "not off")),
+fn tls(table: &table::Tls, name: &Source) -> Result<TlsMode, InvalidConfiguration> {
+    const MODE: &str = "tls.mode";
+    let mode = match table.mode.text(MODE)?.unwrap_or("off") {
+        "off" => TlsMode::Off,
+        "self-signed" => {
+            return Ok(TlsMode::SelfSigned { server_names: server_names(&table.server_names, name)? });
+        }
+        "provided" => TlsMode::Provided,
+        "acme" => return Err(fault(MODE, "this version has no acme, only off, self-signed and provided")),
+        _ => return Err(fault(MODE, "neither off, self-signed nor provided")),
+    };
+    match table.server_names.value() {
+        None => Ok(mode),
+        Some(_) => Err(fault(SERVER_NAMES, "only for a certificate that is made here: tls.mode is another")),
     }
+}
+
+const SERVER_NAMES: &str = "tls.server_names";
+
+/// The enclave's own name, unless there are others.
+fn server_names(source: &Source, name: &Source) -> Result<Vec<String>, InvalidConfiguration> {
+    if source.value().is_none() {
+        let name = name.required_text("name")?;
+        if DnsName::try_from(name).is_err() {
+            return Err(fault(
+                SERVER_NAMES,
+                "missing, and the enclave's name cannot stand for them: not a DNS name",
+            ));
+        }
+        return Ok(vec![name.to_owned()]);
+    }
+    let values = source.required_list(SERVER_NAMES)?;
+    if values.is_empty() || values.len() > MAX_SERVER_NAMES {
+        return Err(fault(SERVER_NAMES, &format!("not 1 to {MAX_SERVER_NAMES} DNS names")));
+    }
+    let mut names: Vec<String> = Vec::new();
+    for (index, value) in values.iter().enumerate() {
+        let refuse = |reason: &str| Err(fault(&format!("{SERVER_NAMES}[{index}]"), reason));
+        let Some(name) = value.as_str().filter(|name| is_server_name(name)) else {
+            return refuse("not a DNS name in lower case, without a wildcard or a final dot");
+        };
+        if names.iter().any(|known| known == name) {
+            return refuse("named twice");
+        }
+        names.push(name.to_owned());
+    }
+    Ok(names)
+}
+
+/// In one spelling, so that no name stands in a certificate twice.
+fn is_server_name(name: &str) -> bool {
+    name.len() <= MAX_SERVER_NAME_BYTES
+        && !name.ends_with('.')
+        && !name.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'_')
+        && DnsName::try_from(name).is_ok()
 }
 
 fn limits(table: &table::Limits) -> Result<(Capacity, Limits), InvalidConfiguration> {

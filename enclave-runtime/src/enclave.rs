@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use transport::{Address, Listener};
 
 use crate::boot::{BootRefused, boot};
-use crate::configuration::{Configuration, MAX_CONFIGURATION_BYTES, Vsock};
+use crate::configuration::{Configuration, MAX_CONFIGURATION_BYTES, TlsMode, Vsock};
 use crate::entropy::{EntropyUnavailable, seed_kernel_pool};
 use crate::http::serve;
 use crate::kms::{Kms, KmsServer, UnusableEndpoint};
@@ -23,6 +23,8 @@ use crate::nsm::Nsm;
 use crate::recipient::RecipientKey;
 use crate::relay::{ParentCid, Relay};
 use crate::service::Service;
+use crate::tls::provided::{Provided, RELOAD_INTERVAL};
+use crate::tls::{TlsFront, TlsIdentity, UnusableIdentity};
 
 /// The kernel's generator is seeded in a moment by the NSM, or there is something wrong with both.
 const ENTROPY_PATIENCE: Duration = Duration::from_secs(10);
@@ -30,11 +32,16 @@ const ENTROPY_PATIENCE: Duration = Duration::from_secs(10);
 /// Time for the last lines to reach the parent.
 const LAST_LINES_PATIENCE: Duration = Duration::from_secs(2);
 
+/// What the certificate says that is presented until the provided one is there: that it is not that one (RFC 6761 §6.4).
+const STARTING_SERVER_NAME: &str = "starting.invalid";
+
 /// The services of the parent.
 #[derive(Debug)]
 pub struct Parent {
     /// Sends the boot file and closes.
     pub boot_file: Relay,
+    /// How long after the last time the boot file is looked at again, for a new certificate.
+    pub boot_file_interval: Duration,
     /// Reaches KMS.
     pub kms: Relay,
     /// Reaches the instance metadata service.
@@ -49,6 +56,7 @@ impl Parent {
     pub fn on(vsock: &Vsock, cid: &ParentCid) -> Self {
         Self {
             boot_file: Relay::of_parent(cid, vsock.boot_port),
+            boot_file_interval: RELOAD_INTERVAL,
             kms: Relay::of_parent(cid, vsock.kms_proxy_port),
             imds: Relay::of_parent(cid, vsock.imds_port),
             log: Relay::of_parent(cid, vsock.log_port),
@@ -87,10 +95,18 @@ impl From<UnusableEndpoint> for Stopped {
     }
 }
 
+impl From<UnusableIdentity> for Stopped {
+    fn from(fault: UnusableIdentity) -> Self {
+        Self::Unavailable(fault.to_string())
+    }
+}
+
 impl From<BootRefused> for Stopped {
     fn from(refused: BootRefused) -> Self {
         match refused {
-            BootRefused::NoSigner(_) | BootRefused::Memory(_) => Self::Unavailable(refused.to_string()),
+            BootRefused::NoSigner(_) | BootRefused::Memory(_) | BootRefused::Identity(_) => {
+                Self::Unavailable(refused.to_string())
+            }
             _ => Self::Misconfigured(refused.to_string()),
         }
     }
@@ -128,12 +144,12 @@ pub fn run(
         .build()
         .map_err(|fault| Stopped::Unavailable(fault.to_string()))
         .inspect_err(|stopped| tracing::error!("cannot start: {stopped}"))?;
-    let Parent { boot_file, kms, imds, log } = parent;
+    let Parent { boot_file, boot_file_interval, kms, imds, log } = parent;
+    let boot_file = BootFileRelay { relay: boot_file, interval: boot_file_interval };
     runtime.spawn(queue.send_to(log));
-    let outcome = nsm().and_then(|nsm| start(configuration, kms, imds, nsm)).and_then(|(kms, service)| {
-        let outcome =
-            runtime.block_on(serve_booting(configuration, &boot_file, listen, &kms, &service, listening));
-        service.wipe();
+    let outcome = nsm().and_then(|nsm| start(configuration, kms, imds, nsm)).and_then(|started| {
+        let outcome = runtime.block_on(serve_booting(configuration, &boot_file, listen, &started, listening));
+        started.service.wipe();
         outcome
     });
     match &outcome {
@@ -146,13 +162,25 @@ pub fn run(
     outcome
 }
 
+struct BootFileRelay {
+    relay: Relay,
+    interval: Duration,
+}
+
+/// What there is before the parent is asked for anything.
+struct Started {
+    kms: Arc<Kms>,
+    service: Arc<Service<KmsSealer>>,
+    front: Option<Arc<TlsFront>>,
+}
+
 /// Everything that needs nothing of the parent.
 fn start(
     configuration: &Configuration,
     kms: Relay,
     imds: Relay,
     nsm: Arc<dyn Nsm>,
-) -> Result<(Arc<Kms>, Arc<Service<KmsSealer>>), Stopped> {
+) -> Result<Started, Stopped> {
     seed_kernel_pool(&*nsm, ENTROPY_PATIENCE)?;
     tell_measurements(&*nsm)?;
     let recipient = RecipientKey::generate()
@@ -160,7 +188,17 @@ fn start(
     let server = KmsServer::new(&configuration.kms, kms)?;
     let measured_keys = configuration.kms.key_arns.clone();
     let kms = Arc::new(Kms::new(server, imds, measured_keys, Arc::clone(&nsm), recipient));
-    Ok((kms, Arc::new(Service::closed(nsm))))
+    Ok(Started { kms, service: Arc::new(Service::closed(nsm)), front: front(&configuration.tls)? })
+}
+
+/// With TLS, clients are never answered without: who they speak to can be attested before any secret is here.
+fn front(mode: &TlsMode) -> Result<Option<Arc<TlsFront>>, Stopped> {
+    let identity = match mode {
+        TlsMode::Off => return Ok(None),
+        TlsMode::SelfSigned { server_names } => TlsIdentity::self_signed(server_names)?,
+        TlsMode::Provided => TlsIdentity::self_signed(&[STARTING_SERVER_NAME.to_owned()])?,
+    };
+    Ok(Some(Arc::new(TlsFront::new(identity))))
 }
 
 /// What the key policy has to name, for an operator whose KMS refuses.
@@ -178,10 +216,9 @@ fn tell_measurements(nsm: &dyn Nsm) -> Result<(), Stopped> {
 /// Serves from the first moment, so that `/health` can say that it is not ready, and boots meanwhile.
 async fn serve_booting(
     configuration: &Configuration,
-    boot_file: &Relay,
+    boot_file: &BootFileRelay,
     listen: &Address,
-    kms: &Arc<Kms>,
-    service: &Arc<Service<KmsSealer>>,
+    Started { kms, service, front }: &Started,
     listening: impl FnOnce(&Address),
 ) -> Result<(), Stopped> {
     let unavailable = |fault: std::io::Error| Stopped::Unavailable(fault.to_string());
@@ -197,17 +234,23 @@ async fn serve_booting(
         // Sent or dropped, it means the same.
         let _ = stopped.await;
     };
-    let mut serving = tokio::spawn(serve(listener, Arc::clone(service), configuration.limits, stopped));
+    let mut serving =
+        tokio::spawn(serve(listener, Arc::clone(service), front.clone(), configuration.limits, stopped));
     let started = Instant::now();
     let booting = async {
-        boot(configuration, boot_file, kms, service).await?;
+        let tls = boot(configuration, &boot_file.relay, kms, service, front.as_deref()).await?;
         tracing::info!(after_ms = started.elapsed().as_millis(), "ready");
+        if let (Some(front), Some(tls)) = (front, tls) {
+            let provided = Provided::new(front, &tls);
+            drop(tls);
+            provided.keep_fresh(front, &boot_file.relay, kms, boot_file.interval).await;
+        }
         Ok::<(), BootRefused>(())
     };
     let outcome = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
-        // Once it is ready, this branch is out.
+        // Once it is ready, this branch is out, or looks after the certificate.
         Err(refused) = booting => Err(Stopped::from(refused)),
         // It serves until it is told to stop, or a defect ends it.
         _ = &mut serving => return Err(Stopped::Unavailable("the server has ended by itself".to_owned())),

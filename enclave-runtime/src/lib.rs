@@ -1,7 +1,7 @@
 //! Talks to the world for `enclave-core`, which decides.
 //!
 //! ```text
-//! transport::Listener ─▶ http (head_gate ─ hyper ─ exchange) ─▶ service ─▶ enclave_core::Signer
+//! transport::Listener ─▶ tls ─▶ http (head_gate ─ hyper ─ exchange) ─▶ service ─▶ enclave_core::Signer
 //!                                                                 │  │            │
 //!             nsm ◀─ attestor (document_cache, token_bucket) ◀────┘ sealer   signer_memory ─ locked_memory
 //!                                                                     │
@@ -57,12 +57,13 @@ mod sealed_key;
 mod sealer;
 mod service;
 mod signer_memory;
+pub mod tls;
 mod token_bucket;
 
 pub use api_key::{ApiKey, EmptyApiKey};
 pub use boot_file::{
     BootFile, BootSecret, InvalidBootFile, InvalidSecret, LineFault, MAX_BOOT_FILE_BYTES, PlainSecret,
-    check_secret,
+    TlsVariables, check_secret,
 };
 pub use configuration::{Configuration, InvalidConfiguration};
 pub use data_key::DataKey;

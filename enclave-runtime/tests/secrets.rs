@@ -8,6 +8,7 @@
 #[path = "../../enclave-core/tests/public_api/secret_type.rs"]
 mod secret_type;
 
+use enclave_runtime::tls::{PrivateKey, TlsFront, TlsIdentity};
 use enclave_runtime::{
     ApiKey, BootFile, BootSecret, Capacity, DataKey, LocalSealer, PlainSecret, RecipientKey, Service,
     SoftwareNsm, seed, signer,
@@ -24,6 +25,12 @@ fn plain_secret() -> PlainSecret {
     // One byte over and over would be no secret.
     let secret = Zeroizing::new([&SECRET[..], b"1"].concat());
     PlainSecret::new("INTERNAL_API_KEY", secret).unwrap()
+}
+
+/// SEC 1, with the secret for its scalar.
+fn p256_key() -> Vec<u8> {
+    let curve = [0xa0, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+    [&[0x30, 0x31, 0x02, 0x01, 0x01, 0x04, 0x20][..], &SECRET, &curve].concat()
 }
 
 fn sealer() -> LocalSealer {
@@ -45,6 +52,10 @@ fn what_is_printed_shows_no_secret() {
     let service = Service::closed(std::sync::Arc::new(SoftwareNsm::ephemeral().unwrap()));
     service.open(api_key(), signer, sealer(), seed().unwrap());
     assert_prints(&service, "Service { .. }");
+    let identity = TlsIdentity::self_signed(&["signer".to_owned()]).unwrap();
+    assert_prints(&identity, "TlsIdentity { .. }");
+    assert_prints(&TlsFront::new(identity), "TlsFront { .. }");
+    assert_prints(&PrivateKey::from_pem_or_der(&p256_key()).unwrap(), "PrivateKey { .. }");
     // What holds a secret for a moment. Before zeroize 1.9.1 it printed it.
     assert_prints(&Zeroizing::new(SECRET), "Zeroizing { .. }");
 }
@@ -58,8 +69,11 @@ fn no_secret_is_copied_unseen_or_compared_byte_by_byte() {
         DataKey,
         LocalSealer,
         PlainSecret,
+        PrivateKey,
         RecipientKey,
         Service<LocalSealer>,
-        SoftwareNsm
+        SoftwareNsm,
+        TlsFront,
+        TlsIdentity
     );
 }

@@ -4,30 +4,42 @@
 
 use std::sync::LazyLock;
 
-use enclave_runtime::{BootFile, BootSecret, Configuration};
+use enclave_runtime::{BootFile, BootSecret, Configuration, TlsVariables};
 use fuzz::boot_file::{KEY_ARNS, Said, judge};
 use libfuzzer_sys::fuzz_target;
 
-static CONFIGURATIONS: LazyLock<[Configuration; 2]> =
-    LazyLock::new(|| [configuration("env", "kms"), configuration("kms", "env")]);
-
-fuzz_target!(|data: &[u8]| {
-    check(data, &CONFIGURATIONS[0], false);
-    check(data, &CONFIGURATIONS[1], true);
+static CONFIGURATIONS: LazyLock<[Configuration; 3]> = LazyLock::new(|| {
+    [
+        configuration("env", "kms", "off"),
+        configuration("kms", "env", "self-signed"),
+        configuration("env", "kms", "provided"),
+    ]
 });
 
-fn check(data: &[u8], configuration: &Configuration, api_key_from_kms: bool) {
+fuzz_target!(|data: &[u8]| {
+    check(data, &CONFIGURATIONS[0], false, false);
+    check(data, &CONFIGURATIONS[1], true, false);
+    check(data, &CONFIGURATIONS[2], false, true);
+});
+
+fn check(data: &[u8], configuration: &Configuration, api_key_from_kms: bool, is_certificate_asked_for: bool) {
     let ours = BootFile::parse(data, configuration);
     if let Err(fault) = &ours {
         let line = fault.to_string();
         assert!(line.len() < 100 && !line.contains(char::is_control), "{line:?}");
     }
+    if let Ok(BootFile { tls: Some(tls), .. }) = &ours {
+        // Read again, it says the same.
+        let again = TlsVariables::parse(data).expect("it has been read before");
+        assert!(again.cert_chain == tls.cert_chain && again.key_ciphertext == tls.key_ciphertext);
+    }
     let ours = ours.ok().map(|boot| Said {
         key_arn: boot.key_arn.to_string(),
         internal_api_key: bytes(boot.internal_api_key, api_key_from_kms),
         ticket_signing_secret: bytes(boot.ticket_signing_secret, !api_key_from_kms),
+        tls: boot.tls.map(|tls| (tls.cert_chain, tls.key_ciphertext)),
     });
-    assert_eq!(ours, judge(data, api_key_from_kms), "{}", data.escape_ascii());
+    assert_eq!(ours, judge(data, api_key_from_kms, is_certificate_asked_for), "{}", data.escape_ascii());
 }
 
 fn bytes(secret: BootSecret, from_kms: bool) -> Vec<u8> {
@@ -38,7 +50,7 @@ fn bytes(secret: BootSecret, from_kms: bool) -> Vec<u8> {
     }
 }
 
-fn configuration(internal_api_key: &str, ticket_signing_secret: &str) -> Configuration {
+fn configuration(internal_api_key: &str, ticket_signing_secret: &str, tls_mode: &str) -> Configuration {
     Configuration::parse(&format!(
         r#"
         version = 1
@@ -46,6 +58,7 @@ fn configuration(internal_api_key: &str, ticket_signing_secret: &str) -> Configu
         enclave = {{ cpu_count = 2, memory_mib = 512 }}
         kms = {{ region = "us-east-1", key_arns = {KEY_ARNS:?} }}
         secrets = {{ internal_api_key = "{internal_api_key}", ticket_signing_secret = "{ticket_signing_secret}" }}
+        tls = {{ mode = "{tls_mode}" }}
         "#
     ))
     .expect("a good configuration")

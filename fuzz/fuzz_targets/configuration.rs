@@ -2,6 +2,7 @@
 
 #![no_main]
 
+use enclave_runtime::configuration::TlsMode;
 use enclave_runtime::{Capacity, Configuration};
 use libfuzzer_sys::fuzz_target;
 
@@ -42,6 +43,18 @@ fuzz_target!(|text: &str| {
         ports[0] > 0 && ports[6] < u32::MAX && ports.is_sorted_by(|left, right| left < right),
         "{vsock:?}"
     );
+
+    if let TlsMode::SelfSigned { server_names } = &configuration.tls {
+        assert!((1..=16).contains(&server_names.len()));
+        for (index, name) in server_names.iter().enumerate() {
+            assert!((1..=253).contains(&name.len()) && !server_names[..index].contains(name), "{name}");
+            let is_letter = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+            assert!(
+                name.split('.').all(|label| (1..=63).contains(&label.len()) && label.bytes().all(is_letter)),
+                "{name}"
+            );
+        }
+    }
 
     let Capacity { max_keys, max_nonces, max_ticket_ttl_s } = configuration.capacity;
     assert!(Capacity::KEYS.contains(&max_keys) && Capacity::NONCES.contains(&max_nonces));

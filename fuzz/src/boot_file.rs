@@ -18,12 +18,14 @@ pub struct Said {
     pub internal_api_key: Vec<u8>,
     /// The secret, or its ciphertext.
     pub ticket_signing_secret: Vec<u8>,
+    /// The certificates and the key's ciphertext.
+    pub tls: Option<(Vec<u8>, Vec<u8>)>,
 }
 
-/// What the file says if the API key comes from KMS, or not, and the ticket secret the other way; nothing if it is to be
-/// refused.
+/// What the file says if the API key comes from KMS, or not, and the ticket secret the other way, and if a certificate is
+/// asked for, or not; nothing if it is to be refused.
 #[must_use]
-pub fn judge(file: &[u8], api_key_from_kms: bool) -> Option<Said> {
+pub fn judge(file: &[u8], api_key_from_kms: bool, is_certificate_asked_for: bool) -> Option<Said> {
     let assignments = assignments(std::str::from_utf8(file).ok()?)?;
     let value = |name: &str| -> Option<Option<&str>> {
         let mut values =
@@ -31,11 +33,12 @@ pub fn judge(file: &[u8], api_key_from_kms: bool) -> Option<Said> {
         let first = values.next();
         (values.next().is_none() && first != Some("")).then_some(first)
     };
+    let ciphertext = |base64: &str| -> Option<Vec<u8>> {
+        STANDARD.decode(base64).ok().filter(|bytes| (1..=6144).contains(&bytes.len()))
+    };
     let secret = |name: &str, from_kms: bool| -> Option<Vec<u8>> {
         match (value(name)?, value(&format!("{name}_CIPHERTEXT"))?, from_kms) {
-            (None, Some(base64), true) => {
-                STANDARD.decode(base64).ok().filter(|bytes| (1..=6144).contains(&bytes.len()))
-            }
+            (None, Some(base64), true) => ciphertext(base64),
             (Some(secret), None, false) => is_secret(secret).then(|| secret.as_bytes().to_vec()),
             _ => None,
         }
@@ -45,10 +48,17 @@ pub fn judge(file: &[u8], api_key_from_kms: bool) -> Option<Said> {
     }
     let key_arn = value("KMS_KEY_ARN")?.unwrap_or(KEY_ARNS[0]);
     KEY_ARNS.contains(&key_arn).then_some(())?;
+    let certificate = [value("TLS_CERT_CHAIN")?, value("TLS_KEY")?, value("TLS_KEY_CIPHERTEXT")?];
+    let tls = match (certificate, is_certificate_asked_for) {
+        ([None, None, None], false) => None,
+        ([Some(chain), None, Some(key)], true) => Some((chain.as_bytes().to_vec(), ciphertext(key)?)),
+        _ => return None,
+    };
     Some(Said {
         key_arn: key_arn.to_owned(),
         internal_api_key: secret("INTERNAL_API_KEY", api_key_from_kms)?,
         ticket_signing_secret: secret("TICKET_SIGNING_SECRET", !api_key_from_kms)?,
+        tls,
     })
 }
 

@@ -17,10 +17,12 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use clap::builder::RangedI64ValueParser;
 use enclave_runtime::http::{Limits, serve};
+use enclave_runtime::tls::{TlsFront, TlsIdentity};
 use enclave_runtime::{
     ApiKey, Capacity, LocalSealer, Nsm, Parent, Pcrs as SoftwarePcrs, Relay, Service, SoftwareNsm, Stopped,
     harden, read_configuration, seed, signer,
@@ -55,6 +57,9 @@ struct Arguments {
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().max_requests_in_flight,
           value_parser = within(REQUESTS_IN_FLIGHT))]
     max_requests_in_flight: u32,
+    /// How clients are answered: in the clear, or over TLS with a certificate for "localhost" that is made at each start
+    #[arg(long, value_name = "MODE", default_value = "off")]
+    tls: Tls,
     /// Where the software NSM keeps its root, made if it is not there: root.pem is for verifiers. Forgotten at the end
     /// unless given
     #[arg(long, value_name = "FOLDER")]
@@ -64,11 +69,17 @@ struct Arguments {
     pcr0: Option<[u8; 48]>,
     /// The measured configuration, as in the production image; limits are in it
     #[arg(long, value_name = "FILE", requires_all = ["boot_file", "kms", "imds", "log"],
-          conflicts_with_all = ["max_keys", "max_nonces", "max_ticket_ttl_s", "max_requests_in_flight"])]
+          conflicts_with_all = ["max_keys", "max_nonces", "max_ticket_ttl_s", "max_requests_in_flight", "tls"])]
     nitro_toml: Option<PathBuf>,
     /// The parent's relays, which are on vsock in production
     #[command(flatten)]
     parent: ParentAddresses,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Tls {
+    Off,
+    SelfSigned,
 }
 
 #[derive(clap::Args)]
@@ -76,6 +87,10 @@ struct ParentAddresses {
     /// What sends the boot file
     #[arg(long, value_name = "ADDRESS", requires = "nitro_toml")]
     boot_file: Option<Address>,
+    /// How long after the last time the boot file is looked at again for a new certificate
+    #[arg(long, value_name = "SECONDS", requires = "nitro_toml", default_value_t = 60,
+          value_parser = within(BOOT_FILE_INTERVALS_S))]
+    boot_file_interval_s: u32,
     /// What reaches KMS
     #[arg(long, value_name = "ADDRESS", requires = "nitro_toml")]
     kms: Option<Address>,
@@ -91,6 +106,7 @@ impl ParentAddresses {
     fn parent(self) -> Option<Parent> {
         Some(Parent {
             boot_file: Relay::at(self.boot_file?),
+            boot_file_interval: Duration::from_secs(u64::from(self.boot_file_interval_s)),
             kms: Relay::at(self.kms?),
             imds: Relay::at(self.imds?),
             log: Relay::at(self.log?),
@@ -115,6 +131,9 @@ const EX_CONFIG: u8 = 78;
 
 /// Up to the connections served: more can never be in flight.
 const REQUESTS_IN_FLIGHT: RangeInclusive<u32> = 1..=2048;
+
+/// Up to a day: longer is never.
+const BOOT_FILE_INTERVALS_S: RangeInclusive<u32> = 1..=86_400;
 
 fn within(range: RangeInclusive<u32>) -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(i64::from(*range.start())..=i64::from(*range.end()))
@@ -211,8 +230,16 @@ fn run_alone(arguments: &Arguments, nsm: Arc<dyn Nsm>) -> Result<(), NotStarted>
     service.open(api_key, signer, sealer, seed().map_err(unavailable)?);
     let limits = Limits { max_requests_in_flight: arguments.max_requests_in_flight, ..Limits::default() };
 
+    let front = match arguments.tls {
+        Tls::Off => None,
+        Tls::SelfSigned => {
+            let identity = TlsIdentity::self_signed(&["localhost".to_owned()]).map_err(unavailable)?;
+            Some(Arc::new(TlsFront::new(identity)))
+        }
+    };
+
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(unavailable)?;
-    let outcome = runtime.block_on(listen(&arguments.listen, Arc::clone(&service), limits));
+    let outcome = runtime.block_on(listen(&arguments.listen, Arc::clone(&service), front, limits));
     // Connections hold no secrets, but their tasks end before the keys do.
     drop(runtime);
     service.wipe();
@@ -222,6 +249,7 @@ fn run_alone(arguments: &Arguments, nsm: Arc<dyn Nsm>) -> Result<(), NotStarted>
 async fn listen(
     address: &Address,
     service: Arc<Service<LocalSealer>>,
+    front: Option<Arc<TlsFront>>,
     limits: Limits,
 ) -> Result<(), NotStarted> {
     let mut terminate = signal(SignalKind::terminate()).map_err(unavailable)?;
@@ -239,7 +267,7 @@ async fn listen(
         }
         tracing::info!("stopping");
     };
-    serve(listener, service, limits, stop).await;
+    serve(listener, service, front, limits, stop).await;
     Ok(())
 }
 

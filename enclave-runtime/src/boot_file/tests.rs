@@ -1,7 +1,7 @@
 use base64ct::{Base64, Encoding as _};
 
-use super::{BootFile, BootSecret, MAX_BOOT_FILE_BYTES};
-use crate::configuration::Configuration;
+use super::{BootFile, BootSecret, MAX_BOOT_FILE_BYTES, TlsVariables};
+use crate::configuration::{Configuration, TlsMode};
 
 const FIRST: &str = "arn:aws:kms:eu-central-1:111122223333:key/11111111-12ab-34cd-56ef-1234567890ab";
 const SECOND: &str = "arn:aws:kms:eu-central-1:111122223333:key/22222222-12ab-34cd-56ef-1234567890ab";
@@ -61,6 +61,67 @@ fn reads_what_nitro_toml_asks_for() {
     assert!(matches!(&boot.internal_api_key, BootSecret::Ciphertext(bytes) if bytes == &[4, 5, 6]));
     let BootSecret::Plaintext(secret) = &boot.ticket_signing_secret else { panic!("a ciphertext") };
     assert_eq!(secret.secret_bytes(), b"zL0akX2vQ9mT4bW7");
+}
+
+const CHAIN: &str = "TLS_CERT_CHAIN=\"-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n\"\n";
+const TLS_KEY: &str = "TLS_KEY_CIPHERTEXT=AQID\n";
+
+fn with_tls(mode: &str) -> Configuration {
+    let mut configuration = configuration("env", "kms");
+    configuration.tls = match mode {
+        "provided" => TlsMode::Provided,
+        _ => TlsMode::SelfSigned { server_names: vec!["signer".to_owned()] },
+    };
+    configuration
+}
+
+#[test]
+fn a_certificate_is_read_where_nitro_toml_asks_for_it() {
+    let text = format!("{API_KEY}{CIPHERTEXT}{CHAIN}{TLS_KEY}");
+    let tls = BootFile::parse(text.as_bytes(), &with_tls("provided")).unwrap().tls.unwrap();
+    assert_eq!(tls.cert_chain, b"-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n");
+    assert_eq!(tls.key_ciphertext, [1, 2, 3]);
+
+    for (tls, line) in [
+        (CHAIN.to_owned(), "TLS_KEY_CIPHERTEXT is missing"),
+        (TLS_KEY.to_owned(), "TLS_CERT_CHAIN is missing"),
+        (format!("{CHAIN}{CHAIN}{TLS_KEY}"), "TLS_CERT_CHAIN is set twice"),
+        (format!("{CHAIN}{TLS_KEY}{TLS_KEY}"), "TLS_KEY_CIPHERTEXT is set twice"),
+        (format!("{CHAIN}TLS_KEY_CIPHERTEXT=\n"), "TLS_KEY_CIPHERTEXT is empty"),
+        (format!("{CHAIN}TLS_KEY_CIPHERTEXT=AQI\n"), "TLS_KEY_CIPHERTEXT is not standard base64"),
+        (
+            format!("{CHAIN}{TLS_KEY}TLS_KEY=x\n"),
+            "TLS_KEY is refused in plaintext: nitro.toml asks for it from KMS",
+        ),
+    ] {
+        let text = format!("{API_KEY}{CIPHERTEXT}{tls}");
+        let refused = BootFile::parse(text.as_bytes(), &with_tls("provided")).unwrap_err();
+        assert_eq!(refused.to_string(), line);
+        // And so it is when the file is read again.
+        assert_eq!(TlsVariables::parse(text.as_bytes()).unwrap_err(), refused);
+    }
+    for (tls, name) in
+        [(CHAIN, "TLS_CERT_CHAIN"), (TLS_KEY, "TLS_KEY_CIPHERTEXT"), ("TLS_KEY=x\n", "TLS_KEY")]
+    {
+        let text = format!("{API_KEY}{CIPHERTEXT}{tls}");
+        let line = format!("{name} is refused: it takes tls.mode = \"provided\" in nitro.toml");
+        assert_eq!(refusal(&text), line);
+        let refused = BootFile::parse(text.as_bytes(), &with_tls("self-signed")).unwrap_err();
+        assert_eq!(refused.to_string(), line);
+    }
+}
+
+/// Whatever else has become of the file: it counts at the next start.
+#[test]
+fn nothing_but_the_certificate_is_read_again() {
+    let rest = "AWS_REGION=elsewhere\nINTERNAL_API_KEY=short\nINTERNAL_API_KEY=twice\nKMS_KEY_ARN=\n";
+    let tls = TlsVariables::parse(format!("{rest}{CHAIN}{TLS_KEY}").as_bytes()).unwrap();
+    assert_eq!(tls.key_ciphertext, [1, 2, 3]);
+    let refused = TlsVariables::parse(format!("{CHAIN}{TLS_KEY}nonsense\n").as_bytes()).unwrap_err();
+    assert_eq!(refused.to_string(), "line 6 of the boot file is not NAME=VALUE");
+    let too_long = format!("{CHAIN}{TLS_KEY}#{}", "x".repeat(MAX_BOOT_FILE_BYTES));
+    let refused = TlsVariables::parse(too_long.as_bytes()).unwrap_err();
+    assert_eq!(refused.to_string(), "the boot file is longer than 64 KiB");
 }
 
 /// The parent's own key would open every backup.

@@ -65,6 +65,7 @@ pub(super) struct Secrets {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Tls {
     pub(super) mode: Source,
+    pub(super) server_names: Source,
 }
 
 #[derive(Deserialize, Default)]

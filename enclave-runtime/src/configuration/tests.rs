@@ -179,6 +179,70 @@ fn trust_anchors_are_one_text_or_several() {
 }
 
 #[test]
+fn tls_has_modes_and_names() {
+    let tls = |table: &str| {
+        let configuration = Configuration::parse(&format!("{LEAST}[tls]\n{table}\n"));
+        configuration.map(|it| it.tls).map_err(|fault| fault.to_string())
+    };
+    let self_signed = |names: &[&str]| {
+        Ok(TlsMode::SelfSigned { server_names: names.iter().map(|name| (*name).to_owned()).collect() })
+    };
+    assert_eq!(tls(""), Ok(TlsMode::Off));
+    assert_eq!(tls("mode = \"off\""), Ok(TlsMode::Off));
+    assert_eq!(tls("mode = \"provided\""), Ok(TlsMode::Provided));
+    assert_eq!(tls("mode = \"self-signed\""), self_signed(&["n"]));
+    let named = |names: &str| tls(&format!("mode = \"self-signed\"\nserver_names = {names}"));
+    let longest = format!("{}{}", "a.".repeat(126), "b");
+    assert_eq!(named("[\"signer.example.com\", \"a-1\"]"), self_signed(&["signer.example.com", "a-1"]));
+    assert_eq!(named(&format!("[\"{longest}\"]")), self_signed(&[&longest]));
+    let many =
+        |count: usize| format!("{:?}", (0..count).map(|number| format!("n{number}")).collect::<Vec<_>>());
+    assert!(named(&many(16)).is_ok());
+    for (names, told) in [
+        ("\"signer\"", ": not a list"),
+        ("[]", ": not 1 to 16 DNS names"),
+        (&many(17), ": not 1 to 16 DNS names"),
+        ("[\"a\", \"a\"]", "[1]: named twice"),
+    ] {
+        assert_eq!(named(names), Err(format!("tls.server_names{told}")), "{names}");
+    }
+    for name in [
+        "1",
+        "\"\"",
+        "\"Signer\"",
+        "\"*.example.com\"",
+        "\"signer.\"",
+        "\"-a\"",
+        "\"a-\"",
+        "\"a..b\"",
+        "\"a_b\"",
+        "\"192.0.2.1\"",
+        "\"::1\"",
+        "\"a b\"",
+        "\"ä\"",
+        &format!("\"{}\"", "a".repeat(64)),
+        &format!("\"{longest}b\""),
+    ] {
+        let told = "tls.server_names[1]: not a DNS name in lower case, without a wildcard or a final dot";
+        assert_eq!(named(&format!("[\"good\", {name}]")), Err(told.to_owned()), "{name}");
+    }
+    for mode in ["off", "provided"] {
+        assert_eq!(
+            tls(&format!("mode = \"{mode}\"\nserver_names = [\"a\"]")),
+            Err("tls.server_names: only for a certificate that is made here: tls.mode is another".to_owned())
+        );
+    }
+    // A name that only nitro-cli takes.
+    let text = with("\"n\"", "\"n-\"") + "[tls]\nmode = \"self-signed\"\n";
+    assert_eq!(
+        refusal(&text),
+        "tls.server_names: missing, and the enclave's name cannot stand for them: not a DNS name"
+    );
+    let text = text + "server_names = [\"signer\"]\n";
+    assert_eq!(Configuration::parse(&text).unwrap().tls, self_signed(&["signer"]).unwrap());
+}
+
+#[test]
 fn every_refusal_has_its_line() {
     let zero = "arn:aws:kms:eu-central-1:111122223333:key/00000000-0000-0000-0000-000000000000";
     let elsewhere = KEY.replace("eu-central-1", "us-east-1");
@@ -244,9 +308,12 @@ fn every_refusal_has_its_line() {
         (and("[vsock]\nenclave_app_port = 8003"), "vsock.log_port: the same port as vsock.enclave_app_port"),
         (and("[secrets]\ninternal_api_key = \"Env\""), "secrets.internal_api_key: neither env nor kms"),
         (and("[secrets]\nticket_signing_secret = true"), "secrets.ticket_signing_secret: not text"),
-        (and("[tls]\nmode = \"self-signed\""), "tls.mode: this version has no TLS, only off"),
-        (and("[tls]\nmode = \"provided\""), "tls.mode: this version has no TLS, only off"),
-        (and("[tls]\nmode = \"on\""), "tls.mode: not off"),
+        (
+            and("[tls]\nmode = \"acme\""),
+            "tls.mode: this version has no acme, only off, self-signed and provided",
+        ),
+        (and("[tls]\nmode = \"on\""), "tls.mode: neither off, self-signed nor provided"),
+        (and("[tls]\nmode = true"), "tls.mode: not text"),
         (and("[limits]\nmax_keys = 0"), "limits.max_keys: not a whole number from 1 to 16777216"),
         (and("[limits]\nmax_nonces = 67108865"), "limits.max_nonces: not a whole number from 1 to 67108864"),
         (

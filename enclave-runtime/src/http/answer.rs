@@ -33,6 +33,8 @@ pub enum Failure {
     MalformedHttp,
     /// The head is over its limits.
     HeadTooLarge,
+    /// It came in the clear, where TLS is spoken.
+    NotTls,
     /// No API key, or not the API key.
     InvalidApiKey,
     /// No such path.
@@ -67,7 +69,7 @@ impl Failure {
     /// The status table.
     const fn status(&self) -> StatusCode {
         match self {
-            Self::MalformedHttp => StatusCode::BAD_REQUEST,
+            Self::MalformedHttp | Self::NotTls => StatusCode::BAD_REQUEST,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::InvalidApiKey => StatusCode::UNAUTHORIZED,
             Self::NoSuchPath => StatusCode::NOT_FOUND,
@@ -96,6 +98,7 @@ impl Failure {
         let text = match self {
             Self::MalformedHttp | Self::HeadTooLarge => return Bytes::new(),
             Self::Refused(refusal) => return reply(&Reply::Refused(refusal)),
+            Self::NotTls => "Client sent an HTTP request to an HTTPS port",
             Self::InvalidApiKey => "Invalid internal API key",
             Self::NoSuchPath => "Not found",
             Self::NoSuchMethod(_) => "Method not allowed",
@@ -112,7 +115,7 @@ impl Failure {
 
     /// Whether nothing that follows on the connection can be trusted to be a request.
     const fn ends_connection(&self) -> bool {
-        matches!(self, Self::MalformedHttp | Self::HeadTooLarge | Self::BodyTooLarge)
+        matches!(self, Self::MalformedHttp | Self::HeadTooLarge | Self::NotTls | Self::BodyTooLarge)
     }
 }
 

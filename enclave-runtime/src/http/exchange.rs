@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::answer::{Answer, Failure};
 use super::head_gate::{BodyFault, HeadVerdict, MAX_CHUNK_BYTES};
 use super::nonce_query::nonce_of;
-use super::server::Server;
+use super::server::{Channel, Server};
 use crate::sealer::Sealer;
 use crate::service::Operation;
 
@@ -44,10 +44,14 @@ impl std::error::Error for Abandoned {}
 /// Answers one request.
 pub(super) async fn answer<S: Sealer>(
     server: &Server<S>,
+    channel: &Channel,
     verdict: HeadVerdict,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Abandoned> {
     let failed = |failure| Answer::Failed(failure).into_response(true);
+    if matches!(channel, Channel::NotTls) {
+        return Ok(failed(Failure::NotTls));
+    }
     match verdict {
         HeadVerdict::Accepted => {}
         HeadVerdict::Malformed => return Ok(failed(Failure::MalformedHttp)),
@@ -61,7 +65,8 @@ pub(super) async fn answer<S: Sealer>(
             let Ok(_waiting) = nonce.as_ref().map(|_| server.attestations.try_acquire()).transpose() else {
                 return Ok(early(Answer::Failed(Failure::Busy), request).await);
             };
-            let answer = server.service.attest(nonce, None).await.unwrap_or_else(Answer::Failed);
+            let answer =
+                server.service.attest(nonce, channel.tls_spki()).await.unwrap_or_else(Answer::Failed);
             return Ok(early(answer, request).await);
         }
         Ok(Target::Operation(operation)) => operation,
@@ -83,7 +88,8 @@ pub(super) async fn answer<S: Sealer>(
     let Ok(_waiting) = waits_in.map(Semaphore::try_acquire).transpose() else {
         return Ok(Answer::Failed(Failure::Busy).into_response(false));
     };
-    let answer = server.service.perform(operation, &mut body, None).await.unwrap_or_else(Answer::Failed);
+    let answer =
+        server.service.perform(operation, &mut body, channel.tls_spki()).await.unwrap_or_else(Answer::Failed);
     Ok(answer.into_response(false))
 }
 

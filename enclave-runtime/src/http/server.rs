@@ -9,15 +9,17 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use transport::{Listener, Stream};
 
 use super::exchange;
 use super::head_gate::{Deadlines, HeadGate, MAX_HEAD_BYTES, MAX_HEADERS};
 use crate::sealer::Sealer;
 use crate::service::Service;
+use crate::tls::{HANDSHAKE_DEADLINE, Received, TlsFront, TlsIdentity};
 
 /// What the server lets clients take.
 #[derive(Debug, Clone, Copy)]
@@ -64,13 +66,15 @@ const MAX_KEY_PROOFS: usize = 64;
 /// Wait after accepting failed, as it does when the process is out of file descriptors.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 
-/// How long a connection that is accepted while draining may take for its head. Who was waiting in the backlog has
-/// sent it already; who has nothing to ask must not hold the drain up.
+/// How long a connection that is accepted while draining may take for its head, and before that for its handshake. Who was
+/// waiting in the backlog has sent it already; who has nothing to ask must not hold the drain up.
 const DRAIN_HEAD_DEADLINE: Duration = Duration::from_secs(1);
 
 /// What connections share.
 pub(super) struct Server<S> {
     pub(super) service: Arc<Service<S>>,
+    /// None without TLS.
+    tls: Option<Arc<TlsFront>>,
     pub(super) limits: Limits,
     pub(super) requests_in_flight: Semaphore,
     pub(super) attestations: Semaphore,
@@ -80,11 +84,32 @@ pub(super) struct Server<S> {
     pub(super) key_proofs: Semaphore,
 }
 
-/// Serves until `stop` is done, then until every connection has got the answers it waits for or the drain deadline
+/// What requests come over.
+pub(super) enum Channel {
+    /// As bytes, where TLS is off.
+    Clear,
+    /// TLS, as this identity.
+    Secured(Arc<TlsIdentity>),
+    /// As bytes, where TLS is on: nothing is served.
+    NotTls,
+}
+
+impl Channel {
+    /// The public key with which TLS is spoken.
+    pub(super) fn tls_spki(&self) -> Option<Arc<[u8]>> {
+        match self {
+            Self::Secured(identity) => Some(identity.spki()),
+            Self::Clear | Self::NotTls => None,
+        }
+    }
+}
+
+/// Serves with TLS if there is `tls`, until `stop` is done, then until every connection has got the answers it waits for or the drain deadline
 /// has passed. While it drains, new connections are told so by `/health` and served one request each.
 pub async fn serve<S: Sealer>(
     listener: Listener,
     service: Arc<Service<S>>,
+    tls: Option<Arc<TlsFront>>,
     limits: Limits,
     stop: impl Future<Output = ()>,
 ) {
@@ -92,6 +117,7 @@ pub async fn serve<S: Sealer>(
     let requests_in_flight = Semaphore::new(limits.max_requests_in_flight as usize);
     let server = Arc::new(Server {
         service,
+        tls,
         limits,
         requests_in_flight,
         attestations: Semaphore::new(MAX_ATTESTATIONS),
@@ -148,16 +174,44 @@ async fn serve_connection<S: Sealer>(
     stream: Stream,
     mut draining: watch::Receiver<bool>,
 ) {
+    let Some(front) = server.tls.clone() else {
+        return serve_http(server, stream, Channel::Clear, draining).await;
+    };
+    let patience = if *draining.borrow_and_update() { DRAIN_HEAD_DEADLINE } else { HANDSHAKE_DEADLINE };
+    let received = {
+        let mut receiving = pin!(front.receive(stream));
+        tokio::select! {
+            biased;
+            received = timeout(patience, receiving.as_mut()) => received,
+            _ = draining.changed() => timeout(DRAIN_HEAD_DEADLINE, receiving).await,
+        }
+    };
+    match received {
+        Ok(Some(Received::Secured(stream, identity))) => {
+            serve_http(server, stream, Channel::Secured(identity), draining).await;
+        }
+        Ok(Some(Received::Clear(stream))) => serve_http(server, stream, Channel::NotTls, draining).await,
+        Ok(None) | Err(_) => {}
+    }
+}
+
+async fn serve_http<S: Sealer>(
+    server: Arc<Server<S>>,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    channel: Channel,
+    mut draining: watch::Receiver<bool>,
+) {
     let one_request = *draining.borrow_and_update();
     let mut deadlines = server.limits.deadlines;
     if one_request {
         deadlines.head = deadlines.head.min(DRAIN_HEAD_DEADLINE);
     }
+    let channel = Arc::new(channel);
     let (gate, verdicts) = HeadGate::new(stream, deadlines);
     let answer = service_fn(|request| {
         let verdict = verdicts.take();
-        let server = Arc::clone(&server);
-        async move { exchange::answer(&server, verdict, request).await }
+        let (server, channel) = (Arc::clone(&server), Arc::clone(&channel));
+        async move { exchange::answer(&server, &channel, verdict, request).await }
     });
     let connection = http1::Builder::new()
         // The gate's invariant: hyper must not read ahead. And a client may end its side before the answer.

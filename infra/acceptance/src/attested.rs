@@ -60,6 +60,8 @@ pub struct NitroToml {
     pub internal_api_key: &'static str,
     /// `secrets.ticket_signing_secret`.
     pub ticket_signing_secret: &'static str,
+    /// The lines under `[tls]`.
+    pub tls: &'static str,
     /// `limits.max_requests_in_flight`.
     pub max_requests_in_flight: u32,
 }
@@ -72,6 +74,7 @@ pub struct Attested {
     pub proxy: Process,
     address: SocketAddr,
     secrets: Secrets,
+    has_tls: bool,
 }
 
 impl Parent {
@@ -112,6 +115,7 @@ impl Parent {
             key_arns: vec![key.arn.clone()],
             internal_api_key: "env",
             ticket_signing_secret: "kms",
+            tls: "mode = \"off\"",
             max_requests_in_flight: 1024,
         };
         Ok(Self {
@@ -151,7 +155,7 @@ impl Parent {
 
     fn write_files(&self) -> Result<(PathBuf, PathBuf), Failure> {
         let (toml, env) = (self.directory().join("nitro.toml"), self.directory().join("env"));
-        let NitroToml { key_arns, internal_api_key, ticket_signing_secret, max_requests_in_flight } =
+        let NitroToml { key_arns, internal_api_key, ticket_signing_secret, tls, max_requests_in_flight } =
             &self.nitro_toml;
         let text = format!(
             "version = 1\nname = \"acceptance\"\n\
@@ -159,7 +163,7 @@ impl Parent {
              [vsock]\n\
              [kms]\nregion = \"{REGION}\"\nkey_arns = {}\ntrust_anchors = [{}]\n\
              [secrets]\ninternal_api_key = \"{internal_api_key}\"\nticket_signing_secret = \"{ticket_signing_secret}\"\n\
-             [tls]\nmode = \"off\"\n\
+             [tls]\n{tls}\n\
              [limits]\nmax_keys = 20000\nmax_nonces = 65536\n\
              max_requests_in_flight = {max_requests_in_flight}\n",
             Value::from(key_arns.clone()),
@@ -203,7 +207,8 @@ impl Parent {
         arguments.extend(self.options.iter().map(String::as_str));
         let mut enclave = Process::start("enclave-dev", &binaries().enclave_dev, &arguments, &[])?;
         enclave.ready(&format!("enclave-dev: listening on {app}"))?;
-        Ok(Attested { enclave, proxy, address, secrets: self.secrets.clone() })
+        let has_tls = self.nitro_toml.tls != "mode = \"off\"";
+        Ok(Attested { enclave, proxy, address, secrets: self.secrets.clone(), has_tls })
     }
 
     /// Starts the signer while KMS fails, and waits until it waits.
@@ -227,7 +232,8 @@ impl Attested {
     /// What clients see.
     #[must_use]
     pub fn server(&self) -> Server {
-        Server::at_address(self.address, self.secrets.clone())
+        let server = Server::at_address(self.address, self.secrets.clone());
+        if self.has_tls { server.over_tls() } else { server }
     }
 
     /// Waits for `/health` to say so; gives how long that took.

@@ -35,6 +35,8 @@ pub mod server;
 pub mod signer;
 pub mod stack;
 pub mod ticket;
+pub mod tls;
+pub mod workshop;
 
 pub use exchange::Exchange;
 pub use failure::Failure;

@@ -5,6 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::failure::{Failure, ensure, fail};
+use crate::tls::{TlsClient, TlsStream};
 
 /// How long an answer may take. Longer than every deadline of the contract, so that a connection
 /// the server cuts is seen as cut and not as silent.
@@ -46,26 +47,54 @@ impl Response {
     }
 }
 
-/// One TCP connection, with what was sent on it and what came but was not read yet.
+/// One connection, with what was sent on it and what came but was not read yet.
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     unread: Vec<u8>,
     sent: Vec<u8>,
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream>),
 }
 
 impl Connection {
     /// Connects.
     pub fn open(address: SocketAddr) -> Result<Self, Failure> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-        stream.set_nodelay(true)?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self { stream: Stream::Tcp(tcp(address)?), unread: Vec::new(), sent: Vec::new() })
+    }
+
+    /// Connects with TLS, to whoever has a certificate of whatever kind.
+    pub fn open_tls(address: SocketAddr, client: &TlsClient) -> Result<Self, Failure> {
+        let stream = tcp(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let stream = Stream::Tls(Box::new(client.connect(stream)?));
         Ok(Self { stream, unread: Vec::new(), sent: Vec::new() })
+    }
+
+    /// The TLS stream of a connection that [`Connection::open_tls`] gave.
+    #[must_use]
+    pub fn tls(&self) -> &TlsStream {
+        match &self.stream {
+            Stream::Tls(stream) => stream,
+            Stream::Tcp(_) => panic!("a connection without TLS"),
+        }
+    }
+
+    /// Where bytes go that are not noted down as sent.
+    pub fn writer(&mut self) -> &mut dyn Write {
+        match &mut self.stream {
+            Stream::Tcp(stream) => stream,
+            Stream::Tls(stream) => &mut **stream,
+        }
     }
 
     /// Sends `bytes` as they are.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
         self.sent.extend_from_slice(bytes.as_ref());
-        self.stream.write_all(bytes.as_ref())?;
+        self.writer().write_all(bytes.as_ref())?;
+        self.writer().flush()?;
         Ok(())
     }
 
@@ -73,7 +102,7 @@ impl Connection {
     pub fn send_what_it_takes(&mut self, bytes: &[u8]) {
         self.sent.extend_from_slice(bytes);
         for piece in bytes.chunks(4096) {
-            if self.stream.write_all(piece).is_err() {
+            if self.writer().write_all(piece).is_err() {
                 break;
             }
         }
@@ -88,12 +117,18 @@ impl Connection {
     /// The underlying stream.
     #[must_use]
     pub fn stream(&self) -> &TcpStream {
-        &self.stream
+        match &self.stream {
+            Stream::Tcp(stream) => stream,
+            Stream::Tls(stream) => stream.tcp(),
+        }
     }
 
-    /// Closes our sending half.
+    /// Closes our sending half: with TLS, as TLS has it, and the socket stays.
     pub fn finish_sending(&mut self) -> Result<(), Failure> {
-        self.stream.shutdown(Shutdown::Write)?;
+        match &mut self.stream {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write)?,
+            Stream::Tls(stream) => stream.close_notify()?,
+        }
         Ok(())
     }
 
@@ -133,6 +168,7 @@ impl Connection {
             match self.read_some(deadline)? {
                 Read1::Bytes => {}
                 Read1::Closed => return Ok(()),
+                Read1::Cut => return Err(self.broken("cut, and not closed as TLS has it")),
                 Read1::Silent => {
                     return fail(format!("the connection stays open after {patience:?}"));
                 }
@@ -146,7 +182,7 @@ impl Connection {
         loop {
             match self.read_some(start + patience)? {
                 Read1::Bytes => {}
-                Read1::Closed => return Ok(start.elapsed()),
+                Read1::Closed | Read1::Cut => return Ok(start.elapsed()),
                 Read1::Silent => {
                     return fail(format!("the connection stays open after {patience:?}"));
                 }
@@ -164,7 +200,7 @@ impl Connection {
     fn read_more(&mut self, deadline: Instant) -> Result<(), Failure> {
         match self.read_some(deadline)? {
             Read1::Bytes => Ok(()),
-            Read1::Closed => Err(self.broken("closed before the answer was complete")),
+            Read1::Closed | Read1::Cut => Err(self.broken("closed before the answer was complete")),
             Read1::Silent => Err(self.broken("no complete answer in time")),
         }
     }
@@ -174,9 +210,13 @@ impl Connection {
         if left.is_zero() {
             return Ok(Read1::Silent);
         }
-        self.stream.set_read_timeout(Some(left))?;
+        self.stream().set_read_timeout(Some(left))?;
         let mut buffer = [0; 16 * 1024];
-        match self.stream.read(&mut buffer) {
+        let read = match &mut self.stream {
+            Stream::Tcp(stream) => stream.read(&mut buffer),
+            Stream::Tls(stream) => stream.read(&mut buffer),
+        };
+        match read {
             Ok(0) => Ok(Read1::Closed),
             Ok(n) => {
                 self.unread.extend_from_slice(&buffer[..n]);
@@ -186,6 +226,7 @@ impl Connection {
                 ErrorKind::WouldBlock | ErrorKind::TimedOut => Ok(Read1::Silent),
                 ErrorKind::Interrupted => Ok(Read1::Bytes),
                 ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Ok(Read1::Closed),
+                ErrorKind::UnexpectedEof => Ok(Read1::Cut),
                 _ => Err(e.into()),
             },
         }
@@ -196,9 +237,18 @@ impl Connection {
     }
 }
 
+fn tcp(address: SocketAddr) -> Result<TcpStream, Failure> {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_nodelay(true)?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
 enum Read1 {
     Bytes,
     Closed,
+    /// The end of the socket, where TLS says its own end before.
+    Cut,
     Silent,
 }
 

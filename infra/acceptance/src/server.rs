@@ -7,6 +7,7 @@ use crate::contract::HEALTHY;
 use crate::exchange::Exchange;
 use crate::raw_http::Connection;
 use crate::stack::{Secrets, Stack};
+use crate::tls::TlsClient;
 use crate::{Failure, Request, Signer};
 
 /// An address with the secrets that go with it.
@@ -14,6 +15,7 @@ pub struct Server {
     address: SocketAddr,
     /// What the server was started with.
     pub secrets: Secrets,
+    tls: Option<TlsClient>,
     stack: Option<Stack>,
 }
 
@@ -34,22 +36,32 @@ impl Server {
     pub fn own(options: &[&str]) -> Self {
         let secrets = Secrets::random();
         let stack = Stack::start(&secrets, options).expect("the stack starts");
-        Self { address: stack.address(), secrets, stack: Some(stack) }
+        let tls = options.contains(&"self-signed").then(TlsClient::new);
+        Self { address: stack.address(), secrets, tls, stack: Some(stack) }
     }
 
     /// A server that somebody else has started.
     #[must_use]
     pub fn at_address(address: SocketAddr, secrets: Secrets) -> Self {
-        Self { address, secrets, stack: None }
+        Self { address, secrets, tls: None, stack: None }
+    }
+
+    /// The same, spoken to with TLS.
+    #[must_use]
+    pub fn over_tls(mut self) -> Self {
+        self.tls = Some(TlsClient::new());
+        self
     }
 
     fn at(url: &str) -> Self {
         let variable = |name: &str| {
             env::var(name).unwrap_or_else(|_| panic!("ENCLAVE_BASE_URL is set, so {name} must be"))
         };
-        let authority = url
-            .strip_prefix("http://")
-            .expect("ENCLAVE_BASE_URL is http://HOST:PORT: these tests speak raw HTTP");
+        let (authority, tls) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
+            (Some(authority), _) => (authority, None),
+            (None, Some(authority)) => (authority, Some(TlsClient::new())),
+            (None, None) => panic!("ENCLAVE_BASE_URL is http://HOST:PORT or https://HOST:PORT"),
+        };
         let address = authority
             .trim_end_matches('/')
             .to_socket_addrs()
@@ -66,6 +78,7 @@ impl Server {
                 ticket_secret: variable("TICKET_SIGNING_SECRET"),
                 sealing_key,
             },
+            tls,
             stack: None,
         }
     }
@@ -89,7 +102,16 @@ impl Server {
 
     /// A new connection.
     pub fn connect(&self) -> Result<Connection, Failure> {
-        Connection::open(self.address)
+        match &self.tls {
+            None => Connection::open(self.address),
+            Some(client) => Connection::open_tls(self.address, client),
+        }
+    }
+
+    /// Where a client of another make finds it.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address)
     }
 
     /// Sends raw `bytes`, a `GET` or `POST`, on a new connection and reads the answer.

@@ -1,6 +1,6 @@
 //! "Connections": keep-alive, pipelining, deadlines, limits and draining.
 
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -385,9 +385,8 @@ fn idle_and_slow_but_in_time(server: &Server) -> Result<(), Failure> {
 /// Sends requests and reads nothing. Once nothing more can be sent, the answers are stuck too, for
 /// nobody reads them: from then on the deadline runs, whatever is still taken from the client.
 fn never_reads(server: &Server) -> Result<(), Failure> {
-    let connection = server.connect()?;
-    let mut stream = connection.stream();
-    stream.set_write_timeout(Some(Duration::from_millis(500)))?;
+    let mut connection = server.connect()?;
+    connection.stream().set_write_timeout(Some(Duration::from_millis(500)))?;
     let requests = health().bytes().repeat(100);
     let start = Instant::now();
     let mut sent = 0;
@@ -399,7 +398,7 @@ fn never_reads(server: &Server) -> Result<(), Failure> {
         ensure(stuck.is_none_or(|since| since.elapsed() < DEADLINE + SLACK), || {
             format!("not cut {:?} after the answers got stuck; {sent} bytes sent", DEADLINE + SLACK)
         })?;
-        match stream.write(&requests) {
+        match connection.writer().write(&requests) {
             Ok(n) => {
                 sent += n;
                 // A busy machine can pause that long too; buffers were still filling then.

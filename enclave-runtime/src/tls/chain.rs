@@ -1,0 +1,272 @@
+//! A chain of certificates: read, and checked for what clients would refuse.
+
+use std::fmt;
+
+use rustls::pki_types::{CertificateDer, UnixTime};
+use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use x509_cert::Certificate;
+use x509_cert::der::oid::db::rfc5280::{ANY_EXTENDED_KEY_USAGE, ID_KP_SERVER_AUTH};
+use x509_cert::der::{Decode as _, Encode as _};
+use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage as KeyUses, SubjectAltName};
+
+use super::pem::{Section, sections};
+use super::public_key::{self, KINDS};
+
+/// Eight certificates with RSA keys take 16 KiB; the boot file has four times that, and a client reads it all in each
+/// handshake.
+pub const MAX_CHAIN_BYTES: usize = 32 * 1024;
+
+/// The Web's chains have two or three.
+pub const MAX_CHAIN_CERTIFICATES: usize = 8;
+
+const CERTIFICATE: &str = "CERTIFICATE";
+
+/// Certificates that may be presented: the server's, and after each the one of its issuer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateChain {
+    certificates: Vec<CertificateDer<'static>>,
+    spki: Vec<u8>,
+    not_after_unix_s: u64,
+}
+
+/// Why certificates are not presented, in one line. Certificates are counted from 1, the server's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvalidChain {
+    /// It is longer than [`MAX_CHAIN_BYTES`].
+    TooLong,
+    /// It is not text with sections of PEM.
+    NotPem,
+    /// There is a private key in it, where everybody can read it.
+    PrivateKey,
+    /// There is something in it that is neither a certificate nor a private key.
+    NotOnlyCertificates,
+    /// There are more than [`MAX_CHAIN_CERTIFICATES`].
+    TooMany,
+    /// This one is not X.509.
+    NotACertificate(usize),
+    /// This one is not valid any more.
+    Expired(usize),
+    /// This one is not valid yet.
+    NotYetValid(usize),
+    /// The first is that of an authority.
+    AuthorityAsServer,
+    /// The first names no server.
+    NoSubjectAltName,
+    /// This one is for other uses.
+    NotForServers(usize),
+    /// The first may not be used to sign a handshake.
+    MayNotSign,
+    /// The first has a key that TLS is not served with.
+    KeyNotServed,
+    /// This one, which comes after another, is not that of an authority.
+    NotAnAuthority(usize),
+    /// This one was not issued by the one after it.
+    NotIssuedByNext(usize),
+    /// This one is signed with what clients do not take any more.
+    SignatureNotTaken(usize),
+}
+
+impl fmt::Display for InvalidChain {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong => write!(formatter, "longer than {} KiB", MAX_CHAIN_BYTES / 1024),
+            Self::NotPem => formatter.write_str("not certificates in PEM"),
+            Self::PrivateKey => formatter.write_str(
+                "has a private key in it, which is now known to whoever can read the file: make a new key",
+            ),
+            Self::NotOnlyCertificates => formatter.write_str("has something else than certificates in it"),
+            Self::TooMany => write!(formatter, "has more than {MAX_CHAIN_CERTIFICATES} certificates"),
+            Self::NotACertificate(number) => write!(formatter, "certificate {number} is not one of X.509"),
+            Self::Expired(number) => write!(formatter, "certificate {number} has expired"),
+            Self::NotYetValid(number) => write!(formatter, "certificate {number} is not valid yet"),
+            Self::AuthorityAsServer => {
+                formatter.write_str("certificate 1 is that of an authority: the server's comes first")
+            }
+            Self::NoSubjectAltName => formatter
+                .write_str("certificate 1 names no server: it has no subjectAltName of a name or address"),
+            Self::NotForServers(number) => {
+                write!(
+                    formatter,
+                    "certificate {number} is not for servers: its extended key usage leaves it out"
+                )
+            }
+            Self::MayNotSign => formatter.write_str(
+                "certificate 1 may not sign handshakes: its key usage leaves digitalSignature out",
+            ),
+            Self::KeyNotServed => write!(formatter, "certificate 1 has a key of another kind: {KINDS}"),
+            Self::NotAnAuthority(number) => {
+                write!(
+                    formatter,
+                    "certificate {number} is not that of an authority: only the first is a server's"
+                )
+            }
+            Self::NotIssuedByNext(number) => {
+                write!(formatter, "certificate {number} is not issued by certificate {}", number + 1)
+            }
+            Self::SignatureNotTaken(number) => {
+                write!(formatter, "certificate {number} is signed with an algorithm that clients do not take")
+            }
+        }
+    }
+}
+
+impl std::error::Error for InvalidChain {}
+
+impl CertificateChain {
+    /// Reads certificates in PEM that are to be presented from `now` on.
+    ///
+    /// # Errors
+    /// [`InvalidChain`]
+    pub fn from_pem(pem: &[u8], now: UnixTime) -> Result<Self, InvalidChain> {
+        if pem.len() > MAX_CHAIN_BYTES {
+            return Err(InvalidChain::TooLong);
+        }
+        let text = str::from_utf8(pem).map_err(|_| InvalidChain::NotPem)?;
+        let sections = sections(text).map_err(|_| InvalidChain::NotPem)?;
+        if sections.is_empty() {
+            return Err(InvalidChain::NotPem);
+        }
+        if sections.iter().any(|section| section.label.ends_with("PRIVATE KEY")) {
+            return Err(InvalidChain::PrivateKey);
+        }
+        if sections.iter().any(|section| section.label != CERTIFICATE) {
+            return Err(InvalidChain::NotOnlyCertificates);
+        }
+        if sections.len() > MAX_CHAIN_CERTIFICATES {
+            return Err(InvalidChain::TooMany);
+        }
+        let der = |section: &Section<'_>| {
+            Ok(CertificateDer::from(section.decode().map_err(|_| InvalidChain::NotPem)?.to_vec()))
+        };
+        let certificates = sections.iter().map(der).collect::<Result<Vec<_>, _>>()?;
+        Self::check(certificates, now)
+    }
+
+    /// As [`Self::from_pem`], of DER.
+    ///
+    /// # Errors
+    /// [`InvalidChain`]
+    fn check(certificates: Vec<CertificateDer<'static>>, now: UnixTime) -> Result<Self, InvalidChain> {
+        let mut not_after_unix_s = u64::MAX;
+        let mut spki = None;
+        for (index, der) in certificates.iter().enumerate() {
+            let number = index + 1;
+            let not_x509 = InvalidChain::NotACertificate(number);
+            let certificate = Certificate::from_der(der).map_err(|_| not_x509)?;
+            let validity = certificate.tbs_certificate().validity();
+            let not_after = validity.not_after.to_unix_duration().as_secs();
+            if now.as_secs() < validity.not_before.to_unix_duration().as_secs() {
+                return Err(InvalidChain::NotYetValid(number));
+            }
+            if now.as_secs() > not_after {
+                return Err(InvalidChain::Expired(number));
+            }
+            not_after_unix_s = not_after_unix_s.min(not_after);
+            let is_authority = is_authority(&certificate).ok_or(not_x509)?;
+            if index == 0 {
+                if is_authority {
+                    return Err(InvalidChain::AuthorityAsServer);
+                }
+                spki = Some(check_server(&certificate)?);
+            } else if !is_authority {
+                return Err(InvalidChain::NotAnAuthority(number));
+            }
+        }
+        check_order(&certificates, now)?;
+        Ok(Self { certificates, spki: spki.ok_or(InvalidChain::NotPem)?, not_after_unix_s })
+    }
+
+    /// A certificate that was made just now, by us.
+    pub(super) fn of_own(certificate: CertificateDer<'static>, spki: Vec<u8>, not_after_unix_s: u64) -> Self {
+        Self { certificates: vec![certificate], spki, not_after_unix_s }
+    }
+
+    /// The server's certificate, then those of issuers.
+    #[must_use]
+    pub fn certificates(&self) -> &[CertificateDer<'static>] {
+        &self.certificates
+    }
+
+    /// The `SubjectPublicKeyInfo` of the server's certificate, in DER.
+    #[must_use]
+    pub fn spki(&self) -> &[u8] {
+        &self.spki
+    }
+
+    /// When the first of them expires.
+    #[must_use]
+    pub const fn not_after_unix_s(&self) -> u64 {
+        self.not_after_unix_s
+    }
+}
+
+/// None if what says so cannot be read.
+fn is_authority(certificate: &Certificate) -> Option<bool> {
+    let constraints = certificate.tbs_certificate().get_extension::<BasicConstraints>().ok()?;
+    Some(constraints.is_some_and(|(_, constraints)| constraints.ca))
+}
+
+/// What clients ask of a server's certificate; gives its key.
+fn check_server(certificate: &Certificate) -> Result<Vec<u8>, InvalidChain> {
+    let tbs = certificate.tbs_certificate();
+    let not_x509 = InvalidChain::NotACertificate(1);
+    let spki = tbs.subject_public_key_info().to_der().map_err(|_| not_x509)?;
+    if !public_key::is_served(&spki) {
+        return Err(InvalidChain::KeyNotServed);
+    }
+    let names = tbs.get_extension::<SubjectAltName>().map_err(|_| not_x509)?;
+    use x509_cert::ext::pkix::name::GeneralName::{DnsName, IpAddress};
+    if !names.is_some_and(|(_, names)| names.0.iter().any(|name| matches!(name, DnsName(_) | IpAddress(_)))) {
+        return Err(InvalidChain::NoSubjectAltName);
+    }
+    let uses = tbs.get_extension::<ExtendedKeyUsage>().map_err(|_| not_x509)?;
+    if uses.is_some_and(|(_, uses)| {
+        !uses.0.iter().any(|it| *it == ID_KP_SERVER_AUTH || *it == ANY_EXTENDED_KEY_USAGE)
+    }) {
+        return Err(InvalidChain::NotForServers(1));
+    }
+    let uses = tbs.get_extension::<KeyUses>().map_err(|_| not_x509)?;
+    if uses.is_some_and(|(_, uses)| !uses.digital_signature()) {
+        return Err(InvalidChain::MayNotSign);
+    }
+    Ok(spki)
+}
+
+/// Whether each certificate was issued by the next, as clients find out: from each prefix of the chain, webpki has to
+/// find the path that the chain is, with its last certificate for an anchor.
+fn check_order(certificates: &[CertificateDer<'static>], now: UnixTime) -> Result<(), InvalidChain> {
+    let Some((server, issuers)) = certificates.split_first() else { return Ok(()) };
+    let server = EndEntityCert::try_from(server).map_err(|_| InvalidChain::NotACertificate(1))?;
+    for (index, issuer) in issuers.iter().enumerate() {
+        let number = index + 1;
+        let between = &issuers[..index];
+        let anchor =
+            anchor_from_trusted_cert(issuer).map_err(|_| InvalidChain::NotACertificate(number + 1))?;
+        let path = server
+            .verify_for_usage(
+                webpki::ALL_VERIFICATION_ALGS,
+                std::slice::from_ref(&anchor),
+                between,
+                now,
+                KeyUsage::server_auth(),
+                None,
+                None,
+            )
+            .map_err(|fault| refusal(&fault, number))?;
+        if !path.intermediate_certificates().map(webpki::Cert::der).eq(between.iter().cloned()) {
+            return Err(InvalidChain::NotIssuedByNext(number));
+        }
+    }
+    Ok(())
+}
+
+fn refusal(fault: &webpki::Error, number: usize) -> InvalidChain {
+    match fault {
+        webpki::Error::UnsupportedSignatureAlgorithmContext(_)
+        | webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            InvalidChain::SignatureNotTaken(number)
+        }
+        webpki::Error::RequiredEkuNotFoundContext(_) => InvalidChain::NotForServers(number),
+        _ => InvalidChain::NotIssuedByNext(number),
+    }
+}

@@ -1,0 +1,210 @@
+//! What stands before the server: tells TLS from everything else, and does the handshakes, so many at one time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::server::Acceptor;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::TlsIdentity;
+use super::replayed::Replayed;
+
+/// From the start of a connection to the end of its handshake: as long as a head may take afterwards.
+pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Handshakes between the client's first message and its last. Each takes a millisecond or two of a core, with a key of
+/// RSA more, and whoever is served already waits behind those that are due at the same moment: a tenth of a second on
+/// two cores. Who has only connected, or sent half a message, takes none of these places.
+const MAX_HANDSHAKES: usize = 128;
+
+/// The type of a record that a handshake begins with (RFC 8446 §5.1).
+const HANDSHAKE_RECORD: u8 = 0x16;
+
+/// The identity that is presented to the next client.
+pub struct TlsFront {
+    current: watch::Sender<Arc<TlsIdentity>>,
+    handshakes: Semaphore,
+}
+
+impl std::fmt::Debug for TlsFront {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("TlsFront").finish_non_exhaustive()
+    }
+}
+
+/// What a connection turned out to be.
+pub(crate) enum Received<S> {
+    /// TLS, with the identity that the client was shown.
+    Secured(Box<TlsStream<Replayed<S>>>, Arc<TlsIdentity>),
+    /// What may be HTTP, in the clear.
+    Clear(Replayed<S>),
+}
+
+impl TlsFront {
+    /// Presents `identity`.
+    #[must_use]
+    pub fn new(identity: TlsIdentity) -> Self {
+        Self { current: watch::Sender::new(Arc::new(identity)), handshakes: Semaphore::new(MAX_HANDSHAKES) }
+    }
+
+    /// Presents `identity` from now on. Connections that are there already keep theirs.
+    pub(crate) fn present(&self, identity: TlsIdentity) {
+        self.current.send_replace(Arc::new(identity));
+    }
+
+    /// The identity that is presented.
+    pub(crate) fn current(&self) -> Arc<TlsIdentity> {
+        Arc::clone(&self.current.borrow())
+    }
+
+    /// Takes a new connection; none if there is nothing to say to whoever it is, or no one any more. Has no deadline of
+    /// its own: the caller ends it after [`HANDSHAKE_DEADLINE`].
+    pub(crate) async fn receive<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Option<Received<S>> {
+        let identity = self.current();
+        let (first, stream) = Replayed::peek(stream).await.ok()??;
+        match first {
+            HANDSHAKE_RECORD => {
+                let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await.ok()?;
+                // Never closed.
+                let _place = self.handshakes.acquire().await.ok()?;
+                let stream = hello.into_stream(Arc::clone(identity.config())).await.ok()?;
+                Some(Received::Secured(Box::new(stream), identity))
+            }
+            // A method is a word.
+            letter if letter.is_ascii_alphabetic() => Some(Received::Clear(stream)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Poll;
+
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConfig, ClientConnection, RootCertStore};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio_rustls::TlsConnector;
+
+    use super::{MAX_HANDSHAKES, Received, TlsFront};
+    use crate::tls::TlsIdentity;
+
+    fn identity() -> TlsIdentity {
+        TlsIdentity::self_signed(&["signer".to_owned()]).unwrap()
+    }
+
+    /// How a client is set up that trusts what `front` presents, and nothing else.
+    fn client(front: &TlsFront) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(front.current().certificates()[0].clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        config.with_root_certificates(roots).with_no_client_auth()
+    }
+
+    fn name() -> ServerName<'static> {
+        ServerName::try_from("signer").unwrap()
+    }
+
+    /// What `front` makes of a client that sends `bytes` and ends.
+    async fn receive(front: &TlsFront, bytes: &[u8]) -> Option<Received<DuplexStream>> {
+        let (mut client, server) = duplex(64 * 1024);
+        client.write_all(bytes).await.unwrap();
+        drop(client);
+        front.receive(server).await
+    }
+
+    /// The first message of a client that `front` would take.
+    fn hello(front: &TlsFront) -> Vec<u8> {
+        let mut connection = ClientConnection::new(Arc::new(client(front)), name()).unwrap();
+        let mut hello = Vec::new();
+        connection.write_tls(&mut hello).unwrap();
+        hello
+    }
+
+    #[tokio::test]
+    async fn a_letter_is_http_and_the_rest_is_nothing() {
+        let front = TlsFront::new(identity());
+        for text in [&b"GET / HTTP/1.1\r\n"[..], b"p"] {
+            let Some(Received::Clear(mut stream)) = receive(&front, text).await else {
+                panic!("not in the clear")
+            };
+            let mut whole = Vec::new();
+            stream.read_to_end(&mut whole).await.unwrap();
+            assert_eq!(whole, text);
+        }
+        let half = hello(&front);
+        for bytes in
+            [&b""[..], b"\0", b"\x05\x01\0", b"\x80\x2e\x01", b"\r\n", b" GET", &half[..half.len() / 2]]
+        {
+            assert!(receive(&front, bytes).await.is_none(), "{}", bytes.escape_ascii());
+        }
+    }
+
+    /// An identity that comes between the start of a connection and its handshake is the next one's.
+    #[tokio::test]
+    async fn a_connection_has_the_identity_that_was_there_when_it_came() {
+        let front = TlsFront::new(identity());
+        let first = front.current();
+        let connector = TlsConnector::from(Arc::new(client(&front)));
+        let (client, server) = duplex(64 * 1024);
+        let mut receiving = Box::pin(front.receive(server));
+        assert!(futures_poll(receiving.as_mut()).await.is_none());
+        front.present(identity());
+        let (client, received) = tokio::join!(connector.connect(name(), client), receiving);
+        // It trusts the first only.
+        client.unwrap();
+        let Some(Received::Secured(_, identity)) = received else { panic!("no TLS") };
+        assert_eq!(identity.spki(), first.spki());
+        assert_ne!(front.current().spki(), first.spki());
+    }
+
+    async fn futures_poll<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
+        std::future::poll_fn(|cx| match std::pin::Pin::new(&mut future).poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
+    }
+
+    /// Half messages take no place; whole ones do until their client is gone.
+    #[tokio::test]
+    async fn so_many_handshakes_go_on_at_one_time() {
+        let front = Arc::new(TlsFront::new(identity()));
+        let hello = hello(&front);
+        let mut clients = Vec::new();
+        for part in std::iter::repeat_n(&hello[..hello.len() - 1], 10)
+            .chain(std::iter::repeat_n(&hello[..], MAX_HANDSHAKES))
+        {
+            let (mut client, server) = duplex(64 * 1024);
+            client.write_all(part).await.unwrap();
+            let front = Arc::clone(&front);
+            let receiving = tokio::spawn(async move { front.receive(server).await.is_some() });
+            clients.push((client, receiving));
+        }
+        while front.handshakes.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let connector = TlsConnector::from(Arc::new(client(&front)));
+        let (client, server) = duplex(64 * 1024);
+        let mut connecting =
+            Box::pin(async { tokio::join!(connector.connect(name(), client), front.receive(server)) });
+        for _ in 0..100 {
+            assert!(futures_poll(connecting.as_mut()).await.is_none());
+            tokio::task::yield_now().await;
+        }
+        // Two stalled ones go, and there is room.
+        for (client, receiving) in clients.drain(clients.len() - 2..) {
+            drop(client);
+            assert!(!receiving.await.unwrap());
+        }
+        let (client, received) = connecting.await;
+        client.unwrap();
+        assert!(matches!(received, Some(Received::Secured(..))));
+    }
+}

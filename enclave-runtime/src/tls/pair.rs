@@ -1,0 +1,49 @@
+//! A certificate and its key, checked together. `signerctl secret seal TLS_KEY` checks with this too, so that an operator
+//! hears the signer's words before the signer says them.
+
+use std::fmt;
+
+use rustls::pki_types::UnixTime;
+
+use super::{CertificateChain, InvalidChain, InvalidKey, PrivateKey};
+
+/// Why a chain and a key are not served with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvalidPair {
+    /// It is the chain's fault.
+    Chain(InvalidChain),
+    /// It is the key's.
+    Key(InvalidKey),
+    /// The key is another certificate's.
+    Mismatch,
+}
+
+impl fmt::Display for InvalidPair {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Chain(fault) => write!(formatter, "TLS_CERT_CHAIN: {fault}"),
+            Self::Key(fault) => write!(formatter, "TLS_KEY: {fault}"),
+            Self::Mismatch => formatter.write_str("TLS_KEY: not the key of certificate 1 of TLS_CERT_CHAIN"),
+        }
+    }
+}
+
+impl std::error::Error for InvalidPair {}
+
+/// Reads a chain in PEM and a key in PEM or DER, which are to be served with from `now` on, and checks that they belong
+/// together. `key` is the caller's to wipe.
+///
+/// # Errors
+/// [`InvalidPair`]
+pub fn check_pair(
+    chain_pem: &[u8],
+    key: &[u8],
+    now: UnixTime,
+) -> Result<(CertificateChain, PrivateKey), InvalidPair> {
+    let chain = CertificateChain::from_pem(chain_pem, now).map_err(InvalidPair::Chain)?;
+    let key = PrivateKey::from_pem_or_der(key).map_err(InvalidPair::Key)?;
+    if chain.spki() == key.spki() { Ok((chain, key)) } else { Err(InvalidPair::Mismatch) }
+}
+
+#[cfg(test)]
+mod tests;

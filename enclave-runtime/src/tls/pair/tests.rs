@@ -1,0 +1,302 @@
+use proptest::prelude::*;
+use rustls::pki_types::UnixTime;
+
+use super::check_pair;
+use crate::tls::workshop::{AUTHORITY, Issued, P256, SERVER, Workshop, in_days};
+use crate::tls::{MAX_CHAIN_BYTES, MAX_KEY_BYTES, TlsIdentity};
+
+fn at(days: i64, chain: &str, key: impl AsRef<[u8]>) -> Result<u64, String> {
+    check_pair(chain.as_bytes(), key.as_ref(), in_days(days))
+        .map(|(chain, key)| {
+            assert_eq!(chain.spki(), key.spki());
+            chain.not_after_unix_s()
+        })
+        .map_err(|fault| fault.to_string())
+}
+
+fn outcome(chain: &str, key: impl AsRef<[u8]>) -> Result<(), String> {
+    at(0, chain, key).map(drop)
+}
+
+fn refusal(chain: &str, key: impl AsRef<[u8]>) -> String {
+    outcome(chain, key).unwrap_err()
+}
+
+/// A root, an intermediate and a server, each issued by the one before.
+struct Line {
+    workshop: Workshop,
+    root: Issued,
+    intermediate: Issued,
+    server: Issued,
+}
+
+impl Line {
+    fn new() -> Self {
+        let workshop = Workshop::new();
+        let root = workshop.issue(P256, "root", AUTHORITY, None);
+        let intermediate = workshop.issue(P256, "intermediate", AUTHORITY, Some(&root));
+        let server = workshop.issue(P256, "server", SERVER, Some(&intermediate));
+        Self { workshop, root, intermediate, server }
+    }
+
+    /// A server's certificate with these extensions, and its key.
+    fn other(&self, kind: &[&str], extensions: &str) -> Issued {
+        self.workshop.issue(kind, "other", extensions, Some(&self.intermediate))
+    }
+}
+
+const KINDS: &str = "only P-256, P-384, Ed25519 and RSA of 2048 to 4096 bits are served";
+
+#[test]
+fn every_kind_that_is_served_is_taken() {
+    let line = Line::new();
+    for kind in [
+        P256,
+        &["EC", "ec_paramgen_curve:P-384"],
+        &["ED25519"],
+        &["RSA", "rsa_keygen_bits:2048"],
+        &["RSA", "rsa_keygen_bits:3072"],
+    ] {
+        let Issued { certificate, key } = line.other(kind, SERVER);
+        assert_eq!(outcome(&certificate, &key), Ok(()), "{kind:?}");
+        // And TLS can be served with it.
+        TlsIdentity::new(check_pair(certificate.as_bytes(), key.as_bytes(), UnixTime::now()).unwrap())
+            .unwrap();
+    }
+}
+
+#[test]
+fn what_is_not_served_is_told_by_its_kind() {
+    let line = Line::new();
+    for kind in [
+        &["EC", "ec_paramgen_curve:secp256k1"][..],
+        &["EC", "ec_paramgen_curve:P-521"],
+        &["RSA", "rsa_keygen_bits:1024"],
+        &["RSA", "rsa_keygen_bits:4104"],
+        &["ED448"],
+        &["RSA-PSS", "rsa_keygen_bits:2048"],
+    ] {
+        let Issued { certificate, key } = line.other(kind, SERVER);
+        assert_eq!(
+            refusal(&certificate, &key),
+            format!("TLS_CERT_CHAIN: certificate 1 has a key of another kind: {KINDS}"),
+            "{kind:?}"
+        );
+        assert_eq!(
+            refusal(&line.server.certificate, &key),
+            format!("TLS_KEY: a key of another kind: {KINDS}"),
+            "{kind:?}"
+        );
+    }
+    assert!(KINDS.contains(&format!("{} to {}", crate::tls::MIN_RSA_BITS, crate::tls::MAX_RSA_BITS)));
+}
+
+#[test]
+fn a_key_is_taken_in_each_of_its_forms() {
+    let line = Line::new();
+    let ec = &line.server;
+    let rsa = line.other(&["RSA", "rsa_keygen_bits:2048"], SERVER);
+    for (issued, options) in [(ec, &["ec"][..]), (&rsa, &["rsa", "-traditional"])] {
+        let path = line.workshop.write("key.pem", &issued.key);
+        let mut forms: Vec<Vec<u8>> = vec![issued.key.clone().into()];
+        for outform in ["PEM", "DER"] {
+            forms.push(line.workshop.openssl(&["pkey", "-in", &path, "-outform", outform]));
+            forms.push(line.workshop.openssl(&[options, &["-in", &path, "-outform", outform]].concat()));
+        }
+        for form in forms {
+            assert_eq!(outcome(&issued.certificate, &form), Ok(()), "{}", form.escape_ascii());
+        }
+    }
+    // As `openssl ecparam -genkey` writes it.
+    let traditional = line.workshop.openssl(&["ecparam", "-genkey", "-name", "prime256v1"]);
+    assert!(traditional.starts_with(b"-----BEGIN EC PARAMETERS-----"));
+    assert_eq!(
+        refusal(&ec.certificate, traditional),
+        "TLS_KEY: not the key of certificate 1 of TLS_CERT_CHAIN"
+    );
+}
+
+#[test]
+fn a_key_that_is_none_is_told() {
+    let line = Line::new();
+    let Issued { certificate, key } = &line.server;
+    let path = line.workshop.write("key.pem", key);
+    let encrypted = |options: &[&str]| {
+        line.workshop.openssl(&[options, &["-in", &path, "-passout", "pass:word"]].concat())
+    };
+    let password = "TLS_KEY: protected by a password: take it off, since KMS protects it";
+    assert_eq!(refusal(certificate, encrypted(&["pkcs8", "-topk8"])), password);
+    assert_eq!(refusal(certificate, encrypted(&["pkcs8", "-topk8", "-outform", "DER"])), password);
+    assert_eq!(refusal(certificate, encrypted(&["ec", "-aes128"])), password);
+
+    let alone = "TLS_KEY: not one private key and nothing else";
+    assert_eq!(refusal(certificate, key.repeat(2)), alone);
+    assert_eq!(refusal(certificate, format!("{key}{certificate}")), alone);
+
+    let no_key = "TLS_KEY: not a private key in PEM or DER";
+    let public = line.workshop.openssl(&["pkey", "-in", &path, "-pubout"]);
+    for other in [&b""[..], b"garbage", b"\x30\x00", b"\xff\xfe", certificate.as_bytes(), &public] {
+        assert_eq!(refusal(certificate, other), no_key, "{}", other.escape_ascii());
+    }
+    for bent in
+        [key.replacen('M', "*", 1), key.replacen("KEY-----", "KEY", 1), key[..key.len() / 2].to_owned()]
+    {
+        assert_eq!(refusal(certificate, bent), no_key);
+    }
+    assert_eq!(
+        refusal(certificate, "x".repeat(MAX_KEY_BYTES + 1)),
+        "TLS_KEY: longer than 4096 bytes, which is all that KMS encrypts"
+    );
+
+    let others = line.other(P256, SERVER).key;
+    assert_eq!(refusal(certificate, others), "TLS_KEY: not the key of certificate 1 of TLS_CERT_CHAIN");
+}
+
+#[test]
+fn a_chain_leads_from_the_server_up() {
+    let Line { workshop, root, intermediate, server } = Line::new();
+    let [root_pem, intermediate_pem, server_pem] =
+        [&root, &intermediate, &server].map(|it| it.certificate.as_str());
+    for good in [
+        server_pem.to_owned(),
+        format!("{server_pem}{intermediate_pem}"),
+        format!("{server_pem}{intermediate_pem}{root_pem}"),
+        format!("subject=server\n{server_pem}\n\n{intermediate_pem}").replace('\n', "\r\n"),
+    ] {
+        assert_eq!(outcome(&good, &server.key), Ok(()));
+    }
+    // One that signed itself, as long as it is no authority.
+    let own = workshop.issue(P256, "own", SERVER, None);
+    assert_eq!(outcome(&own.certificate, &own.key), Ok(()));
+
+    let line = |chain: &str| refusal(chain, &server.key).strip_prefix("TLS_CERT_CHAIN: ").unwrap().to_owned();
+    assert_eq!(line(&format!("{server_pem}{root_pem}")), "certificate 1 is not issued by certificate 2");
+    assert_eq!(
+        line(&format!("{server_pem}{root_pem}{intermediate_pem}")),
+        "certificate 1 is not issued by certificate 2"
+    );
+    let authority = "certificate 1 is that of an authority: the server's comes first";
+    assert_eq!(line(&format!("{intermediate_pem}{server_pem}")), authority);
+    let twice = "certificate 2 is not that of an authority: only the first is a server's";
+    assert_eq!(line(&format!("{server_pem}{server_pem}{intermediate_pem}")), twice);
+    // A stranger of the same name.
+    let stranger = workshop.issue(P256, "intermediate", AUTHORITY, None);
+    assert_eq!(
+        line(&format!("{server_pem}{}", stranger.certificate)),
+        "certificate 1 is not issued by certificate 2"
+    );
+    assert_eq!(
+        line(&format!("{server_pem}{intermediate_pem}{}", stranger.certificate)),
+        "certificate 2 is not issued by certificate 3"
+    );
+    // One that is not on the way.
+    assert_eq!(
+        line(&format!("{server_pem}{intermediate_pem}{intermediate_pem}")),
+        "certificate 2 is not issued by certificate 3"
+    );
+    // An authority for other uses.
+    let for_mail =
+        workshop.issue(P256, "mail", &format!("{AUTHORITY}extendedKeyUsage=emailProtection\n"), Some(&root));
+    let under_it = workshop.issue(P256, "under it", SERVER, Some(&for_mail));
+    assert_eq!(
+        refusal(&format!("{}{}{root_pem}", under_it.certificate, for_mail.certificate), &under_it.key),
+        "TLS_CERT_CHAIN: certificate 2 is not for servers: its extended key usage leaves it out"
+    );
+    // Signed with SHA-1.
+    let sha1 = workshop.issue_with(P256, "sha1", SERVER, Some(&intermediate), &["-sha1"]);
+    assert_eq!(
+        refusal(&format!("{}{intermediate_pem}", sha1.certificate), &sha1.key),
+        "TLS_CERT_CHAIN: certificate 1 is signed with an algorithm that clients do not take"
+    );
+}
+
+#[test]
+fn a_chain_that_is_none_is_told() {
+    let Line { server, intermediate, .. } = Line::new();
+    let line = |chain: &str| refusal(chain, &server.key).strip_prefix("TLS_CERT_CHAIN: ").unwrap().to_owned();
+    let pem = &server.certificate;
+    let not_pem = "not certificates in PEM";
+    for other in
+        ["", "garbage", "-----BEGIN CERTIFICATE-----\n", &pem[..pem.len() / 2], &pem.replacen('M', "*", 1)]
+    {
+        assert_eq!(line(other), not_pem, "{other}");
+    }
+    // What systemd makes of a value with `\n` in it.
+    assert_eq!(line(&pem.replace('\n', "\\n")), not_pem);
+    let not_utf8 = check_pair(b"\xff", server.key.as_bytes(), UnixTime::now()).unwrap_err();
+    assert_eq!(not_utf8.to_string(), format!("TLS_CERT_CHAIN: {not_pem}"));
+    assert_eq!(
+        line(&format!("{pem}{}", server.key)),
+        "has a private key in it, which is now known to whoever can read the file: make a new key"
+    );
+    assert_eq!(
+        line(&format!("{pem}-----BEGIN X509 CRL-----\nAQID\n-----END X509 CRL-----\n")),
+        "has something else than certificates in it"
+    );
+    let shape = "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n";
+    assert_eq!(line(shape), "certificate 1 is not one of X.509");
+    assert_eq!(line(&format!("{pem}{shape}")), "certificate 2 is not one of X.509");
+    assert_eq!(line(&format!("{pem}{}", intermediate.certificate.repeat(8))), "has more than 8 certificates");
+    assert_eq!(line(&"x".repeat(MAX_CHAIN_BYTES + 1)), "longer than 32 KiB");
+}
+
+#[test]
+fn dates_count_for_all_of_the_chain() {
+    let Line { workshop, root, intermediate, server } = Line::new();
+    let chain = format!("{}{}{}", server.certificate, intermediate.certificate, root.certificate);
+    assert!(at(89, &chain, &server.key).is_ok());
+    assert_eq!(at(90, &chain, &server.key).unwrap_err(), "TLS_CERT_CHAIN: certificate 1 has expired");
+    assert_eq!(at(-1, &chain, &server.key).unwrap_err(), "TLS_CERT_CHAIN: certificate 1 is not valid yet");
+    let short = workshop.issue_with(P256, "short", AUTHORITY, Some(&root), &["-days", "10"]);
+    let under_it = workshop.issue(P256, "under it", SERVER, Some(&short));
+    let chain = format!("{}{}", under_it.certificate, short.certificate);
+    assert_eq!(at(10, &chain, &under_it.key).unwrap_err(), "TLS_CERT_CHAIN: certificate 2 has expired");
+    // The first that expires is the one to watch.
+    let ends = at(0, &chain, &under_it.key).unwrap();
+    assert!(ends.abs_diff(in_days(10).as_secs()) < 3600, "{ends}");
+}
+
+#[test]
+fn what_clients_would_refuse_is_refused_here() {
+    let line = Line::new();
+    for (extensions, told) in [
+        (
+            "basicConstraints=CA:FALSE\n".to_owned(),
+            "certificate 1 names no server: it has no subjectAltName of a name or address",
+        ),
+        (
+            SERVER.replace("DNS:signer.example.com", "email:me@example.com"),
+            "certificate 1 names no server: it has no subjectAltName of a name or address",
+        ),
+        (
+            SERVER.replace("serverAuth", "clientAuth"),
+            "certificate 1 is not for servers: its extended key usage leaves it out",
+        ),
+        (
+            SERVER.replace("digitalSignature", "keyAgreement"),
+            "certificate 1 may not sign handshakes: its key usage leaves digitalSignature out",
+        ),
+        (
+            SERVER.replace("CA:FALSE", "CA:TRUE"),
+            "certificate 1 is that of an authority: the server's comes first",
+        ),
+    ] {
+        let other = line.other(P256, &extensions);
+        assert_eq!(refusal(&other.certificate, &other.key), format!("TLS_CERT_CHAIN: {told}"));
+    }
+    for extensions in [
+        "subjectAltName=IP:192.0.2.1\n".to_owned(),
+        SERVER.replace("serverAuth", "anyExtendedKeyUsage"),
+        SERVER.replace("serverAuth", "clientAuth,serverAuth"),
+    ] {
+        let other = line.other(P256, &extensions);
+        assert_eq!(outcome(&other.certificate, &other.key), Ok(()), "{extensions}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn never_panics(chain in any::<Vec<u8>>(), key in any::<Vec<u8>>()) {
+        prop_assert!(check_pair(&chain, &key, UnixTime::now()).is_err());
+    }
+}

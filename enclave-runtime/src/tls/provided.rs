@@ -1,0 +1,125 @@
+//! A certificate that the parent provides, while the signer runs: the boot file is read again, and what is new in it is
+//! presented. No connection is dropped for it, and what cannot be presented changes nothing.
+
+use std::time::Duration;
+
+use rustls::pki_types::UnixTime;
+use sha2::{Digest as _, Sha256};
+
+use super::TlsFront;
+use super::expiry::Expiry;
+use crate::boot::{NotDecrypted, TLS_KEY, decrypt_once, fetch_whole, identity};
+use crate::boot_file::TlsVariables;
+use crate::kms::Kms;
+use crate::relay::Relay;
+
+/// Soon enough for who has just put a certificate there, and no burden for the parent. KMS is asked only when something
+/// has changed.
+pub(crate) const RELOAD_INTERVAL: Duration = Duration::from_mins(1);
+
+/// What is known of the boot file's certificate.
+pub(crate) struct Provided {
+    expiry: Expiry,
+    presented: [u8; 32],
+    /// What was complained of last, so that it is done once.
+    refused: Option<Complaint>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Complaint {
+    NoFile,
+    Unreadable([u8; 32]),
+    Certificate([u8; 32]),
+}
+
+impl Provided {
+    /// Begins with what `front` presents, which was made of `variables`.
+    pub(crate) fn new(front: &TlsFront, variables: &TlsVariables) -> Self {
+        Self {
+            expiry: Expiry::of(front.current().not_after_unix_s()),
+            presented: digest(variables),
+            refused: None,
+        }
+    }
+
+    /// Looks at the boot file again and again, `interval` after the last time.
+    pub(crate) async fn keep_fresh(
+        mut self,
+        front: &TlsFront,
+        boot_file: &Relay,
+        kms: &Kms,
+        interval: Duration,
+    ) {
+        loop {
+            self.expiry.watch(UnixTime::now().as_secs());
+            tokio::time::sleep(interval).await;
+            self.look(front, boot_file, kms).await;
+        }
+    }
+
+    async fn look(&mut self, front: &TlsFront, boot_file: &Relay, kms: &Kms) {
+        const KEPT: &str = "the TLS certificate stays as it is";
+        let Some(bytes) = fetch_whole(boot_file).await else {
+            if self.is_new(Complaint::NoFile) {
+                tracing::warn!("the parent does not send a boot file whose last line is whole: {KEPT}");
+            }
+            return;
+        };
+        let variables = match TlsVariables::parse(&bytes) {
+            Ok(variables) => variables,
+            Err(fault) => {
+                if self.is_new(Complaint::Unreadable(Sha256::digest(&bytes[..]).into())) {
+                    tracing::error!("{fault}: {KEPT}");
+                }
+                return;
+            }
+        };
+        drop(bytes);
+        let digest = digest(&variables);
+        if digest == self.presented {
+            self.refused = None;
+            return;
+        }
+        if self.refused == Some(Complaint::Certificate(digest)) {
+            return;
+        }
+        let outcome = match decrypt_once(kms, TLS_KEY, &variables.key_ciphertext).await {
+            Ok(key) => identity(&variables, &key),
+            Err(NotDecrypted::ForGood(refused)) => Err(refused),
+            Err(NotDecrypted::Yet(fault)) => {
+                tracing::warn!(%fault, "KMS does not give the key of a new TLS certificate yet");
+                return;
+            }
+        };
+        match outcome {
+            Ok(identity) => {
+                tracing::info!(
+                    not_after_unix_s = identity.not_after_unix_s(),
+                    "presenting a new TLS certificate"
+                );
+                self.expiry = Expiry::of(identity.not_after_unix_s());
+                self.presented = digest;
+                self.refused = None;
+                front.present(identity);
+            }
+            Err(fault) => {
+                tracing::error!("{fault}: {KEPT}");
+                self.refused = Some(Complaint::Certificate(digest));
+            }
+        }
+    }
+
+    fn is_new(&mut self, complaint: Complaint) -> bool {
+        let is_new = self.refused.as_ref() != Some(&complaint);
+        self.refused = Some(complaint);
+        is_new
+    }
+}
+
+fn digest(variables: &TlsVariables) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update((variables.cert_chain.len() as u64).to_be_bytes());
+    hasher.update(&variables.cert_chain);
+    hasher.update(&variables.key_ciphertext);
+    hasher.finalize().into()
+}
