@@ -28,6 +28,7 @@
 
 #![deny(unsafe_code)]
 
+mod acme;
 mod api_key;
 mod aws;
 mod boot;
@@ -51,12 +52,14 @@ mod nsm;
 mod process;
 mod recipient;
 mod relay;
+mod sealed_certificate;
 mod sealed_key;
 mod sealer;
 mod service;
 mod signer_memory;
 pub mod tls;
 
+pub use acme::{AccountKey, AcmeRelays, AcmeState, CertificateKey, KeptCertificate, MAX_STATE_BYTES};
 pub use api_key::{ApiKey, EmptyApiKey};
 pub use boot_file::{
     BootFile, BootSecret, InvalidBootFile, InvalidSecret, LineFault, MAX_BOOT_FILE_BYTES, PlainSecret,
@@ -81,6 +84,7 @@ pub use nsm::{NoSoftwareNsm, Pcrs, SoftwareNsm};
 pub use process::harden;
 pub use recipient::{NoRecipientKey, RecipientKey};
 pub use relay::{ParentCid, Relay};
+pub use sealed_certificate::{MAX_SEALED_CERTIFICATE_BYTES, SealedCertificate};
 pub use sealed_key::{SealedKey, SealedKeyText};
 pub use sealer::{NotOpened, NotSealed, Sealer};
 pub use service::{Operation, Service};
