@@ -24,6 +24,7 @@ pub mod hostile_relay;
 pub mod installation;
 pub mod kms;
 pub mod local_seal;
+pub mod pebble;
 pub mod process;
 pub mod process_memory;
 pub mod raw_http;
