@@ -46,6 +46,7 @@ declare -A max_len=(
     [operations]=200
     [policy_template]=8192
     [request_body]=8192
+    [sealed_certificate]=2048
     [sealed_key]=512
     [sealed_key_v1]=1024
     [signature]=96
@@ -54,7 +55,7 @@ declare -A max_len=(
 
 if (($# == 0)); then
     set -- address attestation attestation_reply boot_file certificate_chain configuration eif envelope generator http_head measurements operations policy_template \
-        request_body sealed_key sealed_key_v1 signature ticket
+        request_body sealed_certificate sealed_key sealed_key_v1 signature ticket
 fi
 for target in "$@"; do
     if [[ -z ${max_len[$target]:-} ]]; then

@@ -68,10 +68,11 @@ readonly TOML_BLANK='^[[:space:]]*(#.*)?$'
 readonly TOML_TABLE='^\[([a-z_]+)\][[:space:]]*(#.*)?$'
 readonly TOML_KEY='^([A-Za-z0-9_]+)[[:space:]]*=[[:space:]]*(.*)$'
 readonly TOML_NUMBER='^(0|[1-9][0-9_]*)[[:space:]]*(#.*)?$'
+readonly TOML_BOOLEAN='^(true|false)[[:space:]]*(#.*)?$'
 readonly TOML_TEXT='^"([^"\\]*)"[[:space:]]*(#.*)?$'
 
 # Reads the file $1. It is the enclave that decides what is valid; this reads the form that the file has, tables of
-# texts, whole numbers and arrays of texts, and refuses any other TOML, rather than misunderstanding it.
+# texts, whole numbers, booleans and arrays of texts, and refuses any other TOML, rather than misunderstanding it.
 read_nitro_toml() {
     local file=$1 lines line number=0 table='' key rest
     [[ -f $file && -r $file ]] || die "$EX_NOINPUT" "cannot read $file"
@@ -89,7 +90,7 @@ read_nitro_toml() {
             [[ ! -v toml[$key] ]] || die "$EX_CONFIG" "$file, line $number: $key stands twice"
             if [[ $rest =~ $TOML_NUMBER ]]; then
                 toml[$key]=${BASH_REMATCH[1]//_/}
-            elif [[ $rest =~ $TOML_TEXT ]]; then
+            elif [[ $rest =~ $TOML_BOOLEAN || $rest =~ $TOML_TEXT ]]; then
                 toml[$key]=${BASH_REMATCH[1]}
             elif [[ $rest == \[* ]]; then
                 read_toml_array
@@ -148,10 +149,14 @@ read_settings() {
     [[ ${toml[name]} =~ ^[a-z0-9-]{1,64}$ ]] || die "$EX_CONFIG" "$file: name is not 1 to 64 of a to z, 0 to 9 and -"
     [[ ${toml[kms.region]} =~ ^[a-z]{2,}(-[a-z]{2,})+-[1-9][0-9]?$ ]] \
         || die "$EX_CONFIG" "$file: kms.region is not the name of an AWS region"
-    for default in enclave_app_port=5000 admin_port=5001 kms_proxy_port=8000 imds_port=8001 boot_port=8002 log_port=8003; do
+    for default in enclave_app_port=5000 admin_port=5001 kms_proxy_port=8000 imds_port=8001 boot_port=8002 log_port=8003 \
+        acme_port=8004 certificate_store_port=8005 certificate_store_write_port=8006; do
         key=vsock.${default%=*}
         [[ -v toml[$key] ]] || toml[$key]=${default#*=}
     done
+    if [[ ${toml[tls.mode]:-off} == acme ]]; then
+        acme_server >/dev/null || die "$EX_CONFIG" "$file: acme.directory is not the https URL of a host with a DNS name"
+    fi
     for key in enclave.cpu_count enclave.memory_mib "${!toml[@]}"; do
         [[ $key == enclave.* || $key == vsock.* ]] || continue
         [[ ${toml[$key]} =~ ^[1-9][0-9]{0,9}$ ]] || die "$EX_CONFIG" "$file: $key is not a number in range"
@@ -184,6 +189,12 @@ kms_host() {
         eusc-*) echo "kms.${toml[kms.region]}.amazonaws.eu" ;;
         *) echo "kms.${toml[kms.region]}.amazonaws.com" ;;
     esac
+}
+
+# The host and port of the ACME server, as in enclave-runtime/src/configuration/https_url.rs.
+acme_server() {
+    [[ ${toml[acme.directory]:-} =~ ^[Hh][Tt][Tt][Pp][Ss]://([A-Za-z0-9.-]+)(:([1-9][0-9]{0,4}))?([/?].*)?$ ]] || return 1
+    echo "${BASH_REMATCH[1],,}:${BASH_REMATCH[3]:-443}"
 }
 
 # ---- The boot file: /etc/nitro-signer/env

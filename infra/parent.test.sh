@@ -41,6 +41,7 @@ main() {
     whatever_fails_in_the_setup_stops_it_and_the_next_one_completes_it
     the_log_goes_to_cloudwatch_if_asked
     the_units_get_the_ports_and_the_region
+    acme_gets_routes_a_folder_and_port_443
     systemd_takes_the_units
 
     the_first_start_serves_and_is_kept
@@ -427,6 +428,51 @@ the_units_get_the_ports_and_the_region() {
     passed
 }
 
+# Puts $1 for the committed [tls] of the release, and what else ACME takes.
+use_acme() {
+    python3 - "$release/nitro.toml" "$1" <<'PYTHON'
+import re, sys
+path, directory = sys.argv[1:]
+text = open(path).read()
+text, count = re.subn(r'(?m)^mode = "off"$', 'mode = "acme"\nserver_names = ["signer.example.com"]', text)
+assert count == 1, count
+text = text.replace("\n[pcr]", f'\n[acme]\ndirectory = "{directory}"\nterms_of_service_agreed = true # ours\n\n[pcr]')
+open(path, "w").write(text)
+PYTHON
+}
+
+acme_gets_routes_a_folder_and_port_443() {
+    local drop_in="$NITRO_SIGNER_ROOT/etc/systemd/system/nitro-parent.service.d/nitro-toml.conf" server line
+    new_machine
+    exits_with 0 setup-parent --release "$release"
+    grep -qE 'ACME|StateDirectory|CAP_' "$drop_in" && fail "without acme: $(<"$drop_in")"
+    for server in https://acme.example/directory=acme.example:443 https://CA.example:14000/dir=ca.example:14000; do
+        new_machine
+        use_acme "${server%=*}"
+        sed -i 's/^log_port = .*/&\ncertificate_store_port = 8_105/' "$release/nitro.toml"
+        exits_with 0 setup-parent --release "$release"
+        line='Environment="ACME_ROUTES=--route tcp:0.0.0.0:443=enclave:/etc/nitro-signer/env:5000'
+        line+=" --route vsock:any:8004=tcp:${server#*=} --route vsock:any:8105=file:/var/lib/nitro-signer/acme/certificate"
+        line+=' --route vsock:any:8006=replace:/var/lib/nitro-signer/acme/certificate"'
+        grep -qxF "$line" "$drop_in" || fail "$(<"$drop_in")"
+        for line in StateDirectory=nitro-signer/acme StateDirectoryMode=0700 AmbientCapabilities=CAP_NET_BIND_SERVICE \
+            CapabilityBoundingSet=CAP_NET_BIND_SERVICE; do
+            grep -qxF "$line" "$drop_in" || fail "$line is not in: $(<"$drop_in")"
+        done
+    done
+    # The port of the API may be 443 itself.
+    sed -i 's/^BRIDGE_LISTEN_PORT=.*/BRIDGE_LISTEN_PORT=443/' "$boot_file"
+    exits_with 0 setup-parent --release "$release"
+    grep -q '=--route vsock:any:8004=' "$drop_in" || fail "$(<"$drop_in")"
+    for server in '' http://acme.example/ https://a_b/ 'https://a b/' https://a.example:0/; do
+        new_machine
+        use_acme "$server"
+        exits_with 78 setup-parent --release "$release"
+        says 'acme.directory is not the https URL'
+    done
+    passed
+}
+
 # Names and settings, as far as systemd can tell without running them.
 systemd_takes_the_units() {
     if ! command -v systemd-analyze >/dev/null; then
@@ -435,6 +481,8 @@ systemd_takes_the_units() {
     fi
     local there="$scratch/a root for systemd" unit program
     new_machine
+    # With the most that there is in a drop-in.
+    use_acme https://acme.example/directory
     exits_with 0 setup-parent --release "$release" --cloudwatch-log-group /a
     mkdir -p "$there"/{etc/systemd/system,usr/bin,usr/lib,usr/local/libexec}
     cp -r /usr/lib/systemd "$there/usr/lib/"

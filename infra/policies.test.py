@@ -268,6 +268,8 @@ def template_problems(text):
     with deployed(text, **IMAGE, **PREVIOUS_IMAGE, ClientCidr="198.51.100.0/24") as stack:
         yield from stack.policy_problems(both)
         yield from stack.network_problems([{"CidrIp": "198.51.100.0/24"}])
+    with deployed(text, AcmePort="true") as stack:
+        yield from stack.network_problems([], validates=True)
     with deployed(text, SessionManager="false", ImageId="ami-12345678") as stack:
         if stack.attached():
             yield f"without SessionManager the role has {stack.attached()}"
@@ -348,8 +350,8 @@ class Stack:
             problems.append("instance: another role, or a key for SSH")
         return problems
 
-    def network_problems(self, clients):
-        """`clients` is what the rules that let somebody in say of whom."""
+    def network_problems(self, clients, validates=False):
+        """`clients` is what the rules that let somebody in say of whom. `validates` lets an ACME server in, too."""
         problems = []
         [group] = self.properties("AWS::EC2::SecurityGroup")
         https = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "CidrIp": "0.0.0.0/0"}
@@ -357,6 +359,12 @@ class Stack:
         if out != [{**https, "Description": ""}] or self.properties("AWS::EC2::SecurityGroupEgress"):
             problems.append(f"network: goes out to {out}")
         rules = group.get("SecurityGroupIngress", []) + self.properties("AWS::EC2::SecurityGroupIngress")
+        if validates:
+            # In one place only: what is left is as without it.
+            at_443 = [rule for rule in rules if {name: rule.get(name) for name in https} == https]
+            rules = [rule for rule in rules if rule not in at_443]
+            if len(at_443) != 1:
+                problems.append(f"network: an ACME server gets in by {at_443}")
         sources = {"CidrIp", "CidrIpv6", "SourcePrefixListId", "SourceSecurityGroupId", "SourceSecurityGroupName"}
         let_in = [{name: rule[name] for name in rule if name in sources} for rule in rules]
         if let_in != clients:
@@ -548,6 +556,8 @@ BROKEN = {
         ("Encrypted: true", "Encrypted: false", "is not encrypted"),
         ("AssociatePublicIpAddress: !Ref PublicIp", "AssociatePublicIpAddress: 'true'", "a public address"),
         ("    Condition: HasClientPrefixList\n", "", "without being named"),
+        ("    Condition: HasAcmePort\n", "", "lets in"),
+        ("      FromPort: 443\n      ToPort: 443\n", "      FromPort: 443\n      ToPort: 444\n", "an ACME server gets in by"),
         (
             "      SecurityGroupEgress:\n",
             "      SecurityGroupIngress: [{IpProtocol: tcp, FromPort: 7001, ToPort: 7001, CidrIp: 0.0.0.0/0}]\n"

@@ -206,8 +206,32 @@ Environment=KMS_HOST=$(kms_host)
 Environment=ENCLAVE_APP_PORT=${toml[vsock.enclave_app_port]} KMS_PROXY_PORT=${toml[vsock.kms_proxy_port]}
 Environment=IMDS_PORT=${toml[vsock.imds_port]} BOOT_PORT=${toml[vsock.boot_port]} LOG_PORT=${toml[vsock.log_port]}
 DROP_IN
+    [[ ${toml[tls.mode]:-off} != acme ]] || acme_settings >>"$scratch/nitro-toml.conf"
     put 644 "$scratch/nitro-toml.conf" "$units/nitro-parent.service.d/nitro-toml.conf"
     units_are_new+=$changed
+}
+
+# The ways to the ACME server and to the file of the sealed certificate; and port 443, where the server validates.
+acme_settings() {
+    local kept=/var/lib/nitro-signer/acme/certificate routes=()
+    # Where the port of the API is 443 itself, the ACME server validates there.
+    [[ $(bridge_port) == 443 ]] \
+        || routes+=("--route tcp:0.0.0.0:443=enclave:/etc/nitro-signer/env:${toml[vsock.enclave_app_port]}")
+    routes+=("--route vsock:any:${toml[vsock.acme_port]}=tcp:$(acme_server)")
+    routes+=("--route vsock:any:${toml[vsock.certificate_store_port]}=file:$kept")
+    routes+=("--route vsock:any:${toml[vsock.certificate_store_write_port]}=replace:$kept")
+    cat <<DROP_IN
+# For tls.mode = "acme".
+Environment="ACME_ROUTES=${routes[*]}"
+# Two descriptors for each of 9 times 1,024 connections, and some.
+LimitNOFILE=24576
+# The folder of the sealed certificate, which only the proxy may read and write.
+StateDirectory=nitro-signer/acme
+StateDirectoryMode=0700
+# For port 443, and nothing else.
+AmbientCapabilities=CAP_NET_BIND_SERVICE
+CapabilityBoundingSet=CAP_NET_BIND_SERVICE
+DROP_IN
 }
 
 # Once. The operator's words in it are never touched again; run-enclave.sh writes ENCLAVE_CID into it.

@@ -123,7 +123,7 @@ summarize() {
 
 prerequisites() {
     need_to_build_and_run
-    need_debian_packages c++:g++ cpio:cpio git:git jq:jq shellcheck:shellcheck systemd-analyze:systemd
+    need_debian_packages c++:g++ cpio:cpio git:git jq:jq pebble:pebble shellcheck:shellcheck systemd-analyze:systemd
     # The acceptance tests make a virtual environment; Debian's Python comes without what that needs.
     python3 -c 'import ensurepip, venv' 2>/dev/null || install_debian_packages python3-venv
     need_node

@@ -16,12 +16,14 @@ use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use crate::acme::Keeper;
 use crate::api_key::ApiKey;
 use crate::aws::backoff::Backoff;
 use crate::boot_file::{
     BootFile, BootSecret, InvalidBootFile, MAX_BOOT_FILE_BYTES, PlainSecret, TlsVariables,
 };
 use crate::configuration::{Configuration, KeyArn};
+use crate::data_key_cache::DataKeyCache;
 use crate::kms::{Kms, KmsFault};
 use crate::kms_sealer::KmsSealer;
 use crate::locked_memory::MemoryNotLocked;
@@ -87,8 +89,8 @@ impl From<InvalidBootFile> for BootRefused {
     }
 }
 
-/// Opens `service` when everything it takes is there. If there is a provided certificate, it is in `front` by then; what
-/// it was made of is given back.
+/// Opens `service` when everything it takes is there. If there is a provided certificate, or one that `keeper` finds kept,
+/// it is in `front` by then; what the provided one was made of is given back.
 ///
 /// # Errors
 /// [`BootRefused`]
@@ -98,6 +100,7 @@ pub(crate) async fn boot(
     kms: &Arc<Kms>,
     service: &Service<KmsSealer>,
     front: Option<&TlsFront>,
+    keeper: Option<&mut Keeper>,
 ) -> Result<Option<TlsVariables>, BootRefused> {
     let bytes = fetch_patiently(boot_file).await;
     let file = BootFile::parse(&bytes, configuration)?;
@@ -113,7 +116,12 @@ pub(crate) async fn boot(
         let key = decrypt(kms, TLS_KEY, &tls.key_ciphertext).await?;
         front.present(identity(tls, &key)?);
     }
-    let sealer = KmsSealer::new(Arc::clone(kms), sealing_key).map_err(BootRefused::Memory)?;
+    let data_keys = DataKeyCache::new(Arc::clone(kms), sealing_key).map_err(BootRefused::Memory)?;
+    let data_keys = Arc::new(data_keys);
+    if let Some(keeper) = keeper {
+        keeper.restore(Arc::clone(&data_keys)).await;
+    }
+    let sealer = KmsSealer::new(Arc::clone(kms), data_keys);
     let signer =
         signer(configuration.capacity, ticket_secret.secret_bytes()).map_err(BootRefused::NoSigner)?;
     drop(ticket_secret);

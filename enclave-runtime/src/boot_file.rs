@@ -192,7 +192,7 @@ impl BootFile {
                 .secret(&TICKET_SIGNING_SECRET, configuration.secrets.ticket_signing_secret)?,
             tls: match configuration.tls {
                 TlsMode::Provided => Some(values.tls()?),
-                TlsMode::Off | TlsMode::SelfSigned { .. } => values.no_tls()?,
+                TlsMode::Off | TlsMode::SelfSigned { .. } | TlsMode::Acme(_) => values.no_tls()?,
             },
         })
     }

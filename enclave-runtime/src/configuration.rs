@@ -1,5 +1,7 @@
 //! `nitro.toml`: what decides whom the enclave trusts, and how much it serves. The image carries it, so it is measured.
 
+mod acme;
+mod https_url;
 mod key_arn;
 mod region;
 mod table;
@@ -14,11 +16,13 @@ use rustls::pki_types::pem::{PemObject as _, SectionKind};
 use rustls::pki_types::{CertificateDer, DnsName};
 use toml::Value;
 
-use self::table::{Document, Source, fault};
+use self::table::{Document, MISSING, Source, fault};
 use crate::http::Limits;
 use crate::init::HEARTBEAT_PORT;
 use crate::signer_memory::Capacity;
 
+pub use self::acme::Acme;
+pub use self::https_url::{HttpsUrl, NoHttpsUrl};
 pub use self::key_arn::{InvalidKeyArn, KeyArn};
 pub use self::region::{Partition, Region, UnknownRegion};
 
@@ -105,6 +109,12 @@ pub struct Vsock {
     pub boot_port: u32,
     /// Where the parent takes log lines.
     pub log_port: u32,
+    /// Where the parent passes bytes to the ACME server.
+    pub acme_port: u32,
+    /// Where the parent sends the certificate that it keeps, sealed.
+    pub certificate_store_port: u32,
+    /// Where the parent takes the certificate that it is to keep, sealed.
+    pub certificate_store_write_port: u32,
 }
 
 /// The KMS that is asked.
@@ -156,6 +166,8 @@ pub enum TlsMode {
     },
     /// `provided`: with a certificate from the boot file, whose key KMS decrypts.
     Provided,
+    /// `acme`: with a certificate that the enclave orders, for a key that it makes.
+    Acme(Acme),
 }
 
 /// The SHA-384 measurements of an image, as far as the build has written them.
@@ -242,7 +254,7 @@ impl Configuration {
                     SecretSource::Kms,
                 )?,
             },
-            tls: tls(&document.tls, &document.name)?,
+            tls: tls(&document)?,
             capacity,
             limits,
             pcr: Pcrs {
@@ -283,6 +295,13 @@ fn vsock(table: &table::Vsock) -> Result<Vsock, InvalidConfiguration> {
         imds_port: port(&table.imds_port, "vsock.imds_port", 8001)?,
         boot_port: port(&table.boot_port, "vsock.boot_port", 8002)?,
         log_port: port(&table.log_port, "vsock.log_port", DEFAULT_LOG_PORT)?,
+        acme_port: port(&table.acme_port, "vsock.acme_port", 8004)?,
+        certificate_store_port: port(&table.certificate_store_port, "vsock.certificate_store_port", 8005)?,
+        certificate_store_write_port: port(
+            &table.certificate_store_write_port,
+            "vsock.certificate_store_write_port",
+            8006,
+        )?,
     })
 }
 
@@ -315,24 +334,26 @@ fn kms(table: &table::Kms) -> Result<Kms, InvalidConfiguration> {
         }
         key_arns.push(arn);
     }
-    Ok(Kms { region, key_arns, trust_anchors: trust_anchors(&table.trust_anchors)? })
+    Ok(Kms { region, key_arns, trust_anchors: trust_anchors(&table.trust_anchors, "kms.trust_anchors")? })
 }
 
-fn trust_anchors(source: &Source) -> Result<Option<Vec<CertificateDer<'static>>>, InvalidConfiguration> {
-    const KEY: &str = "kms.trust_anchors";
+fn trust_anchors(
+    source: &Source,
+    list: &str,
+) -> Result<Option<Vec<CertificateDer<'static>>>, InvalidConfiguration> {
     let texts = match source.value() {
         None => return Ok(None),
-        Some(Value::String(text)) => vec![(KEY.to_owned(), text)],
+        Some(Value::String(text)) => vec![(list.to_owned(), text)],
         Some(Value::Array(values)) => {
             let mut texts = Vec::new();
             for (index, value) in values.iter().enumerate() {
-                let key = format!("{KEY}[{index}]");
+                let key = format!("{list}[{index}]");
                 let Value::String(text) = value else { return Err(fault(&key, "not text")) };
                 texts.push((key, text));
             }
             texts
         }
-        Some(_) => return Err(fault(KEY, "neither text nor a list of texts")),
+        Some(_) => return Err(fault(list, "neither text nor a list of texts")),
     };
     let mut anchors = Vec::new();
     for (key, text) in texts {
@@ -353,7 +374,7 @@ fn trust_anchors(source: &Source) -> Result<Option<Vec<CertificateDer<'static>>>
         }
     }
     if anchors.is_empty() || anchors.len() > MAX_TRUST_ANCHORS {
-        return Err(fault(KEY, &format!("not 1 to {MAX_TRUST_ANCHORS} certificates")));
+        return Err(fault(list, &format!("not 1 to {MAX_TRUST_ANCHORS} certificates")));
     }
     Ok(Some(anchors))
 }
@@ -367,21 +388,28 @@ fn source(value: &Source, key: &str, default: SecretSource) -> Result<SecretSour
     }
 }
 
-fn tls(table: &table::Tls, name: &Source) -> Result<TlsMode, InvalidConfiguration> {
+fn tls(document: &Document) -> Result<TlsMode, InvalidConfiguration> {
     const MODE: &str = "tls.mode";
-    let mode = match table.mode.text(MODE)?.unwrap_or("off") {
+    let (source, name) = (&document.tls.server_names, &document.name);
+    let mode = match document.tls.mode.text(MODE)?.unwrap_or("off") {
         "off" => TlsMode::Off,
-        "self-signed" => {
-            return Ok(TlsMode::SelfSigned { server_names: server_names(&table.server_names, name)? });
-        }
+        "self-signed" => TlsMode::SelfSigned { server_names: server_names(source, name)? },
         "provided" => TlsMode::Provided,
-        "acme" => return Err(fault(MODE, "this version has no acme, only off, self-signed and provided")),
-        _ => return Err(fault(MODE, "neither off, self-signed nor provided")),
+        // The enclave's own name is nobody's.
+        "acme" if source.value().is_none() => return Err(fault(SERVER_NAMES, MISSING)),
+        "acme" => TlsMode::Acme(acme::acme(&document.acme, server_names(source, name)?)?),
+        _ => return Err(fault(MODE, "neither off, self-signed, provided nor acme")),
     };
-    match table.server_names.value() {
-        None => Ok(mode),
-        Some(_) => Err(fault(SERVER_NAMES, "only for a certificate that is made here: tls.mode is another")),
+    if matches!(mode, TlsMode::Off | TlsMode::Provided) && source.value().is_some() {
+        return Err(fault(
+            SERVER_NAMES,
+            "only for a certificate that is made or ordered here: tls.mode is another",
+        ));
     }
+    if !matches!(mode, TlsMode::Acme(_)) && document.acme.is_there() {
+        return Err(fault("acme", "only for tls.mode = \"acme\""));
+    }
+    Ok(mode)
 }
 
 const SERVER_NAMES: &str = "tls.server_names";

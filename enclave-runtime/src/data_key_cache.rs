@@ -1,4 +1,5 @@
-//! The data keys at hand: the one that seals, and those that opened backups. KMS is asked once for each.
+//! The data keys at hand: the one that seals, and those that opened backups or the kept certificate. KMS is asked once
+//! for each.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

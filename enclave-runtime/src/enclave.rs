@@ -12,8 +12,9 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use transport::{Address, Listener};
 
+use crate::acme::{AcmeRelays, Keeper, UnusableServer};
 use crate::boot::{BootRefused, boot};
-use crate::configuration::{Configuration, MAX_CONFIGURATION_BYTES, TlsMode, Vsock};
+use crate::configuration::{Acme, Configuration, MAX_CONFIGURATION_BYTES, TlsMode, Vsock};
 use crate::entropy::{EntropyUnavailable, seed_kernel_pool};
 use crate::http::serve;
 use crate::kms::{Kms, KmsServer, UnusableEndpoint};
@@ -48,6 +49,8 @@ pub struct Parent {
     pub imds: Relay,
     /// Takes log lines.
     pub log: Relay,
+    /// For certificates by ACME, if there are to be any.
+    pub acme: Option<AcmeRelays>,
 }
 
 impl Parent {
@@ -60,6 +63,11 @@ impl Parent {
             kms: Relay::of_parent(cid, vsock.kms_proxy_port),
             imds: Relay::of_parent(cid, vsock.imds_port),
             log: Relay::of_parent(cid, vsock.log_port),
+            acme: Some(AcmeRelays {
+                server: Relay::of_parent(cid, vsock.acme_port),
+                store: Relay::of_parent(cid, vsock.certificate_store_port),
+                store_write: Relay::of_parent(cid, vsock.certificate_store_write_port),
+            }),
         }
     }
 }
@@ -91,6 +99,12 @@ impl From<EntropyUnavailable> for Stopped {
 
 impl From<UnusableEndpoint> for Stopped {
     fn from(fault: UnusableEndpoint) -> Self {
+        Self::Misconfigured(format!("nitro.toml: {fault}"))
+    }
+}
+
+impl From<UnusableServer> for Stopped {
+    fn from(fault: UnusableServer) -> Self {
         Self::Misconfigured(format!("nitro.toml: {fault}"))
     }
 }
@@ -144,12 +158,13 @@ pub fn run(
         .build()
         .map_err(|fault| Stopped::Unavailable(fault.to_string()))
         .inspect_err(|stopped| tracing::error!("cannot start: {stopped}"))?;
-    let Parent { boot_file, boot_file_interval, kms, imds, log } = parent;
+    let Parent { boot_file, boot_file_interval, kms, imds, log, acme } = parent;
     let boot_file = BootFileRelay { relay: boot_file, interval: boot_file_interval };
     runtime.spawn(queue.send_to(log));
-    let outcome = nsm().and_then(|nsm| start(configuration, kms, imds, nsm)).and_then(|started| {
-        let outcome = runtime.block_on(serve_booting(configuration, &boot_file, listen, &started, listening));
-        started.service.wipe();
+    let outcome = nsm().and_then(|nsm| start(configuration, kms, imds, acme, nsm)).and_then(|started| {
+        let service = Arc::clone(&started.service);
+        let outcome = runtime.block_on(serve_booting(configuration, &boot_file, listen, started, listening));
+        service.wipe();
         outcome
     });
     match &outcome {
@@ -172,6 +187,7 @@ struct Started {
     kms: Arc<Kms>,
     service: Arc<Service<KmsSealer>>,
     front: Option<Arc<TlsFront>>,
+    keeper: Option<Keeper>,
 }
 
 /// Everything that needs nothing of the parent.
@@ -179,6 +195,7 @@ fn start(
     configuration: &Configuration,
     kms: Relay,
     imds: Relay,
+    acme: Option<AcmeRelays>,
     nsm: Arc<dyn Nsm>,
 ) -> Result<Started, Stopped> {
     seed_kernel_pool(&*nsm, ENTROPY_PATIENCE)?;
@@ -188,14 +205,24 @@ fn start(
     let server = KmsServer::new(&configuration.kms, kms)?;
     let measured_keys = configuration.kms.key_arns.clone();
     let kms = Arc::new(Kms::new(server, imds, measured_keys, Arc::clone(&nsm), recipient));
-    Ok(Started { kms, service: Arc::new(Service::closed(nsm)), front: front(&configuration.tls)? })
+    let front = front(&configuration.tls)?;
+    let keeper = match (&configuration.tls, &front) {
+        (TlsMode::Acme(configuration), Some(front)) => {
+            let no_relays = || Stopped::Misconfigured("there is no way to the acme server".to_owned());
+            Some(Keeper::new(configuration, acme.ok_or_else(no_relays)?, Arc::clone(front))?)
+        }
+        _ => None,
+    };
+    Ok(Started { kms, service: Arc::new(Service::closed(nsm)), front, keeper })
 }
 
 /// With TLS, clients are never answered without: who they speak to can be attested before any secret is here.
 fn front(mode: &TlsMode) -> Result<Option<Arc<TlsFront>>, Stopped> {
     let identity = match mode {
         TlsMode::Off => return Ok(None),
-        TlsMode::SelfSigned { server_names } => TlsIdentity::self_signed(server_names)?,
+        TlsMode::SelfSigned { server_names } | TlsMode::Acme(Acme { server_names, .. }) => {
+            TlsIdentity::self_signed(server_names)?
+        }
         TlsMode::Provided => TlsIdentity::self_signed(&[STARTING_SERVER_NAME.to_owned()])?,
     };
     Ok(Some(Arc::new(TlsFront::new(identity))))
@@ -218,7 +245,7 @@ async fn serve_booting(
     configuration: &Configuration,
     boot_file: &BootFileRelay,
     listen: &Address,
-    Started { kms, service, front }: &Started,
+    Started { kms, service, front, mut keeper }: Started,
     listening: impl FnOnce(&Address),
 ) -> Result<(), Stopped> {
     let unavailable = |fault: std::io::Error| Stopped::Unavailable(fault.to_string());
@@ -235,15 +262,19 @@ async fn serve_booting(
         let _ = stopped.await;
     };
     let mut serving =
-        tokio::spawn(serve(listener, Arc::clone(service), front.clone(), configuration.limits, stopped));
+        tokio::spawn(serve(listener, Arc::clone(&service), front.clone(), configuration.limits, stopped));
     let started = Instant::now();
     let booting = async {
-        let tls = boot(configuration, &boot_file.relay, kms, service, front.as_deref()).await?;
+        let tls =
+            boot(configuration, &boot_file.relay, &kms, &service, front.as_deref(), keeper.as_mut()).await?;
         tracing::info!(after_ms = started.elapsed().as_millis(), "ready");
-        if let (Some(front), Some(tls)) = (front, tls) {
+        if let (Some(front), Some(tls)) = (&front, tls) {
             let provided = Provided::new(front, &tls);
             drop(tls);
-            provided.keep_fresh(front, &boot_file.relay, kms, boot_file.interval).await;
+            provided.keep_fresh(front, &boot_file.relay, &kms, boot_file.interval).await;
+        }
+        if let Some(keeper) = keeper {
+            keeper.keep().await;
         }
         Ok::<(), BootRefused>(())
     };

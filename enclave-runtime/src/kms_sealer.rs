@@ -6,19 +6,17 @@ use aws_lc_rs::aead::NONCE_LEN;
 use enclave_core::{IdentityId, SecretKey};
 use zeroize::Zeroizing;
 
-use crate::configuration::KeyArn;
 use crate::data_key::DataKey;
 use crate::data_key_cache::DataKeyCache;
 use crate::entropy;
 use crate::kms::{Kms, KmsFault};
-use crate::locked_memory::MemoryNotLocked;
 use crate::sealed_key::{SealedKey, SealedKeyText};
 use crate::sealer::{NotOpened, NotSealed, Sealer};
 
 /// A sealer whose keys are KMS's.
 pub(crate) struct KmsSealer {
     kms: Arc<Kms>,
-    data_keys: DataKeyCache,
+    data_keys: Arc<DataKeyCache>,
 }
 
 /// What a backup is sealed under.
@@ -36,13 +34,9 @@ impl std::fmt::Debug for KmsSealer {
 }
 
 impl KmsSealer {
-    /// A sealer that makes its data keys under `sealing_arn`.
-    ///
-    /// # Errors
-    /// [`MemoryNotLocked`]
-    pub(crate) fn new(kms: Arc<Kms>, sealing_arn: KeyArn) -> Result<Self, MemoryNotLocked> {
-        let data_keys = DataKeyCache::new(Arc::clone(&kms), sealing_arn)?;
-        Ok(Self { kms, data_keys })
+    /// A sealer with these data keys, which are `kms`'s.
+    pub(crate) const fn new(kms: Arc<Kms>, data_keys: Arc<DataKeyCache>) -> Self {
+        Self { kms, data_keys }
     }
 }
 

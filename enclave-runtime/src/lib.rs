@@ -28,6 +28,7 @@
 
 #![deny(unsafe_code)]
 
+mod acme;
 mod api_key;
 mod attestor;
 mod aws;
@@ -53,6 +54,7 @@ mod nsm;
 mod process;
 mod recipient;
 mod relay;
+mod sealed_certificate;
 mod sealed_key;
 mod sealer;
 mod service;
@@ -60,6 +62,7 @@ mod signer_memory;
 pub mod tls;
 mod token_bucket;
 
+pub use acme::{AccountKey, AcmeRelays, AcmeState, CertificateKey, KeptCertificate, MAX_STATE_BYTES};
 pub use api_key::{ApiKey, EmptyApiKey};
 pub use boot_file::{
     BootFile, BootSecret, InvalidBootFile, InvalidSecret, LineFault, MAX_BOOT_FILE_BYTES, PlainSecret,
@@ -84,6 +87,7 @@ pub use nsm::{NoSoftwareNsm, Pcrs, SoftwareNsm};
 pub use process::harden;
 pub use recipient::{NoRecipientKey, RecipientKey};
 pub use relay::{ParentCid, Relay};
+pub use sealed_certificate::{MAX_SEALED_CERTIFICATE_BYTES, SealedCertificate};
 pub use sealed_key::{SealedKey, SealedKeyText};
 pub use sealer::{NotOpened, NotSealed, Sealer};
 pub use service::{Operation, Service};

@@ -10,8 +10,8 @@ mod secret_type;
 
 use enclave_runtime::tls::{PrivateKey, TlsFront, TlsIdentity};
 use enclave_runtime::{
-    ApiKey, BootFile, BootSecret, Capacity, DataKey, LocalSealer, PlainSecret, RecipientKey, Service,
-    SoftwareNsm, seed, signer,
+    AccountKey, AcmeState, ApiKey, BootFile, BootSecret, Capacity, CertificateKey, DataKey, KeptCertificate,
+    LocalSealer, PlainSecret, RecipientKey, Service, SoftwareNsm, seed, signer,
 };
 use zeroize::Zeroizing;
 
@@ -27,6 +27,20 @@ fn plain_secret() -> PlainSecret {
     PlainSecret::new("INTERNAL_API_KEY", secret).unwrap()
 }
 
+fn kept_certificate() -> KeptCertificate {
+    let (names, chain_pem) = (Vec::new(), String::new());
+    KeptCertificate { names, obtained_unix_s: 0, chain_pem, key: Zeroizing::new(SECRET.to_vec()) }
+}
+
+fn acme_state() -> AcmeState {
+    AcmeState {
+        directory: String::new(),
+        account_url: String::new(),
+        account_key: Zeroizing::new(SECRET.to_vec()),
+        certificate: Some(kept_certificate()),
+    }
+}
+
 /// SEC 1, with the secret for its scalar.
 fn p256_key() -> Vec<u8> {
     let curve = [0xa0, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
@@ -40,6 +54,8 @@ fn sealer() -> LocalSealer {
 #[test]
 fn what_is_printed_shows_no_secret() {
     assert_prints(&api_key(), "ApiKey { .. }");
+    assert_prints(&kept_certificate(), "KeptCertificate { .. }");
+    assert_prints(&acme_state(), "AcmeState { .. }");
     assert_prints(&sealer(), "LocalSealer { .. }");
     assert_prints(&DataKey::alone(&SECRET, SECRET.to_vec()).unwrap(), "DataKey { .. }");
     assert_prints(&RecipientKey::generate().unwrap(), "RecipientKey { .. }");
@@ -63,10 +79,14 @@ fn what_is_printed_shows_no_secret() {
 #[test]
 fn no_secret_is_copied_unseen_or_compared_byte_by_byte() {
     assert_neither_clone_nor_eq!(
+        AccountKey,
+        AcmeState,
         ApiKey,
         BootFile,
         BootSecret,
+        CertificateKey,
         DataKey,
+        KeptCertificate,
         LocalSealer,
         PlainSecret,
         PrivateKey,

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use enclave_runtime::configuration::TlsMode;
+use enclave_runtime::configuration::{Acme, HttpsUrl, TlsMode};
 use enclave_runtime::{Capacity, Configuration};
 use libfuzzer_sys::fuzz_target;
 
@@ -36,15 +36,18 @@ fuzz_target!(|text: &str| {
         vsock.imds_port,
         vsock.boot_port,
         vsock.log_port,
+        vsock.acme_port,
+        vsock.certificate_store_port,
+        vsock.certificate_store_write_port,
         9000,
     ];
     ports.sort_unstable();
     assert!(
-        ports[0] > 0 && ports[6] < u32::MAX && ports.is_sorted_by(|left, right| left < right),
+        ports[0] > 0 && ports[9] < u32::MAX && ports.is_sorted_by(|left, right| left < right),
         "{vsock:?}"
     );
 
-    if let TlsMode::SelfSigned { server_names } = &configuration.tls {
+    if let TlsMode::SelfSigned { server_names } | TlsMode::Acme(Acme { server_names, .. }) = &configuration.tls {
         assert!((1..=16).contains(&server_names.len()));
         for (index, name) in server_names.iter().enumerate() {
             assert!((1..=253).contains(&name.len()) && !server_names[..index].contains(name), "{name}");
@@ -54,6 +57,18 @@ fuzz_target!(|text: &str| {
                 "{name}"
             );
         }
+    }
+
+    if let TlsMode::Acme(acme) = &configuration.tls {
+        let again: HttpsUrl = acme.directory.to_string().parse().expect("a URL is read as it is written");
+        assert_eq!(again, acme.directory);
+        let host = acme.directory.host();
+        assert!(host.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.')), "{host}");
+        assert!(host.parse::<std::net::IpAddr>().is_err() && acme.directory.port() > 0, "{host}");
+        let path = acme.directory.path();
+        assert!(path.starts_with('/') && !path.contains(|it: char| it.is_control() || it == ' '), "{path:?}");
+        assert!(acme.contact.len() <= 8 && acme.contact.iter().all(|it| it.starts_with("mailto:")));
+        assert!(acme.server_names.is_sorted());
     }
 
     let Capacity { max_keys, max_nonces, max_ticket_ttl_s } = configuration.capacity;

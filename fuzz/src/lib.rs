@@ -16,6 +16,7 @@ pub mod json;
 pub mod ledger;
 pub mod request;
 pub mod script;
+pub mod sealed_certificate;
 pub mod sealed_key;
 pub mod sealed_key_v1;
 pub mod signer;

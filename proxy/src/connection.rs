@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,6 +14,7 @@ use transport::{Address, Stream, dial};
 use crate::buffer::Buffer;
 use crate::connect::{Connect, connect};
 use crate::destination::Destination;
+use crate::file_sink::{FileSink, Replacing};
 use crate::file_source::FileSource;
 use crate::limits::Limits;
 use crate::line_sink::LineSink;
@@ -27,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) metrics: RouteMetrics,
     pub(crate) lines: Arc<LineSink>,
+    pub(crate) file: FileSink,
     /// Turns a stream of failures into one event, and the recovery into another.
     pub(crate) destination_failing: AtomicBool,
 }
@@ -46,6 +49,7 @@ impl Shared {
                 }
                 Err(error) => self.failed(&error),
             },
+            Destination::Replace(path) => self.serve_replacing(client, path).await,
             Destination::Stdout => self.serve_lines(client).await,
         }
     }
@@ -63,6 +67,20 @@ impl Shared {
             }
             Connect::ClientLeft => debug!(route = %self.local_address, "client left while dialing"),
             Connect::Failed(error) => self.failed(&error),
+        }
+    }
+
+    async fn serve_replacing(&self, mut client: Stream, path: &Path) {
+        match self.file.replace(&mut client, path).await {
+            Replacing::Done(count) => {
+                self.metrics.bytes_to_destination.inc_by(count);
+                self.succeeded();
+                info!(route = %self.local_address, destination = %self.destination, bytes = count, "replaced");
+            }
+            Replacing::Unchanged(reason) => {
+                warn!(route = %self.local_address, destination = %self.destination, reason, "not replaced");
+            }
+            Replacing::Failed(error) => self.failed(&error),
         }
     }
 

@@ -20,6 +20,8 @@ pub enum Destination {
     /// `file:/path`: the client is sent the file, read anew for each connection, and the connection is
     /// closed.
     File(PathBuf),
+    /// `replace:/path`: what the client sends replaces the file.
+    Replace(PathBuf),
     /// `stdout:`: each line the client sends becomes a line of standard output.
     Stdout,
 }
@@ -33,6 +35,9 @@ impl FromStr for Destination {
         }
         if let Some(path) = text.strip_prefix("file:") {
             return parse_path(path).map(Self::File);
+        }
+        if let Some(path) = text.strip_prefix("replace:") {
+            return parse_path(path).map(Self::Replace);
         }
         if let Some(enclave) = text.strip_prefix("enclave:") {
             return enclave.parse().map(Self::Enclave);
@@ -52,6 +57,7 @@ impl fmt::Display for Destination {
             Self::Socket(address) => address.fmt(f),
             Self::Enclave(enclave) => enclave.fmt(f),
             Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Replace(path) => write!(f, "replace:{}", path.display()),
             Self::Stdout => f.write_str("stdout:"),
         }
     }

@@ -15,7 +15,7 @@ use crate::route::InvalidRoute;
 const PATH_MAX_BYTES: usize = 4_095;
 
 /// A boot file is a few kilobytes. The whole file is held, so that one version of it is sent.
-const FILE_MAX_BYTES: u64 = 1_024 * 1_024;
+pub(crate) const FILE_MAX_BYTES: u64 = 1_024 * 1_024;
 
 /// Sends the content of a file and takes nothing.
 #[derive(Debug)]

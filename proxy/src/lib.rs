@@ -15,6 +15,7 @@ mod connection;
 mod descriptor_limit;
 mod destination;
 mod enclave_file;
+mod file_sink;
 mod file_source;
 mod limits;
 mod line_sink;

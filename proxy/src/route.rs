@@ -42,7 +42,7 @@ pub enum InvalidRoute {
     Dial(InvalidAddress),
     /// The destination has an unknown scheme.
     Destination,
-    /// The path of a `file:` or `enclave:` destination is wrong.
+    /// The path of a `file:`, `replace:` or `enclave:` destination is wrong.
     File,
 }
 
@@ -53,7 +53,7 @@ impl fmt::Display for InvalidRoute {
             Self::Listen(error) => write!(f, "LISTEN: {error}"),
             Self::Dial(error) => write!(f, "DIAL: {error}"),
             Self::Destination => f.write_str(
-                "DIAL: destination must start with tcp:, vsock:, unix:, hybrid:, enclave: or file:, or be stdout:",
+                "DIAL: destination must start with tcp:, vsock:, unix:, hybrid:, enclave:, file: or replace:, or be stdout:",
             ),
             Self::File => {
                 f.write_str("DIAL: file path must be absolute, name a file and hold no control character")
@@ -78,6 +78,7 @@ mod tests {
                 "tcp:kms.eu-west-1.amazonaws.com:443",
             ),
             ("hybrid:/run/v.sock:8002=file:/etc/app/env", "hybrid:/run/v.sock:8002", "file:/etc/app/env"),
+            ("vsock:any:8006=replace:/var/lib/app/state", "vsock:any:8006", "replace:/var/lib/app/state"),
             ("unix:/run/log.sock=stdout:", "unix:/run/log.sock", "stdout:"),
             (
                 "tcp:0.0.0.0:7001=enclave:/etc/a b:c/env:5000",
@@ -109,6 +110,8 @@ mod tests {
             ("tcp:127.0.0.1:1=file:a", E::File),
             ("tcp:127.0.0.1:1=file:/a\n", E::File),
             ("tcp:127.0.0.1:1=file:/", E::File),
+            ("tcp:127.0.0.1:1=replace:a", E::File),
+            ("tcp:127.0.0.1:1=replace:/a/", E::File),
             ("enclave:/a:1=unix:/a", E::Listen(InvalidAddress::Scheme)),
             ("tcp:127.0.0.1:1=enclave:/a", E::Dial(InvalidAddress::MissingPort)),
             ("tcp:127.0.0.1:1=enclave:/a:", E::Dial(InvalidAddress::Port)),

@@ -17,6 +17,7 @@ use crate::acceptor::Acceptor;
 use crate::admin::Admin;
 use crate::arguments::Config;
 use crate::connection::Shared;
+use crate::file_sink::FileSink;
 use crate::line_sink::LineSink;
 use crate::metrics::Metrics;
 
@@ -62,6 +63,7 @@ impl Server {
                     limits: config.limits,
                     metrics: metrics.route(&local_address),
                     lines: Arc::clone(&lines),
+                    file: FileSink::default(),
                     destination_failing: AtomicBool::new(false),
                     local_address,
                 }),

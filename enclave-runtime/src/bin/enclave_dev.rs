@@ -24,8 +24,8 @@ use clap::builder::RangedI64ValueParser;
 use enclave_runtime::http::{Limits, serve};
 use enclave_runtime::tls::{TlsFront, TlsIdentity};
 use enclave_runtime::{
-    ApiKey, Capacity, LocalSealer, Nsm, Parent, Pcrs as SoftwarePcrs, Relay, Service, SoftwareNsm, Stopped,
-    harden, read_configuration, seed, signer,
+    AcmeRelays, ApiKey, Capacity, LocalSealer, Nsm, Parent, Pcrs as SoftwarePcrs, Relay, Service,
+    SoftwareNsm, Stopped, harden, read_configuration, seed, signer,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use transport::{Address, Listener};
@@ -100,16 +100,34 @@ struct ParentAddresses {
     /// What takes log lines
     #[arg(long, value_name = "ADDRESS", requires = "nitro_toml")]
     log: Option<Address>,
+    /// What reaches the ACME server
+    #[arg(long, value_name = "ADDRESS", requires_all = ["nitro_toml", "certificate_store", "certificate_store_write"])]
+    acme: Option<Address>,
+    /// What sends the certificate that it keeps
+    #[arg(long, value_name = "ADDRESS", requires = "acme")]
+    certificate_store: Option<Address>,
+    /// What takes the certificate that it is to keep
+    #[arg(long, value_name = "ADDRESS", requires = "acme")]
+    certificate_store_write: Option<Address>,
 }
 
 impl ParentAddresses {
     fn parent(self) -> Option<Parent> {
+        let acme = match (self.acme, self.certificate_store, self.certificate_store_write) {
+            (Some(server), Some(store), Some(store_write)) => Some(AcmeRelays {
+                server: Relay::at(server),
+                store: Relay::at(store),
+                store_write: Relay::at(store_write),
+            }),
+            _ => None,
+        };
         Some(Parent {
             boot_file: Relay::at(self.boot_file?),
             boot_file_interval: Duration::from_secs(u64::from(self.boot_file_interval_s)),
             kms: Relay::at(self.kms?),
             imds: Relay::at(self.imds?),
             log: Relay::at(self.log?),
+            acme,
         })
     }
 }

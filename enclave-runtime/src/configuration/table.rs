@@ -7,11 +7,11 @@ use toml::Value;
 
 use super::{InvalidConfiguration, MAX_CONFIGURATION_BYTES};
 
-/// The longest key that is repeated in an error; ours have 22 bytes at most.
+/// The longest key that is repeated in an error; ours have 28 bytes at most.
 const MAX_REPEATED_KEY_BYTES: usize = 40;
 
 /// The keys of [`Document`] that are tables.
-const TABLES: [&str; 7] = ["enclave", "vsock", "kms", "secrets", "tls", "limits", "pcr"];
+const TABLES: [&str; 8] = ["enclave", "vsock", "kms", "secrets", "tls", "acme", "limits", "pcr"];
 
 /// What the file may contain.
 #[derive(Deserialize, Default)]
@@ -24,6 +24,7 @@ pub(super) struct Document {
     pub(super) kms: Kms,
     pub(super) secrets: Secrets,
     pub(super) tls: Tls,
+    pub(super) acme: Acme,
     pub(super) limits: Limits,
     pub(super) pcr: Pcr,
 }
@@ -44,6 +45,9 @@ pub(super) struct Vsock {
     pub(super) imds_port: Source,
     pub(super) boot_port: Source,
     pub(super) log_port: Source,
+    pub(super) acme_port: Source,
+    pub(super) certificate_store_port: Source,
+    pub(super) certificate_store_write_port: Source,
 }
 
 #[derive(Deserialize, Default)]
@@ -66,6 +70,15 @@ pub(super) struct Secrets {
 pub(super) struct Tls {
     pub(super) mode: Source,
     pub(super) server_names: Source,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Acme {
+    pub(super) directory: Source,
+    pub(super) contact: Source,
+    pub(super) terms_of_service_agreed: Source,
+    pub(super) trust_anchors: Source,
 }
 
 #[derive(Deserialize, Default)]
@@ -116,6 +129,13 @@ impl Document {
                 key: key.map(str::to_owned),
             }
         })
+    }
+}
+
+impl Acme {
+    pub(super) fn is_there(&self) -> bool {
+        let Self { directory, contact, terms_of_service_agreed, trust_anchors } = self;
+        [directory, contact, terms_of_service_agreed, trust_anchors].iter().any(|it| it.value().is_some())
     }
 }
 
@@ -174,7 +194,7 @@ impl Source {
     }
 }
 
-const MISSING: &str = "missing";
+pub(super) const MISSING: &str = "missing";
 
 pub(super) fn fault(key: &str, fault: &str) -> InvalidConfiguration {
     InvalidConfiguration::Value { key: key.to_owned(), fault: fault.to_owned() }

@@ -76,9 +76,12 @@ fn what_is_not_named_is_as_by_default() {
             vsock.kms_proxy_port,
             vsock.imds_port,
             vsock.boot_port,
-            vsock.log_port
+            vsock.log_port,
+            vsock.acme_port,
+            vsock.certificate_store_port,
+            vsock.certificate_store_write_port
         ],
-        [5000, 5001, 8000, 8001, 8002, 8003]
+        [5000, 5001, 8000, 8001, 8002, 8003, 8004, 8005, 8006]
     );
     assert_eq!(least.secrets.internal_api_key, SecretSource::Env);
     assert_eq!(least.secrets.ticket_signing_secret, SecretSource::Kms);
@@ -178,6 +181,71 @@ fn trust_anchors_are_one_text_or_several() {
     }
 }
 
+/// What is a configuration with ACME.
+fn with_acme() -> String {
+    format!(
+        "{LEAST}[tls]\nmode = \"acme\"\nserver_names = [\"signer.example\", \"a.b\"]\n\
+         [acme]\ndirectory = \"https://ca.example/directory\"\nterms_of_service_agreed = true\n"
+    )
+}
+
+#[test]
+fn acme_takes_a_directory_names_and_consent() {
+    let read = |text: &str| match Configuration::parse(text).unwrap().tls {
+        TlsMode::Acme(acme) => acme,
+        other => panic!("{other:?}"),
+    };
+    let acme = read(&with_acme());
+    assert_eq!(acme.directory.to_string(), "https://ca.example/directory");
+    assert_eq!(acme.server_names, ["a.b", "signer.example"], "sorted");
+    assert!(acme.contact.is_empty() && acme.trust_anchors.is_none());
+    let more = format!("contact = [\"mailto:a@b.c\"]\ntrust_anchors = [\"\"\"{AMAZON_ROOT_CA_3}\"\"\"]\n");
+    let acme = read(&(with_acme() + &more));
+    assert_eq!(acme.contact, ["mailto:a@b.c"]);
+    assert_eq!(acme.trust_anchors.unwrap().len(), 1);
+
+    let without = |line: &str| {
+        let lines = with_acme();
+        assert!(lines.contains(line), "{line}");
+        lines.lines().filter(|it| !it.starts_with(line)).map(|it| format!("{it}\n")).collect::<String>()
+    };
+    let and = |text: &str| format!("{}{text}\n", with_acme());
+    let instead = |old: &str, new: &str| with_acme().replace(old, new);
+    let no_url = "acme.directory: not the https URL of a host with a DNS name";
+    let not_true = "acme.terms_of_service_agreed: not true: the server asks for consent to its terms";
+    for (text, line) in [
+        (without("server_names"), "tls.server_names: missing"),
+        (without("directory"), "acme.directory: missing"),
+        (without("terms"), "acme.terms_of_service_agreed: missing"),
+        (instead("= true", "= false"), not_true),
+        (instead("= true", "= 1"), not_true),
+        (instead("https:", "http:"), no_url),
+        (instead("ca.example", "10.0.0.1"), no_url),
+        (instead("\"https", "#"), "line 13: not TOML: string values must be quoted, expected literal string"),
+        (
+            instead("\"a.b\"", "\"*.b\""),
+            "tls.server_names[1]: not a DNS name in lower case, without a wildcard or a final dot",
+        ),
+        (
+            instead("mode = \"acme\"\nserver_names", "mode = \"off\"\n# "),
+            "acme: only for tls.mode = \"acme\"",
+        ),
+        (instead("mode = \"acme\"", "mode = \"self-signed\""), "acme: only for tls.mode = \"acme\""),
+        (and("contact = \"mailto:a@b\""), "acme.contact: not a list"),
+        (and("contact = [\"a@b\"]"), "acme.contact[0]: not the mailto URL of an address"),
+        (
+            and("contact = [\"mailto:a@b\", \"mailto:a b@c\"]"),
+            "acme.contact[1]: not the mailto URL of an address",
+        ),
+        (and(&format!("contact = {:?}", vec!["mailto:a@b"; 9])), "acme.contact: more than 8"),
+        (and("trust_anchors = [\"\"]"), "acme.trust_anchors[0]: not only certificates in PEM"),
+        (and("eab = 1"), "line 15: unknown key eab"),
+        (and("[vsock]\nacme_port = 8000"), "vsock.acme_port: the same port as vsock.kms_proxy_port"),
+    ] {
+        assert_eq!(refusal(&text), line, "{text}");
+    }
+}
+
 #[test]
 fn tls_has_modes_and_names() {
     let tls = |table: &str| {
@@ -229,7 +297,8 @@ fn tls_has_modes_and_names() {
     for mode in ["off", "provided"] {
         assert_eq!(
             tls(&format!("mode = \"{mode}\"\nserver_names = [\"a\"]")),
-            Err("tls.server_names: only for a certificate that is made here: tls.mode is another".to_owned())
+            Err("tls.server_names: only for a certificate that is made or ordered here: tls.mode is another"
+                .to_owned())
         );
     }
     // A name that only nitro-cli takes.
@@ -308,11 +377,8 @@ fn every_refusal_has_its_line() {
         (and("[vsock]\nenclave_app_port = 8003"), "vsock.log_port: the same port as vsock.enclave_app_port"),
         (and("[secrets]\ninternal_api_key = \"Env\""), "secrets.internal_api_key: neither env nor kms"),
         (and("[secrets]\nticket_signing_secret = true"), "secrets.ticket_signing_secret: not text"),
-        (
-            and("[tls]\nmode = \"acme\""),
-            "tls.mode: this version has no acme, only off, self-signed and provided",
-        ),
-        (and("[tls]\nmode = \"on\""), "tls.mode: neither off, self-signed nor provided"),
+        (and("[tls]\nmode = \"acme\""), "tls.server_names: missing"),
+        (and("[tls]\nmode = \"on\""), "tls.mode: neither off, self-signed, provided nor acme"),
         (and("[tls]\nmode = true"), "tls.mode: not text"),
         (and("[limits]\nmax_keys = 0"), "limits.max_keys: not a whole number from 1 to 16777216"),
         (and("[limits]\nmax_nonces = 67108865"), "limits.max_nonces: not a whole number from 1 to 67108864"),

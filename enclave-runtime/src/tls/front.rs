@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use rustls::server::Acceptor;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::TlsIdentity;
 use super::replayed::Replayed;
+use crate::acme::is_a_challenge;
 
 /// From the start of a connection to the end of its handshake: as long as a head may take afterwards.
 pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
@@ -26,6 +28,8 @@ const HANDSHAKE_RECORD: u8 = 0x16;
 /// The identity that is presented to the next client.
 pub struct TlsFront {
     current: watch::Sender<Arc<TlsIdentity>>,
+    /// How to speak with who validates our name for a certificate, while somebody may.
+    challenge: watch::Sender<Option<Arc<ServerConfig>>>,
     handshakes: Semaphore,
 }
 
@@ -47,12 +51,21 @@ impl TlsFront {
     /// Presents `identity`.
     #[must_use]
     pub fn new(identity: TlsIdentity) -> Self {
-        Self { current: watch::Sender::new(Arc::new(identity)), handshakes: Semaphore::new(MAX_HANDSHAKES) }
+        Self {
+            current: watch::Sender::new(Arc::new(identity)),
+            challenge: watch::Sender::new(None),
+            handshakes: Semaphore::new(MAX_HANDSHAKES),
+        }
     }
 
     /// Presents `identity` from now on. Connections that are there already keep theirs.
     pub(crate) fn present(&self, identity: TlsIdentity) {
         self.current.send_replace(Arc::new(identity));
+    }
+
+    /// Speaks so, from now on, with who validates our name for a certificate; or not at all.
+    pub(crate) fn answer_challenges_with(&self, answer: Option<Arc<ServerConfig>>) {
+        self.challenge.send_replace(answer);
     }
 
     /// The identity that is presented.
@@ -70,6 +83,12 @@ impl TlsFront {
                 let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await.ok()?;
                 // Never closed.
                 let _place = self.handshakes.acquire().await.ok()?;
+                if is_a_challenge(&hello.client_hello()) {
+                    let answer = self.challenge.borrow().clone();
+                    // The handshake is all there is to it (RFC 8737 §3).
+                    hello.into_stream(answer?).await.ok()?.shutdown().await.ok()?;
+                    return None;
+                }
                 let stream = hello.into_stream(Arc::clone(identity.config())).await.ok()?;
                 Some(Received::Secured(Box::new(stream), identity))
             }

@@ -48,6 +48,8 @@ pub struct Parent {
     pub kms_relay: Option<String>,
     /// More for the command line of `enclave-dev`.
     pub options: Vec<String>,
+    /// More for the proxy.
+    pub routes: Vec<String>,
     directory: tempfile::TempDir,
 }
 
@@ -129,6 +131,7 @@ impl Parent {
             boot_file_on_disk: None,
             kms_relay: None,
             options: Vec::new(),
+            routes: Vec::new(),
             directory,
         })
     }
@@ -190,7 +193,8 @@ impl Parent {
             format!("{imds}={}", self.kms.imds),
             format!("{log}=stdout:"),
         ];
-        let arguments: Vec<&str> = routes.iter().flat_map(|route| ["--route", route.as_str()]).collect();
+        let arguments: Vec<&str> =
+            routes.iter().chain(&self.routes).flat_map(|route| ["--route", route.as_str()]).collect();
         let mut proxy = Process::start("proxy", &binaries().proxy, &arguments, &[])?;
         let address = proxy.ready("proxy: listening on tcp:")?;
         let address = address
@@ -198,6 +202,10 @@ impl Parent {
             .and_then(|address| address.parse().ok())
             .ok_or_else(|| Failure::new(address.clone()))?;
         proxy.ready(&format!("proxy: listening on {log}"))?;
+        for route in &self.routes {
+            let listen = route.split('=').next().unwrap_or_default();
+            proxy.ready(&format!("proxy: listening on {listen}"))?;
+        }
 
         let nsm = self.directory().join("nsm").display().to_string();
         let toml = toml.display().to_string();

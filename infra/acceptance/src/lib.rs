@@ -26,6 +26,7 @@ pub mod key_proof;
 pub mod kms;
 pub mod local_seal;
 pub mod operator;
+pub mod pebble;
 pub mod process;
 pub mod process_memory;
 pub mod raw_http;

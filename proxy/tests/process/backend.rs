@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener, UnixSocket, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -69,7 +69,7 @@ pub(crate) async fn assert_echoes(client: &mut TcpStream, message: &[u8]) {
 }
 
 /// Everything up to the end, which may be a reset.
-pub(crate) async fn read_to_close(client: &mut TcpStream) -> Vec<u8> {
+pub(crate) async fn read_to_close<S: AsyncRead + Unpin>(client: &mut S) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut piece = [0; 4_096];
     loop {

@@ -85,3 +85,55 @@ async fn listeners_of_every_kind_lead_to_one_place() {
         assert_eq!(answer, "hello");
     }
 }
+
+#[tokio::test]
+async fn a_file_is_replaced_by_what_is_whole() {
+    let place = Place::new();
+    let file = place.directory().join("state");
+    let directory = place.directory().display();
+    let proxy = RunningProxy::start(&[
+        "--route",
+        &format!("unix:{directory}/write.sock=replace:{}", file.display()),
+        "--route",
+        &format!("tcp:127.0.0.1:0=file:{}", file.display()),
+    ]);
+    assert_eq!(
+        proxy.announced[0],
+        format!("proxy: listening on unix:{directory}/write.sock, dialing replace:{}", file.display())
+    );
+    let socket = place.directory().join("write.sock");
+    for content in [&b"first"[..], &[0; 100_000], b""] {
+        let mut client = UnixStream::connect(&socket).await.unwrap();
+        client.write_all(&u32::try_from(content.len()).unwrap().to_be_bytes()).await.unwrap();
+        client.write_all(content).await.unwrap();
+        // It is told without having to close its half, and then it is done.
+        assert_eq!(read_to_close(&mut client).await, [6]);
+        assert_eq!(read_to_close(&mut proxy.connect_to(1).await).await, content);
+    }
+    write(&file, "kept").unwrap();
+    for cut in [&[][..], &[0, 0, 0], &[0, 0, 0, 9, b'c', b'u', b't'], &[0xff; 4]] {
+        let mut client = UnixStream::connect(&socket).await.unwrap();
+        client.write_all(cut).await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(read_to_close(&mut client).await, b"");
+        assert_eq!(read_to_string(&file).unwrap(), "kept");
+    }
+    assert_eq!(proxy.log().matches("not replaced").count(), 4);
+
+    // Of many at a time, each is put in place whole.
+    let mut clients = Vec::new();
+    for number in 0..16 {
+        let mut client = UnixStream::connect(&socket).await.unwrap();
+        clients.push(tokio::spawn(async move {
+            client.write_all(&[0, 0, 0x40, 0]).await.unwrap();
+            client.write_all(&[number; 0x4000]).await.unwrap();
+            assert_eq!(read_to_close(&mut client).await, [6]);
+        }));
+    }
+    for client in clients {
+        client.await.unwrap();
+        let content = std::fs::read(&file).unwrap();
+        assert_eq!(content.len(), 0x4000);
+        assert!(content.iter().all(|byte| *byte == content[0]));
+    }
+}

@@ -1,0 +1,60 @@
+//! The answer to a TLS-ALPN-01 challenge (RFC 8737): a certificate that says what the server wants to hear, presented to
+//! whoever asks for the protocol `acme-tls/1` and the name.
+
+use std::sync::Arc;
+
+use rcgen::{CertificateParams, CustomExtension};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::crypto::aws_lc_rs::sign::any_ecdsa_type;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use super::certificate_key::CertificateKey;
+use super::fault::AcmeFault;
+
+/// RFC 8737 §6.2.
+pub(crate) const PROTOCOL: &[u8] = b"acme-tls/1";
+
+const NOT_MADE: AcmeFault = AcmeFault::Ourselves("the answer to the challenge cannot be made");
+
+/// How to speak with who validates `name`: `digest` is that of the key authorization.
+pub(crate) fn answer(name: &str, digest: &[u8; 32]) -> Result<Arc<ServerConfig>, AcmeFault> {
+    let key = CertificateKey::generate()?;
+    let mut parameters = CertificateParams::new([name.to_owned()]).map_err(|_| NOT_MADE)?;
+    parameters.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
+    let certificate = parameters.self_signed(&key).map_err(|_| NOT_MADE)?;
+    let key = key.pkcs8().ok_or(NOT_MADE)?;
+    let key = any_ecdsa_type(&PrivateKeyDer::Pkcs8(key.as_slice().into())).map_err(|_| NOT_MADE)?;
+    let certified = CertifiedKey::new(vec![CertificateDer::from(certificate)], key);
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|_| NOT_MADE)?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(ForName { name: name.to_owned(), certified: Arc::new(certified) }));
+    config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+/// One certificate for one name. What rustls has for it refuses certificates with critical extensions, which this one
+/// has to have.
+#[derive(Debug)]
+struct ForName {
+    name: String,
+    certified: Arc<CertifiedKey>,
+}
+
+impl ResolvesServerCert for ForName {
+    fn resolve(&self, client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let is_asked_for =
+            client_hello.server_name().is_some_and(|name| name.eq_ignore_ascii_case(&self.name));
+        is_asked_for.then(|| Arc::clone(&self.certified))
+    }
+}
+
+/// Whether a client wants to validate, and to do nothing else.
+pub(crate) fn is_asked_for(hello: &ClientHello<'_>) -> bool {
+    hello.alpn().is_some_and(|mut protocols| protocols.next() == Some(PROTOCOL) && protocols.next().is_none())
+}

@@ -1,0 +1,351 @@
+//! Keeps a certificate in front: the one that is kept, then a new one in time, for ever.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::verify_server_name;
+use rustls::pki_types::{ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use tokio::time::sleep;
+
+use super::account::Account;
+use super::account_key::AccountKey;
+use super::client::AcmeClient;
+use super::fault::AcmeFault;
+use super::order::{Issued, order};
+use super::server::{AcmeServer, UnusableServer};
+use super::state::{AcmeState, KeptCertificate};
+use super::store::{Found, Store, StoreFault};
+use crate::aws::backoff::Backoff;
+use crate::configuration::Acme;
+use crate::data_key_cache::DataKeyCache;
+use crate::relay::Relay;
+use crate::tls::{TlsFront, TlsIdentity, check_pair};
+
+/// After an order that failed. Public servers count them by the hour: Let's Encrypt takes five of one name.
+const BETWEEN_ORDERS: Backoff =
+    Backoff { base: Duration::from_secs(10 * 60), cap: Duration::from_secs(4 * 60 * 60) };
+
+/// After a server that was not reached, which has counted nothing.
+const BETWEEN_CONNECTIONS: Backoff =
+    Backoff { base: Duration::from_secs(10), cap: Duration::from_secs(15 * 60) };
+
+/// After a certificate that is of no use, by a wrong clock or a server's mistake. Let's Encrypt issues five of the same
+/// names in a week.
+const AFTER_NO_USE: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// The least wait after a failure: jitter alone might ask at once, and again.
+const MIN_WAIT: Duration = Duration::from_secs(2);
+
+/// While the parent's store or KMS is not there.
+const BETWEEN_READS: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(30) };
+
+/// Reads of what looks damaged or is not sent: a relay that was cut looks the same. Then a new order costs less than no
+/// certificate.
+const MAX_READS: u32 = 5;
+
+/// The clock may be set, and the machine may sleep: it is looked at this often.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(60 * 60);
+
+/// While what has to be kept is not kept.
+const BETWEEN_SAVES: Backoff = Backoff { base: Duration::from_secs(2), cap: Duration::from_secs(10 * 60) };
+
+/// The ways to the ACME server and to the store.
+#[derive(Debug)]
+pub struct AcmeRelays {
+    /// Reaches the ACME server.
+    pub server: Relay,
+    /// Sends what is kept.
+    pub store: Relay,
+    /// Keeps what it is sent.
+    pub store_write: Relay,
+}
+
+/// Keeps a certificate in front.
+pub(crate) struct Keeper {
+    server: Arc<AcmeServer>,
+    names: Vec<String>,
+    contact: Vec<String>,
+    store: Store,
+    front: Arc<TlsFront>,
+    /// What is or should be in the store.
+    state: Option<AcmeState>,
+    account: Option<Account>,
+    presented: Option<Presented>,
+    is_unsaved: bool,
+    /// Since it was kept last.
+    failed_saves: u32,
+}
+
+/// The dates of the certificate in front.
+#[derive(Clone, Copy)]
+struct Presented {
+    obtained_unix_s: u64,
+    not_after_unix_s: u64,
+}
+
+impl Keeper {
+    /// A keeper that has done nothing yet.
+    ///
+    /// # Errors
+    /// [`UnusableServer`]
+    pub(crate) fn new(
+        configuration: &Acme,
+        relays: AcmeRelays,
+        front: Arc<TlsFront>,
+    ) -> Result<Self, UnusableServer> {
+        Ok(Self {
+            server: Arc::new(AcmeServer::new(configuration, relays.server)?),
+            names: configuration.server_names.clone(),
+            contact: configuration.contact.clone(),
+            store: Store::new(relays.store, relays.store_write),
+            front,
+            state: None,
+            account: None,
+            presented: None,
+            is_unsaved: false,
+            failed_saves: 0,
+        })
+    }
+
+    /// Presents what the parent has kept, if it is still good. Waits for the store only so long, and for KMS for ever.
+    pub(crate) async fn restore(&mut self, data_keys: Arc<DataKeyCache>) {
+        self.store.unlock(data_keys);
+        let (mut reads, mut failures) = (0, 0);
+        loop {
+            match self.store.load().await {
+                Ok(Found::State(state)) => return self.adopt(state),
+                Ok(Found::Nothing) => {
+                    tracing::info!("the parent keeps no certificate yet");
+                    return;
+                }
+                Ok(Found::Damaged) => {
+                    reads += 1;
+                    tracing::warn!(reads, "what the parent keeps is cut, bent, or not sealed by us");
+                }
+                Err(StoreFault::Kms(fault)) => {
+                    tracing::warn!(%fault, "KMS does not open the kept certificate yet");
+                }
+                Err(fault) => {
+                    reads += 1;
+                    tracing::warn!(%fault, reads, "the kept certificate cannot be read");
+                }
+            }
+            if reads == MAX_READS {
+                tracing::error!("the kept certificate is given up, and a new one ordered");
+                return;
+            }
+            failures += 1;
+            sleep(BETWEEN_READS.wait(failures)).await;
+        }
+    }
+
+    /// Takes over what is in `state`, as far as it is of use.
+    fn adopt(&mut self, mut state: AcmeState) {
+        if state.directory != self.server.directory().to_string() {
+            tracing::info!("what the parent keeps is of another acme server");
+            return;
+        }
+        let key = AccountKey::from_pkcs8(&state.account_key);
+        let url = self.server.url("account", &state.account_url);
+        let (Some(key), Ok(url)) = (key, url) else {
+            tracing::warn!("the account that the parent keeps is of no use");
+            return;
+        };
+        tracing::info!(account = %url, "the acme account is the one that was kept");
+        self.account = Some(Account { key, url: url.to_string() });
+        if let Some(certificate) = state.certificate.take() {
+            match self.present(&certificate) {
+                Ok(()) => state.certificate = Some(certificate),
+                Err(fault) => tracing::info!(%fault, "the kept certificate is not presented"),
+            }
+        }
+        self.state = Some(state);
+    }
+
+    /// Puts a certificate in front, if it is good now.
+    fn present(&mut self, certificate: &KeptCertificate) -> Result<(), AcmeFault> {
+        if certificate.names != self.names {
+            return Err(AcmeFault::Unusable("it was ordered for other names"));
+        }
+        let identity = identity(certificate, UnixTime::now())?;
+        let presented = Presented {
+            obtained_unix_s: certificate.obtained_unix_s,
+            not_after_unix_s: identity.not_after_unix_s(),
+        };
+        self.front.present(identity);
+        self.presented = Some(presented);
+        tracing::info!(
+            names = self.names.join(","),
+            not_after_unix_s = presented.not_after_unix_s,
+            renewal_unix_s = presented.renewal_unix_s(),
+            "a certificate of the acme server is presented"
+        );
+        Ok(())
+    }
+
+    /// Renews for ever.
+    pub(crate) async fn keep(mut self) {
+        let (mut orders, mut connections) = (0, 0);
+        loop {
+            if self.is_unsaved {
+                self.save().await;
+            }
+            let now_unix_s = UnixTime::now().as_secs();
+            if let Some(presented) = self.presented
+                && now_unix_s < presented.renewal_unix_s()
+            {
+                let left = Duration::from_secs(presented.renewal_unix_s() - now_unix_s);
+                let look =
+                    if self.is_unsaved { BETWEEN_SAVES.wait(self.failed_saves) } else { BETWEEN_LOOKS };
+                sleep(left.min(look)).await;
+                continue;
+            }
+            if self.adopt_newer().await {
+                continue;
+            }
+            let Err(fault) = self.obtain().await else {
+                (orders, connections) = (0, 0);
+                continue;
+            };
+            let wait = if fault.is_after_issuance() {
+                AFTER_NO_USE
+            } else if matches!(fault, AcmeFault::Unreachable(_)) {
+                connections += 1;
+                BETWEEN_CONNECTIONS.wait(connections)
+            } else {
+                orders += 1;
+                BETWEEN_ORDERS.wait(orders)
+            };
+            let wait = wait.max(fault.retry_after().unwrap_or_default()).max(MIN_WAIT);
+            tracing::warn!(%fault, next_try_in_s = wait.as_secs(), "no new certificate yet");
+            sleep(wait).await;
+        }
+    }
+
+    /// Another enclave, on the same parent, may have renewed already.
+    async fn adopt_newer(&mut self) -> bool {
+        let Some(presented) = self.presented else { return false };
+        let Ok(Found::State(state)) = self.store.load().await else { return false };
+        let is_newer = |it: &KeptCertificate| it.obtained_unix_s > presented.obtained_unix_s;
+        if self.is_unsaved || !state.certificate.as_ref().is_some_and(is_newer) {
+            return false;
+        }
+        tracing::info!("another enclave has renewed the certificate");
+        self.adopt(state);
+        self.presented.is_some_and(|now| now.obtained_unix_s > presented.obtained_unix_s)
+    }
+
+    /// Orders a certificate, and puts it in front.
+    async fn obtain(&mut self) -> Result<(), AcmeFault> {
+        let server = Arc::clone(&self.server);
+        let mut client = AcmeClient::open(&server).await?;
+        let had_account = self.account.is_some();
+        if !had_account {
+            self.account = Some(self.new_account(&mut client).await?);
+        }
+        let issued = match self.order(&mut client).await {
+            Err(fault) if had_account && fault.is_of_a_lost_account() => {
+                tracing::warn!("the acme server does not know the kept account");
+                self.account = Some(self.new_account(&mut client).await?);
+                self.order(&mut client).await?
+            }
+            outcome => outcome?,
+        };
+        let certificate = KeptCertificate {
+            names: self.names.clone(),
+            obtained_unix_s: UnixTime::now().as_secs(),
+            chain_pem: issued.chain_pem,
+            key: issued.key,
+        };
+        self.present(&certificate)?;
+        if let Some(state) = &mut self.state {
+            state.certificate = Some(certificate);
+        }
+        self.is_unsaved = true;
+        Ok(())
+    }
+
+    async fn order(&self, client: &mut AcmeClient<'_>) -> Result<Issued, AcmeFault> {
+        let account = self.account.as_ref().ok_or(AcmeFault::Ourselves("there is no acme account"))?;
+        order(client, account, &self.names, &self.front).await
+    }
+
+    /// Makes an account, and has it kept before it is used: whatever happens then, there is not another one each time.
+    async fn new_account(&mut self, client: &mut AcmeClient<'_>) -> Result<Account, AcmeFault> {
+        let account = Account::create(client, &self.contact).await?;
+        tracing::info!(
+            account = account.url,
+            "the acme account is new; a CAA record with this accounturi keeps others from ordering"
+        );
+        let account_key =
+            account.key.pkcs8().ok_or(AcmeFault::Ourselves("the key of the acme account cannot be kept"))?;
+        let certificate = self.state.take().and_then(|state| state.certificate);
+        self.state = Some(AcmeState {
+            directory: self.server.directory().to_string(),
+            account_url: account.url.clone(),
+            account_key,
+            certificate,
+        });
+        self.is_unsaved = true;
+        self.save().await;
+        Ok(account)
+    }
+
+    async fn save(&mut self) {
+        let Some(state) = &self.state else { return };
+        match self.store.save(state).await {
+            Ok(()) => {
+                (self.is_unsaved, self.failed_saves) = (false, 0);
+                tracing::info!(
+                    certificate = state.certificate.is_some(),
+                    "the parent keeps the acme account"
+                );
+            }
+            Err(fault) => {
+                self.failed_saves += 1;
+                tracing::warn!(%fault, "the parent does not keep the acme account and certificate yet");
+            }
+        }
+    }
+}
+
+impl Presented {
+    /// With a third of its time left.
+    const fn renewal_unix_s(self) -> u64 {
+        let lifetime_s = self.not_after_unix_s.saturating_sub(self.obtained_unix_s);
+        self.obtained_unix_s.saturating_add(lifetime_s / 3 * 2)
+    }
+}
+
+/// Checks what was issued, or kept, as a client will.
+fn identity(certificate: &KeptCertificate, now: UnixTime) -> Result<TlsIdentity, AcmeFault> {
+    let pair = check_pair(certificate.chain_pem.as_bytes(), &certificate.key, now);
+    let (chain, key) = pair.map_err(AcmeFault::UnusablePair)?;
+    let leaf = chain.certificates().first().and_then(|leaf| ParsedCertificate::try_from(leaf).ok());
+    let leaf = leaf.ok_or(AcmeFault::Unusable("it is not one of X.509"))?;
+    for name in &certificate.names {
+        let name =
+            ServerName::try_from(name.as_str()).map_err(|_| AcmeFault::Unusable("its names are none"))?;
+        verify_server_name(&leaf, &name)
+            .map_err(|_| AcmeFault::Unusable("it is not for the names that were ordered"))?;
+    }
+    TlsIdentity::new((chain, key)).map_err(|_| AcmeFault::Unusable("TLS cannot be spoken with it"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Presented;
+
+    #[test]
+    fn renews_with_a_third_of_the_time_left() {
+        let renewal = |obtained_unix_s, not_after_unix_s| {
+            Presented { obtained_unix_s, not_after_unix_s }.renewal_unix_s()
+        };
+        assert_eq!(renewal(1000, 1090), 1060);
+        assert_eq!(renewal(1000, 1000), 1000);
+        assert_eq!(renewal(1000, 10), 1000, "by a clock that went back");
+        assert_eq!(renewal(u64::MAX - 1, u64::MAX), u64::MAX - 1);
+        assert_eq!(renewal(0, u64::MAX), u64::MAX / 3 * 2);
+    }
+}
