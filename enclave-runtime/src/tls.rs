@@ -13,6 +13,7 @@
 //! * What is spoken is said in `policy`, and nowhere else.
 //! * A connection keeps the identity that it was accepted with, whatever is put in front later, and documents that it
 //!   asks for name that identity's key. Sessions are remembered for each identity in itself.
+//! * No key of RSA is presented: `public_key` says why that would open KMS to whoever has a copy of it.
 //! * A pair is checked before it is presented, so that no client finds out what is wrong with it.
 //! * No private key is in the clear anywhere but in aws-lc-rs, and in memory that is wiped on the way there.
 
@@ -37,4 +38,3 @@ pub(crate) use front::{HANDSHAKE_DEADLINE, Received};
 pub use identity::{TlsIdentity, UnusableIdentity};
 pub use pair::{InvalidPair, check_pair};
 pub use private_key::{InvalidKey, MAX_KEY_BYTES, PrivateKey};
-pub use public_key::{MAX_RSA_BITS, MIN_RSA_BITS};

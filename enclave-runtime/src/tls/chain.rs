@@ -12,7 +12,7 @@ use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage as KeyUs
 use super::pem::{Section, sections};
 use super::public_key::{self, KINDS};
 
-/// Eight certificates with RSA keys take 16 KiB; the boot file has four times that, and a client reads it all in each
+/// Eight certificates, issued with RSA, take 16 KiB; the boot file has four times that, and a client reads it all in each
 /// handshake.
 pub const MAX_CHAIN_BYTES: usize = 32 * 1024;
 

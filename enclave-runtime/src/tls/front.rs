@@ -17,9 +17,8 @@ use crate::acme::is_a_challenge;
 /// From the start of a connection to the end of its handshake: as long as a head may take afterwards.
 pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Handshakes between the client's first message and its last. Each takes a millisecond or two of a core, with a key of
-/// RSA more, and whoever is served already waits behind those that are due at the same moment: a tenth of a second on
-/// two cores. Who has only connected, or sent half a message, takes none of these places.
+/// Handshakes between the client's first message and its last. Each takes a millisecond or two of a core, and whoever is
+/// served already waits behind those that are due at the same moment: a tenth of a second on two cores. Who has only connected, or sent half a message, takes none of these places.
 const MAX_HANDSHAKES: usize = 128;
 
 /// The type of a record that a handshake begins with (RFC 8446 §5.1).

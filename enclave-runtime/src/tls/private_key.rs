@@ -12,7 +12,7 @@ use x509_cert::der::{Decode as _, SliceReader, Tag, Tagged as _};
 use super::pem::sections;
 use super::public_key::{self, KINDS};
 
-/// What KMS encrypts. A key of RSA with 4096 bits takes 3.3 KiB.
+/// What KMS encrypts. A key of P-384 takes 0.3 KiB.
 pub const MAX_KEY_BYTES: usize = 4096;
 
 /// In a file that `openssl ecparam -genkey` wrote; it says nothing that the key does not.
@@ -64,7 +64,7 @@ impl fmt::Display for InvalidKey {
 impl std::error::Error for InvalidKey {}
 
 impl PrivateKey {
-    /// Reads a key: PKCS#8, SEC 1 or PKCS#1, in DER or PEM. `bytes` are the caller's to wipe.
+    /// Reads a key: PKCS#8 or SEC 1, in DER or PEM. `bytes` are the caller's to wipe.
     ///
     /// # Errors
     /// [`InvalidKey`]
@@ -92,9 +92,9 @@ impl PrivateKey {
         if is_encrypted(der) {
             return Err(InvalidKey::Encrypted);
         }
-        let key = [as_pkcs8 as fn(&[u8]) -> PrivateKeyDer<'_>, as_sec1, as_pkcs1]
-            .iter()
-            .find_map(|form| any_supported_type(&form(der)).ok());
+        let key = any_supported_type(&PrivateKeyDer::Pkcs8(der.into()))
+            .or_else(|_| any_supported_type(&PrivateKeyDer::Sec1(der.into())))
+            .ok();
         let Some(key) = key else {
             return Err(if begins_like_a_key(der) { InvalidKey::NotServed } else { InvalidKey::NotAKey });
         };
@@ -114,18 +114,6 @@ impl PrivateKey {
     pub(super) fn into_signing_key(self) -> Arc<dyn SigningKey> {
         self.key
     }
-}
-
-fn as_pkcs8(der: &[u8]) -> PrivateKeyDer<'_> {
-    PrivateKeyDer::Pkcs8(der.into())
-}
-
-fn as_sec1(der: &[u8]) -> PrivateKeyDer<'_> {
-    PrivateKeyDer::Sec1(der.into())
-}
-
-fn as_pkcs1(der: &[u8]) -> PrivateKeyDer<'_> {
-    PrivateKeyDer::Pkcs1(der.into())
 }
 
 /// The tag of the first element of a sequence that is all there is.
