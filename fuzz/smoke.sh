@@ -34,6 +34,7 @@ export RUSTC_BOOTSTRAP=1
 declare -A max_len=(
     [address]=256
     [attestation]=6144
+    [backup_table]=2048
     [envelope]=1024
     [boot_file]=1024
     [configuration]=2048
@@ -43,6 +44,7 @@ declare -A max_len=(
     [operations]=200
     [policy_template]=8192
     [request_body]=8192
+    [reseal_journal]=1024
     [sealed_key]=512
     [sealed_key_v1]=1024
     [signature]=96
@@ -50,8 +52,8 @@ declare -A max_len=(
 )
 
 if (($# == 0)); then
-    set -- address attestation boot_file configuration eif envelope generator http_head operations policy_template \
-        request_body sealed_key sealed_key_v1 signature ticket
+    set -- address attestation backup_table boot_file configuration eif envelope generator http_head operations \
+        policy_template request_body reseal_journal sealed_key sealed_key_v1 signature ticket
 fi
 for target in "$@"; do
     if [[ -z ${max_len[$target]:-} ]]; then

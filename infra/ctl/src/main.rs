@@ -99,12 +99,42 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{CommandFactory as _, Parser as _};
 
     use super::Arguments;
 
     #[test]
     fn the_definition_is_sound() {
         Arguments::command().debug_assert();
+    }
+    /// The lines under `Example:` or `Examples:`, with those that they go on in, as words.
+    fn examples(command: &clap::Command) -> Vec<Vec<String>> {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let lines = help.replace("\\\n", " ");
+        lines
+            .lines()
+            .filter(|line| line.starts_with("  signerctl "))
+            .map(|line| line.split(['#', '|']).next().unwrap().split_whitespace().map(str::to_owned).collect())
+            .collect()
+    }
+
+    #[test]
+    fn examples_of_help_parse() {
+        fn check(command: &clap::Command, path: &str) {
+            let path = format!("{path}{}", command.get_name());
+            if command.has_subcommands() {
+                command.get_subcommands().for_each(|command| check(command, &format!("{path} ")));
+                return;
+            }
+            let examples = examples(command);
+            assert!(!examples.is_empty(), "{path} has no example");
+            for example in examples {
+                assert!(example.join(" ").starts_with(&path), "{path}: {example:?}");
+                if let Err(fault) = Arguments::try_parse_from(&example) {
+                    panic!("{example:?}\n{fault}");
+                }
+            }
+        }
+        check(&Arguments::command(), "");
     }
 }
