@@ -114,7 +114,9 @@ mod tests {
         lines
             .lines()
             .filter(|line| line.starts_with("  signerctl "))
-            .map(|line| line.split(['#', '|']).next().unwrap().split_whitespace().map(str::to_owned).collect())
+            .map(|line| {
+                line.split(['#', '|']).next().unwrap().split_whitespace().map(str::to_owned).collect()
+            })
             .collect()
     }
 
