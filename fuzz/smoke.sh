@@ -35,6 +35,7 @@ declare -A max_len=(
     [address]=256
     [attestation]=6144
     [attestation_reply]=8192
+    [backup_table]=2048
     [envelope]=1024
     [boot_file]=1024
     [certificate_chain]=6144
@@ -47,6 +48,7 @@ declare -A max_len=(
     [policy_template]=8192
     [request_body]=8192
     [sealed_certificate]=2048
+    [reseal_journal]=1024
     [sealed_key]=512
     [sealed_key_v1]=1024
     [signature]=96
@@ -54,8 +56,8 @@ declare -A max_len=(
 )
 
 if (($# == 0)); then
-    set -- address attestation attestation_reply boot_file certificate_chain configuration eif envelope generator http_head measurements operations policy_template \
-        request_body sealed_certificate sealed_key sealed_key_v1 signature ticket
+    readarray -t targets < <(printf '%s\n' "${!max_len[@]}" | sort)
+    set -- "${targets[@]}"
 fi
 for target in "$@"; do
     if [[ -z ${max_len[$target]:-} ]]; then

@@ -1,6 +1,7 @@
 //! `signerctl`, as an operator runs it.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
@@ -53,6 +54,19 @@ impl Operator {
     /// Sends it a signal.
     pub fn gets(&self, signal: Signal) -> Result<(), Failure> {
         Ok(kill(self.process.pid(), signal)?)
+    }
+
+    /// Waits until it has written `text`.
+    pub fn says(&mut self, text: &str) -> Result<(), Failure> {
+        let started = Instant::now();
+        while !String::from_utf8_lossy(&self.process.output()).contains(text) {
+            if !self.process.is_running() || started.elapsed() > PATIENCE {
+                let output = self.process.output();
+                return fail(format!("`{text}` is not in:\n{}", String::from_utf8_lossy(&output)));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
     }
 
     /// Whether it is at work.

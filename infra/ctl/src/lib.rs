@@ -7,6 +7,8 @@
 //! enclave, nitro_toml ─▶ ramdisk (application)┘       │
 //!                                                     ▼
 //!                         eif::MeasurementSet ─▶ nitro.toml [pcr], key_policy
+//!
+//! endpoint, tls_trust ─▶ connection ─▶ a signer: reseal (backup_table), bench (ticket, bip340)
 //! ```
 //!
 //! What holds here:
@@ -15,6 +17,7 @@
 //! * What the signer would refuse is refused when its image is made: the configuration is read with the signer's own
 //!   code.
 //! * A file is written whole or not at all.
+//! * A backup is replaced only by one that was seen to hold the same key.
 
 #![forbid(unsafe_code)]
 

@@ -12,7 +12,7 @@ pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     total: u64,
     unit: &'static str,
-    last_line: Instant,
+    last_line: Option<Instant>,
 }
 
 impl Progress {
@@ -27,7 +27,7 @@ impl Progress {
             bar.reset_eta();
             bar
         });
-        Self { bar, total, unit, last_line: Instant::now() }
+        Self { bar, total, unit, last_line: None }
     }
 
     /// Shows it, if it is time to.
@@ -36,8 +36,8 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.set_position(done);
             bar.set_message(failures);
-        } else if self.last_line.elapsed() >= LINE_INTERVAL {
-            self.last_line = Instant::now();
+        } else if self.last_line.is_none_or(|last| last.elapsed() >= LINE_INTERVAL) {
+            self.last_line = Some(Instant::now());
             // Who reads it may be gone; the work goes on.
             let _ = writeln!(io::stderr(), "signerctl: {done} of {} {}{failures}", self.total, self.unit);
         }

@@ -25,11 +25,10 @@ use crate::failure::{
 use crate::progress::Progress;
 use crate::wait::wait_for;
 
-/// Half of the requests that the smallest useful signer serves at one time, and a 32nd of those of one that was told
-/// nothing: half of what is left is for the API's own backups.
+/// A signer that was told nothing has 512 places for backups: the API keeps nearly all of them.
 const DEFAULT_IN_FLIGHT: u64 = 16;
 
-/// A signer that was told nothing has 512 places for backups. Who needs more of them than this leaves none to the API.
+/// Half of those 512: the API's own backups need some.
 const MAX_IN_FLIGHT: u64 = 256;
 
 /// A signer that is started again is back by then.

@@ -49,6 +49,45 @@ impl Past {
         Self { began: vec![false; rows], done: vec![None; rows] }
     }
 
+    /// What the journal in `bytes` says, of an input with this SHA-256 in hex and so many rows; and how many of its bytes
+    /// are whole lines.
+    ///
+    /// # Errors
+    /// [`JournalFault`]
+    pub fn read(bytes: &[u8], sha256: &str, rows: usize) -> Result<(Self, usize), JournalFault> {
+        let mut past = Self::none(rows);
+        let mut whole_bytes = 0;
+        let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').enumerate();
+        while let Some((index, line)) = lines.next() {
+            let fits = |row: usize| (row < rows).then_some(row).ok_or(JournalFault::Damaged(index + 1));
+            match (index, entry_of(line)) {
+                (0, Some(Entry::Input { version: VERSION, sha256: noted, rows: noted_rows })) => {
+                    if noted != sha256 || noted_rows != rows {
+                        return Err(JournalFault::OtherInput(noted));
+                    }
+                }
+                (1.., Some(Entry::Began { row })) => past.began[fits(row)?] = true,
+                (1.., Some(Entry::Done { row, sealed_key }))
+                    if (1..=MAX_SEALED_KEY_BYTES).contains(&sealed_key.len()) =>
+                {
+                    past.done[fits(row)?] = Some(sealed_key);
+                }
+                // What was cut is a part of a line of ours, or what the system left where one was to be.
+                (0, None) if !line.ends_with(b"\n") && is_begun_line(line) => break,
+                (1.., None) => {
+                    if lines.any(|(_, line)| entry_of(line).is_some()) {
+                        return Err(JournalFault::Damaged(index + 1));
+                    }
+                    break;
+                }
+                (0, _) => return Err(JournalFault::Unknown),
+                (1.., Some(_)) => return Err(JournalFault::Damaged(index + 1)),
+            }
+            whole_bytes += line.len();
+        }
+        Ok((past, whole_bytes))
+    }
+
     /// Whether the key of the row was put into the signer, and may still be there.
     #[must_use]
     pub fn has_begun(&self, row: usize) -> bool {
@@ -134,7 +173,7 @@ impl Journal {
             return Err(JournalFault::Unknown);
         }
         let sha256 = base16ct::lower::encode_string(sha256);
-        let (past, whole_bytes) = read(&bytes, &sha256, rows)?;
+        let (past, whole_bytes) = Past::read(&bytes, &sha256, rows)?;
         file.set_permissions(PermissionsExt::from_mode(0o600))?;
         file.set_len(whole_bytes as u64)?;
         file.seek(SeekFrom::End(0))?;
@@ -213,41 +252,6 @@ fn entry_of(line: &[u8]) -> Option<Entry> {
     (checksum == expected.as_bytes()).then(|| serde_json::from_slice(json).ok())?
 }
 
-/// What the journal in `bytes` says, and how many of them are whole lines.
-fn read(bytes: &[u8], sha256: &str, rows: usize) -> Result<(Past, usize), JournalFault> {
-    let mut past = Past::none(rows);
-    let mut whole_bytes = 0;
-    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').enumerate();
-    while let Some((index, line)) = lines.next() {
-        let fits = |row: usize| (row < rows).then_some(row).ok_or(JournalFault::Damaged(index + 1));
-        match (index, entry_of(line)) {
-            (0, Some(Entry::Input { version: VERSION, sha256: noted, rows: noted_rows })) => {
-                if noted != sha256 || noted_rows != rows {
-                    return Err(JournalFault::OtherInput(noted));
-                }
-            }
-            (1.., Some(Entry::Began { row })) => past.began[fits(row)?] = true,
-            (1.., Some(Entry::Done { row, sealed_key }))
-                if (1..=MAX_SEALED_KEY_BYTES).contains(&sealed_key.len()) =>
-            {
-                past.done[fits(row)?] = Some(sealed_key);
-            }
-            // What was cut is a part of a line of ours, or what the system left where one was to be.
-            (0, None) if !line.ends_with(b"\n") && is_begun_line(line) => break,
-            (1.., None) => {
-                if lines.any(|(_, line)| entry_of(line).is_some()) {
-                    return Err(JournalFault::Damaged(index + 1));
-                }
-                break;
-            }
-            (0, _) => return Err(JournalFault::Unknown),
-            (1.., Some(_)) => return Err(JournalFault::Damaged(index + 1)),
-        }
-        whole_bytes += line.len();
-    }
-    Ok((past, whole_bytes))
-}
-
 /// Whether it is the beginning of a first line: nobody's else's file is taken for a journal, and cut.
 fn is_begun_line(line: &[u8]) -> bool {
     const BEGINNING: &[u8] = b" {\"reseal\":{\"version\":";
@@ -262,7 +266,7 @@ fn is_begun_line(line: &[u8]) -> bool {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use super::{Entry, Journal, JournalFault, VERSION, entry_of, line_of, read};
+    use super::{Entry, Journal, JournalFault, Past, VERSION, entry_of, line_of};
 
     const SHA256: [u8; 32] = [7; 32];
 
@@ -355,6 +359,6 @@ mod tests {
         assert!(entry_of(line.as_bytes()).is_some());
         assert!(entry_of(line.to_uppercase().as_bytes()).is_none());
         assert!(entry_of(line.trim_end().as_bytes()).is_none());
-        assert_eq!(read(b"", "", 0).unwrap().1, 0);
+        assert_eq!(Past::read(b"", "", 0).unwrap().1, 0);
     }
 }
