@@ -41,7 +41,9 @@ declare -A max_len=(
     [generator]=96
     [http_head]=2048
     [operations]=200
+    [policy]=8192
     [policy_template]=8192
+    [ramdisk]=4096
     [request_body]=8192
     [sealed_key]=512
     [sealed_key_v1]=1024
@@ -50,8 +52,8 @@ declare -A max_len=(
 )
 
 if (($# == 0)); then
-    set -- address attestation boot_file configuration eif envelope generator http_head operations policy_template \
-        request_body sealed_key sealed_key_v1 signature ticket
+    set -- address attestation boot_file configuration eif envelope generator http_head operations policy \
+        policy_template ramdisk request_body sealed_key sealed_key_v1 signature ticket
 fi
 for target in "$@"; do
     if [[ -z ${max_len[$target]:-} ]]; then
