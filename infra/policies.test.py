@@ -105,6 +105,7 @@ def key_policy_problems(text, has_image=True):
         if context.get("kms:EncryptionContext:nitro-signer") != "boot-secret" or not set(names) <= {
             "TICKET_SIGNING_SECRET",
             "INTERNAL_API_KEY",
+            "TLS_KEY",
         }:
             problems.append(f"{statement['Sid']} encrypts more than boot secrets")
 

@@ -58,9 +58,12 @@ fn the_lines_of_the_configuration_are_shown() {
     assert_eq!(parts(&workshop), ["PCR0", "PCR2", "ramdisk 2", "nitro.toml in ramdisk 2"]);
 }
 
+/// What is changed, how, with which options, and the parts that differ then.
+type Row = (&'static str, fn(&Workshop), &'static [(&'static str, &'static str)], &'static [&'static str]);
+
 #[test]
 fn each_part_is_named() {
-    let rows: [(&str, fn(&Workshop), &[(&str, &str)], &[&str]); 6] = [
+    let rows: [Row; 6] = [
         (
             "another signer",
             |it| it.write("enclave", crate::workshop::elf(&[1])),

@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod image_difference;
+mod manual;
 mod policies;
 mod policy_check;
 mod policy_judge;
+mod sealed_secrets;
 #[path = "../eif/workshop.rs"]
+#[allow(dead_code, reason = "of the tests of images")]
 mod workshop;
 
 /// How the KMS emulator decides: a second reader of policies, which shares nothing with ours. Its own tests come along.

@@ -104,7 +104,7 @@ fn the_committed_policy_keeps_sealing_and_management_apart() {
     for (context, expected) in [
         (&[("nitro-signer", "boot-secret"), ("name", "INTERNAL_API_KEY")], Decision::Allowed),
         (&[("nitro-signer", "boot-secret"), ("name", "internal_api_key")], Decision::NotAllowed),
-        (&[("nitro-signer", "boot-secret"), ("name", "TLS_KEY")], Decision::NotAllowed),
+        (&[("nitro-signer", "boot-secret"), ("name", "TLS_KEY")], Decision::Allowed),
         (&[("nitro-signer", "boot-secret"), ("name", "")], Decision::NotAllowed),
     ] {
         assert_eq!(decide(SEALER, "kms:Encrypt", context), expected, "{context:?}");
