@@ -34,12 +34,20 @@ fuzz_target!(|text: &str| {
     for (index, entry) in entries[..lines].iter().enumerate() {
         // A raw line may have the right checksum too; libFuzzer does not find one.
         let entry: Value = serde_json::from_str(entry.expect("it has a checksum")).expect("JSON");
+        // serde takes a list for a struct too.
+        let member = |kind: &str, name: &str, place: usize| {
+            let members = &entry[kind];
+            members.get(name).or_else(|| members.get(place)).expect("a member").clone()
+        };
         let row =
-            |name: &str| usize::try_from(entry[name]["row"].as_u64().expect("a number")).expect("small");
+            |kind: &str| usize::try_from(member(kind, "row", 0).as_u64().expect("a number")).expect("small");
         match index {
-            0 => assert!(entry["reseal"]["sha256"] == SHA256 && entry["reseal"]["rows"] == ROWS),
+            0 => assert!(member("reseal", "sha256", 1) == SHA256 && member("reseal", "rows", 2) == ROWS),
             _ if entry.get("began").is_some() => began[row("began")] = true,
-            _ => done[row("done")] = Some(entry["done"]["sealed_key"].as_str().expect("a text").to_owned()),
+            _ => {
+                let sealed_key = member("done", "sealed_key", 1);
+                done[row("done")] = Some(sealed_key.as_str().expect("a text").to_owned());
+            }
         }
     }
     let (past, _) = again;
@@ -51,7 +59,7 @@ fuzz_target!(|text: &str| {
         match Past::read(&bytes[..cut], SHA256, ROWS) {
             Ok((_, whole)) => assert!(whole <= cut),
             // Only the first line can be cut so that it looks like somebody else's.
-            Err(JournalFault::Unknown) => assert!(lines <= 1),
+            Err(JournalFault::Unknown) => assert!(!bytes[..cut].contains(&b'\n')),
             Err(fault) => panic!("{fault}"),
         }
     }
