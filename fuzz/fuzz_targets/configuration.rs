@@ -47,7 +47,9 @@ fuzz_target!(|text: &str| {
         "{vsock:?}"
     );
 
-    if let TlsMode::SelfSigned { server_names } | TlsMode::Acme(Acme { server_names, .. }) = &configuration.tls {
+    if let TlsMode::SelfSigned { server_names } | TlsMode::Acme(Acme { server_names, .. }) =
+        &configuration.tls
+    {
         assert!((1..=16).contains(&server_names.len()));
         for (index, name) in server_names.iter().enumerate() {
             assert!((1..=253).contains(&name.len()) && !server_names[..index].contains(name), "{name}");

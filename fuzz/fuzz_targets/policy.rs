@@ -33,7 +33,9 @@ fuzz_target!(|text: &str| {
     if finding.doubts.iter().any(|doubt| doubt.index.is_none()) {
         return;
     }
-    let again = |statements: Vec<Value>| check_key_policy(&json!({ "Statement": statements }).to_string(), &expectation);
+    let again = |statements: Vec<Value>| {
+        check_key_policy(&json!({ "Statement": statements }).to_string(), &expectation)
+    };
     let reversed = again(statements.iter().rev().cloned().collect()).expect("it has the same statements");
     let reasons = |finding: &Finding| -> BTreeSet<String> {
         finding.doubts.iter().map(|doubt| doubt.reason.clone()).collect()
@@ -50,10 +52,12 @@ fuzz_target!(|text: &str| {
         assert!(denied.doubts.iter().all(|doubt| is_about_words(&doubt.reason)), "{denied:?}");
     }
     // Whoever allows everything to anybody is told so.
-    let anybody = json!({ "Effect": "Allow", "Principal": "*", "Action": "kms:PutKeyPolicy", "Resource": "*" });
+    let anybody =
+        json!({ "Effect": "Allow", "Principal": "*", "Action": "kms:PutKeyPolicy", "Resource": "*" });
     let only_allows = statements.iter().all(|statement| statement["Effect"] == "Allow");
     if let (true, Ok(open)) = (only_allows, again([&statements[..], &[anybody]].concat())) {
-        let is_told = open.doubts.iter().any(|it| it.index.is_none() || it.reason.contains("kms:PutKeyPolicy"));
+        let is_told =
+            open.doubts.iter().any(|it| it.index.is_none() || it.reason.contains("kms:PutKeyPolicy"));
         assert!(is_told, "{open:?}");
     }
 });

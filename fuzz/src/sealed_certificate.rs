@@ -98,7 +98,8 @@ pub fn read(bytes: &[u8]) -> Option<State> {
         let obtained_unix_s = u64::from_be_bytes(obtained.try_into().ok()?);
         let count = rest.next()?;
         let mut part = |count: usize| {
-            let length = (0..count).try_fold(0, |length, _| Some(length * 256 + usize::from(rest.next()?)))?;
+            let length =
+                (0..count).try_fold(0, |length, _| Some(length * 256 + usize::from(rest.next()?)))?;
             let part: Vec<u8> = rest.by_ref().take(length).collect();
             (part.len() == length).then_some(part)
         };
