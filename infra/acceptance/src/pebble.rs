@@ -44,6 +44,7 @@ struct Start {
     config: PathBuf,
     names: String,
     refused_nonces_percent: String,
+    reused_validations_percent: String,
     authority: PathBuf,
     root: PathBuf,
     management_port: u16,
@@ -55,11 +56,13 @@ pub struct Behaviour {
     pub validity_s: u64,
     /// How many of a hundred good nonces it refuses.
     pub refused_nonces_percent: u8,
+    /// Of how many of a hundred names it takes an earlier validation for a new order.
+    pub reused_validations_percent: u8,
 }
 
 impl Default for Behaviour {
     fn default() -> Self {
-        Self { validity_s: 90 * 86_400, refused_nonces_percent: 5 }
+        Self { validity_s: 90 * 86_400, refused_nonces_percent: 5, reused_validations_percent: 0 }
     }
 }
 
@@ -92,6 +95,7 @@ impl Pebble {
             config,
             names: names.address.clone(),
             refused_nonces_percent: behaviour.refused_nonces_percent.to_string(),
+            reused_validations_percent: behaviour.reused_validations_percent.to_string(),
             authority: directory.join("authority.pem"),
             root: directory.join("root.pem"),
             management_port,
@@ -132,7 +136,11 @@ impl Start {
             "pebble",
             Path::new(PROGRAM),
             &["-strict", "-config", &self.config.display().to_string(), "-dnsserver", &self.names],
-            &[("PEBBLE_VA_NOSLEEP", "1"), ("PEBBLE_WFE_NONCEREJECT", &self.refused_nonces_percent)],
+            &[
+                ("PEBBLE_VA_NOSLEEP", "1"),
+                ("PEBBLE_WFE_NONCEREJECT", &self.refused_nonces_percent),
+                ("PEBBLE_AUTHZREUSE", &self.reused_validations_percent),
+            ],
         )?;
         let url = format!("https://localhost:{}/roots/0", self.management_port);
         let started = Instant::now();
