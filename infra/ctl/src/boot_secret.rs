@@ -3,8 +3,10 @@
 use std::fmt;
 
 use clap::ValueEnum;
-use enclave_runtime::configuration::SecretSource;
+use enclave_runtime::configuration::{SecretSource, TlsMode};
+use enclave_runtime::tls::{InvalidPair, check_pair};
 use enclave_runtime::{Configuration, InvalidSecret, check_secret};
+use rustls::pki_types::UnixTime;
 use zeroize::Zeroizing;
 
 use crate::api_key::{ApiKey, InvalidApiKey};
@@ -21,6 +23,9 @@ pub enum SecretName {
     /// What tickets are signed with.
     #[value(name = "TICKET_SIGNING_SECRET")]
     TicketSigningSecret,
+    /// The private key of a TLS certificate, in PEM or DER.
+    #[value(name = "TLS_KEY")]
+    TlsKey,
 }
 
 impl SecretName {
@@ -30,6 +35,7 @@ impl SecretName {
         match self {
             Self::InternalApiKey => "INTERNAL_API_KEY",
             Self::TicketSigningSecret => "TICKET_SIGNING_SECRET",
+            Self::TlsKey => "TLS_KEY",
         }
     }
 
@@ -39,6 +45,7 @@ impl SecretName {
         match self {
             Self::InternalApiKey => "secrets.internal_api_key = \"kms\"",
             Self::TicketSigningSecret => "secrets.ticket_signing_secret = \"kms\"",
+            Self::TlsKey => "tls.mode = \"provided\"",
         }
     }
 
@@ -48,24 +55,36 @@ impl SecretName {
         let source = match self {
             Self::InternalApiKey => configuration.secrets.internal_api_key,
             Self::TicketSigningSecret => configuration.secrets.ticket_signing_secret,
+            Self::TlsKey => return matches!(configuration.tls, TlsMode::Provided),
         };
         source == SecretSource::Kms
     }
 
-    /// Checks what the signer will check of it first.
+    /// Whether it is a text, and not what may end in any byte.
+    #[must_use]
+    pub const fn is_text(self) -> bool {
+        !matches!(self, Self::TlsKey)
+    }
+
+    /// Checks what the signer will check of it first. `chain_pem` are the certificates of a TLS key: the server's first.
     ///
     /// # Errors
     /// [`UnsuitableSecret`]
-    pub fn check(self, secret: &[u8]) -> Result<(), UnsuitableSecret> {
+    pub fn check(self, secret: &[u8], chain_pem: Option<&[u8]>) -> Result<(), UnsuitableSecret> {
         if secret.len() > MAX_SECRET_BYTES {
             return Err(UnsuitableSecret::TooLong);
+        }
+        if self == Self::TlsKey {
+            let chain_pem = chain_pem.unwrap_or_default();
+            let checked = check_pair(chain_pem, secret, UnixTime::now());
+            return checked.map(|_| ()).map_err(UnsuitableSecret::Pair);
         }
         check_secret(self.as_str(), secret).map_err(UnsuitableSecret::Secret)?;
         match self {
             Self::InternalApiKey => {
                 ApiKey::new(Zeroizing::new(secret.to_vec())).map(|_| ()).map_err(UnsuitableSecret::ApiKey)
             }
-            Self::TicketSigningSecret => Ok(()),
+            Self::TicketSigningSecret | Self::TlsKey => Ok(()),
         }
     }
 }
@@ -85,6 +104,8 @@ pub enum UnsuitableSecret {
     Secret(InvalidSecret),
     /// No client could present it.
     ApiKey(InvalidApiKey),
+    /// TLS is not served with it.
+    Pair(InvalidPair),
 }
 
 impl fmt::Display for UnsuitableSecret {
@@ -93,6 +114,7 @@ impl fmt::Display for UnsuitableSecret {
             Self::TooLong => write!(formatter, "longer than the {MAX_SECRET_BYTES} bytes that KMS encrypts"),
             Self::Secret(fault) => fault.fmt(formatter),
             Self::ApiKey(fault) => fault.fmt(formatter),
+            Self::Pair(fault) => fault.fmt(formatter),
         }
     }
 }
@@ -105,7 +127,8 @@ mod tests {
 
     #[test]
     fn what_the_signer_would_refuse_is_refused() {
-        let said = |name: SecretName, secret: &[u8]| name.check(secret).map_err(|fault| fault.to_string());
+        let said =
+            |name: SecretName, secret: &[u8]| name.check(secret, None).map_err(|fault| fault.to_string());
         let long = "0123456789abcdef".repeat(MAX_SECRET_BYTES / 16);
         for name in [SecretName::InternalApiKey, SecretName::TicketSigningSecret] {
             assert_eq!(said(name, b"0mEyH5c7nPzQ81ka"), Ok(()));

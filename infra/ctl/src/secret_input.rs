@@ -41,11 +41,15 @@ pub(crate) fn from_file_or_variable(
     secret.ok_or_else(|| Failure::of_file(EX_DATAERR, path, too_long()))
 }
 
-/// Reads a secret from standard input: to its end, or, on a terminal, twice and unseen.
-pub(crate) async fn from_stdin(what: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+/// Reads a secret from standard input: to its end, or, if it is a text and this a terminal, twice and unseen.
+pub(crate) async fn from_stdin(what: &str, is_text: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
     if !io::stdin().is_terminal() {
+        let read = if is_text { read } else { read_bytes };
         let secret = stdin().and_then(read).map_err(|fault| Failure::new(EX_NOINPUT, fault))?;
         return secret.ok_or_else(|| Failure::new(EX_DATAERR, format_args!("{what}: {}", too_long())));
+    }
+    if !is_text {
+        return Err(Failure::new(EX_USAGE, format_args!("{what} is no line to type: give its file by <")));
     }
     let first = ask(&format!("{what}: ")).await?;
     let second = ask(&format!("{what}, again: ")).await?;
@@ -64,17 +68,22 @@ fn stdin() -> io::Result<File> {
 
 /// Reads to the end, and takes one line break off it: no secret ends in one, and most programs print one. `None` if it
 /// is too long.
-fn read(source: impl Read) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+fn read(source: File) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    let mut secret = read_bytes(source)?;
+    if let Some(bytes) = &mut secret
+        && bytes.ends_with(b"\n")
+    {
+        bytes.pop();
+    }
+    Ok(secret)
+}
+
+/// Reads to the end. `None` if it is too long.
+fn read_bytes(source: File) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     // Of its final size at once: growing would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES + 1));
     source.take(MAX_SECRET_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > MAX_SECRET_BYTES {
-        return Ok(None);
-    }
-    if bytes.ends_with(b"\n") {
-        bytes.pop();
-    }
-    Ok(Some(bytes))
+    Ok((bytes.len() <= MAX_SECRET_BYTES).then_some(bytes))
 }
 
 /// Asks for one line on the terminal.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use enclave_runtime::configuration::{Configuration, KeyArn};
+use enclave_runtime::tls::MAX_CHAIN_BYTES;
 use serde_json::json;
 use signerctl::aws_credentials;
 use signerctl::boot_secret::SecretName;
@@ -20,7 +21,7 @@ use crate::wait::wait_for;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Reads the secret from standard input, to its end, or asks for it twice on a terminal; it is never an argument. One line
-break at its end is not part of it. What the signer would refuse is refused here.
+break at its end is not part of it, but for a TLS_KEY, which is a file. What the signer would refuse is refused here.
 
 Credentials are those of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or, without these, what
 `aws configure export-credentials` gives, which goes by profiles and single sign-on. Not on the parent instance, which
@@ -30,11 +31,16 @@ Exit status: 0 sealed, 1 KMS refuses, 65 the secret is none, 69 KMS cannot be re
 
 Examples:
   openssl rand -base64 32 | signerctl secret seal TICKET_SIGNING_SECRET --nitro-toml infra/nitro.toml
-  AWS_PROFILE=sealer signerctl secret seal TICKET_SIGNING_SECRET --nitro-toml infra/nitro.toml")]
+  AWS_PROFILE=sealer signerctl secret seal TICKET_SIGNING_SECRET --nitro-toml infra/nitro.toml
+  signerctl secret seal TLS_KEY --certificate chain.pem --nitro-toml infra/nitro.toml < key.pem")]
 pub(crate) struct SecretSeal {
     /// The secret's variable
     #[arg(value_name = "NAME")]
     name: SecretName,
+
+    /// The certificates of a TLS_KEY in PEM, the server's first, as they will be in TLS_CERT_CHAIN: the pair is checked
+    #[arg(long, value_name = "FILE", required_if_eq("name", "TLS_KEY"))]
+    certificate: Option<PathBuf>,
 
     /// The configuration of the signer; the first of its kms.key_arns is encrypted under
     #[arg(long, value_name = "FILE")]
@@ -73,9 +79,17 @@ impl SecretSeal {
             None => listed.first().ok_or_else(|| of_configuration("kms.key_arns: empty".to_owned()))?,
         };
         let client = self.client(configuration)?;
+        let chain = match &self.certificate {
+            Some(_) if self.name != SecretName::TlsKey => {
+                return Err(Failure::new(EX_USAGE, "--certificate is for TLS_KEY"));
+            }
+            Some(path) => Some(read(path, MAX_CHAIN_BYTES)?),
+            None => None,
+        };
         wait_for(async {
-            let secret = secret_input::from_stdin(self.name.as_str()).await?;
-            self.name.check(&secret).map_err(|fault| Failure::new(EX_DATAERR, fault))?;
+            let secret = secret_input::from_stdin(self.name.as_str(), self.name.is_text()).await?;
+            let checked = self.name.check(&secret, chain.as_deref());
+            checked.map_err(|fault| Failure::new(EX_DATAERR, fault))?;
             let credentials = aws_credentials::find().map_err(|fault| Failure::new(NOT_GOOD, fault))?;
             let sealed = encrypt(&client, &credentials, key, self.name, &secret).await.map_err(|fault| {
                 let code = if fault.is_refusal() { NOT_GOOD } else { EX_UNAVAILABLE };

@@ -8,6 +8,7 @@ mod policies;
 mod policy_check;
 mod policy_judge;
 mod sealed_secrets;
+mod tls_key;
 #[path = "../eif/workshop.rs"]
 #[allow(dead_code, reason = "of the tests of images")]
 mod workshop;

@@ -28,14 +28,14 @@ const API_KEY: &str = "0mEyH5c7nPzQ81kaT2bVx9";
 const TICKET_SECRET: &str = "nq7Yh2JxW0cVb81LmZr4Kd6Tt3Gs5Pf9";
 
 /// A parent and its KMS, and the way from TCP to that.
-struct Account {
-    parent: Parent,
+pub(crate) struct Account {
+    pub(crate) parent: Parent,
     port: u16,
     _relay: Process,
 }
 
 impl Account {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let parent = Parent::with(INSTANCE_ROLE, &["--principal", SEALER, "--principal", STRANGER]).unwrap();
         let route = format!("tcp:127.0.0.1:0={}", parent.kms.address);
         let mut relay = Process::start("proxy", &binaries().proxy, &["--route", &route], &[]).unwrap();
@@ -46,12 +46,12 @@ impl Account {
         account
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.parent.directory().join(name)
     }
 
     /// Writes the configuration by which secrets are sealed.
-    fn configure(&self, api_key: &str, ticket_secret: &str, anchor: &str) {
+    pub(crate) fn configure(&self, api_key: &str, ticket_secret: &str, anchor: &str) {
         let text = format!(
             "version = 1\nname = \"acceptance\"\n[enclave]\ncpu_count = 2\nmemory_mib = 512\n[vsock]\n\
              [kms]\nregion = \"{REGION}\"\nkey_arns = {}\ntrust_anchors = [{}]\n\
@@ -64,14 +64,14 @@ impl Account {
     }
 
     /// `signerctl`, without what the environment of the test has.
-    fn signerctl(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn signerctl(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_signerctl"));
         command.args(arguments).current_dir(self.parent.directory()).env_clear().stdin(Stdio::null());
         command
     }
 
     /// The command that seals, as the sealer.
-    fn sealing(&self, name: &str, more: &[&str]) -> Command {
+    pub(crate) fn sealing(&self, name: &str, more: &[&str]) -> Command {
         let endpoint = format!("https://localhost:{}", self.port);
         let mut command = self.signerctl(&["secret", "seal", name, "--nitro-toml", "sealing.toml"]);
         command.args(["--endpoint", &endpoint]).args(more);
@@ -79,12 +79,12 @@ impl Account {
         command
     }
 
-    fn seal(&self, name: &str, secret: &[u8], more: &[&str]) -> Outcome {
+    pub(crate) fn seal(&self, name: &str, secret: &[u8], more: &[&str]) -> Outcome {
         pipe(&mut self.sealing(name, more), secret)
     }
 
     /// The ciphertext of a secret that is sealed.
-    fn sealed(&self, name: &str, secret: &[u8], more: &[&str]) -> String {
+    pub(crate) fn sealed(&self, name: &str, secret: &[u8], more: &[&str]) -> String {
         let outcome = self.seal(name, secret, more);
         assert_eq!((outcome.code, &outcome.stderr[..]), (Some(0), ""), "{name}");
         let line = outcome.stdout.strip_suffix('\n').unwrap();
@@ -93,7 +93,7 @@ impl Account {
 }
 
 /// Runs a process with this as its standard input.
-fn pipe(command: &mut Command, input: &[u8]) -> Outcome {
+pub(crate) fn pipe(command: &mut Command, input: &[u8]) -> Outcome {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // One that refuses before it reads closes the pipe.
