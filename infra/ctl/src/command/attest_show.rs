@@ -28,7 +28,7 @@ Examples:
   signerctl attest show document.cose
   curl -s https://signer.example.com:7001/.well-known/attestation | signerctl attest show -
   signerctl attest show proof.cose --nitro-toml infra/nitro.toml \\
-      --identity 9b2f0c1e-58f4-4f0c-8d3e-0a5b6c7d8e9f \
+      --identity 9b2f0c1e-58f4-4f0c-8d3e-0a5b6c7d8e9f \\
       --public-key 02dff1d77f2a671c5f36183726db2341be58feae1da2deced843240f7b502ba659")]
 pub(crate) struct AttestShow {
     /// The file, or - for standard input
