@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use acceptance::attested::software_pcrs;
 use acceptance::binaries::signerctl;
 use acceptance::failure::ensure;
+use acceptance::signer::new_identity;
 use acceptance::{Failure, Server};
 
 /// A folder with the root of a signer's documents and the measurements of its image.
@@ -78,5 +79,44 @@ fn a_document_of_debug_mode_is_named_so() -> Result<(), Failure> {
     let url = format!("http://{}", server.address());
     let arguments = ["attest", "verify", &url, "--root", "nsm/root.pem", "--any-image", "--accept-http"];
     said(&notes.signerctl(&server, &arguments)?, 1, "enclave is in debug mode: pcr0 is all zeros")?;
+    Ok(())
+}
+
+/// What a self-signed signer is for: nobody vouches for its certificate, and its attestation does.
+#[test]
+fn over_tls_a_self_signed_signer_is_known_by_its_attestation() -> Result<(), Failure> {
+    let notes = Notes::new()?;
+    let server = notes.server(&["--tls", "self-signed"]);
+    let url = format!("https://{}", server.address());
+    let signerctl = |arguments: &[&str]| notes.signerctl(&server, arguments);
+    let verify = ["attest", "verify", &url, "--root", "nsm/root.pem", "--nitro-toml", "nitro.toml"];
+    let verified = signerctl(&verify)?;
+    said(&verified, 0, "LIMITED: another root than aws's")?;
+    said(&verified, 0, "tls key       SHA-256 ")?;
+    said(&signerctl(&["health", &url])?, 69, "no TLS with who is wanted")?;
+    let attested_by = ["--attested-by", "nitro.toml", "--attestation-root", "nsm/root.pem"];
+    said(&signerctl(&[&["health", &url][..], &attested_by].concat())?, 0, "ready")?;
+    let other = ["--attested-by", "other.toml", "--attestation-root", "nsm/root.pem"];
+    said(&signerctl(&[&["health", &url][..], &other].concat())?, 1, "enclave runs another image")?;
+
+    let (identity, imported) = (new_identity(), new_identity());
+    let mut signer = server.signer();
+    let public_key = signer.generated(&identity)?;
+    signer.generated(&imported)?;
+    let backup = signer.exported(&imported)?;
+    signer.destroyed(&imported)?;
+    signer.imported(&imported, &backup)?;
+    let key = |identity: &str| {
+        let arguments = ["attest", "key", &url, "--root", "nsm/root.pem", "--nitro-toml", "nitro.toml"];
+        let wanted = ["--identity", identity, "--require-origin", "generated", "--save", "proof.cose"];
+        signerctl(&[&arguments[..], &wanted].concat())
+    };
+    said(&key(&imported)?, 1, "imported")?;
+    said(&key(&identity)?, 0, &public_key)?;
+    let kept = ["attest", "show", "proof.cose", "--root", "nsm/root.pem", "--nitro-toml", "nitro.toml"];
+    let of_key = ["--identity", &identity, "--public-key", &public_key];
+    said(&signerctl(&[&kept[..], &of_key].concat())?, 0, "generated")?;
+    let of_other = ["--identity", &imported, "--public-key", &public_key];
+    said(&signerctl(&[&kept[..], &of_other].concat())?, 1, "is no proof of this key")?;
     Ok(())
 }

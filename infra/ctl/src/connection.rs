@@ -33,6 +33,9 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Bytes of a response's body: an attestation document of 12 KiB in base64 is the longest.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
+/// What a signer calls itself in its `/health`.
+const SERVICE: &str = "nitro-enclave";
+
 /// The signer was not reached, or what it sent is no answer.
 #[derive(Debug)]
 pub enum Unreachable {
@@ -84,6 +87,18 @@ impl Answer {
     #[must_use]
     pub fn is_success(&self) -> bool {
         matches!(self.status, 200 | 201)
+    }
+
+    /// Whether a signer says that it can sign. Others than signers have a `/health` too.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.status == 200 && self.text("service").as_deref() == Some(SERVICE)
+    }
+
+    /// Whether a signer says that it boots or stops.
+    #[must_use]
+    pub fn is_not_ready(&self) -> bool {
+        self.status == 503 && self.text("service").as_deref() == Some(SERVICE)
     }
 
     /// The string under `name` in the body's object.

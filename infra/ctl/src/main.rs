@@ -34,7 +34,8 @@ fn main() -> ExitCode {
     match arguments.subject.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, line }) => {
-            let _ = writeln!(io::stderr(), "signerctl: {line}");
+            // In one piece, so that nothing of another process gets between.
+            let _ = io::stderr().write_all(format!("signerctl: {line}\n").as_bytes());
             ExitCode::from(code)
         }
     }

@@ -171,6 +171,11 @@ pub(super) fn limits(image: Image, has_tls: bool, expected: &Expected) -> Vec<&'
         limits
             .push("no tls: such an enclave exists, and somebody relays what it says; you may not talk to it");
     }
+    if expected.is_key_provided(image) {
+        limits.push(
+            "a tls key made outside, as tls.mode of the nitro.toml says: whoever kept a copy passes for the enclave",
+        );
+    }
     if expected.has_other_root {
         limits.push("another root than aws's: whoever holds its key made the document");
     }

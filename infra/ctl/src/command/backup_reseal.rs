@@ -61,7 +61,7 @@ Examples:
   signerctl backup reseal http://127.0.0.1:7001 --input backups.csv --dry-run
   signerctl backup reseal http://127.0.0.1:7001 --input backups.csv --output resealed.csv
   signerctl backup reseal https://signer.example.com --input backups.ndjson --output resealed.ndjson \\
-      --api-key-file api-key --in-flight 64 --json")]
+      --api-key-file api-key --in-flight 64 --attested-by infra/nitro.toml --json")]
 pub(crate) struct BackupReseal {
     #[command(flatten)]
     server: Server,

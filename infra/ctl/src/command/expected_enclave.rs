@@ -40,7 +40,14 @@ pub(crate) struct Expected {
     /// By whom documents are signed.
     pub(crate) root: String,
     pub(crate) has_other_root: bool,
-    names: Vec<String>,
+    images: Vec<NamedImage>,
+}
+
+/// Where an image's measurements were read.
+struct NamedImage {
+    name: String,
+    /// Its `nitro.toml` says that its TLS key is made outside.
+    is_key_provided: bool,
 }
 
 impl Expected {
@@ -48,8 +55,14 @@ impl Expected {
     pub(crate) fn name_of(&self, image: Image) -> Option<&str> {
         match image {
             Image::Any => None,
-            Image::Expected(place) => self.names.get(place).map(String::as_str),
+            Image::Expected(place) => self.images.get(place).map(|image| image.name.as_str()),
         }
+    }
+
+    /// Whether somebody else may hold the TLS key of the image that was found.
+    pub(crate) fn is_key_provided(&self, image: Image) -> bool {
+        let Image::Expected(place) = image else { return false };
+        self.images.get(place).is_some_and(|image| image.is_key_provided)
     }
 }
 
@@ -73,20 +86,21 @@ impl ExpectedEnclave {
     }
 
     fn read_or(&self, otherwise: impl FnOnce() -> Result<Expectation, Failure>) -> Result<Expected, Failure> {
-        let (mut images, mut names) = (Vec::new(), Vec::new());
+        let (mut images, mut named_images) = (Vec::new(), Vec::new());
         let nitro_tomls = self.nitro_toml.iter().map(|path| (path, true));
         for (path, is_toml) in nitro_tomls.chain(self.measurements.iter().map(|path| (path, false))) {
             let text = read_text(path, MAX_MEASUREMENTS_BYTES)?;
             let read =
                 if is_toml { ExpectedPcrs::from_nitro_toml } else { ExpectedPcrs::from_measurements_json };
             images.push(read(&text).map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))?);
-            names.push(path.display().to_string());
+            let is_key_provided = is_toml && tls_mode(&text).as_deref() == Some("provided");
+            named_images.push(NamedImage { name: path.display().to_string(), is_key_provided });
         }
         if !self.pcr.is_empty() {
             let registers = self.pcr.iter().copied();
             let image = ExpectedPcrs::from_registers(registers);
             images.push(image.map_err(|fault| Failure::new(EX_USAGE, format_args!("--pcr: {fault}")))?);
-            names.push("--pcr".to_owned());
+            named_images.push(NamedImage { name: "--pcr".to_owned(), is_key_provided: false });
         }
         let mut expectation = if images.is_empty() {
             otherwise()?
@@ -98,6 +112,12 @@ impl ExpectedEnclave {
             expectation = expectation.with_root(attestation_root(path)?);
             root = format!("the root in {}, which is not aws's", path.display());
         }
-        Ok(Expected { expectation, root, has_other_root: self.root.is_some(), names })
+        Ok(Expected { expectation, root, has_other_root: self.root.is_some(), images: named_images })
     }
+}
+
+/// What a `nitro.toml` has under `tls.mode`.
+fn tls_mode(text: &str) -> Option<String> {
+    let file: toml::Table = text.parse().ok()?;
+    Some(file.get("tls")?.get("mode")?.as_str()?.to_owned())
 }

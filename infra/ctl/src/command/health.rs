@@ -9,7 +9,8 @@ use crate::wait::wait_for;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exit status: 0 it can sign, 1 it answers and cannot sign (it boots or stops), 69 it does not answer.
+Exit status: 0 it can sign, 1 it answers and cannot sign (it boots or stops), 69 it does not answer, or is no
+signer.
 
 Example:
   signerctl health http://127.0.0.1:7001")]
@@ -27,7 +28,11 @@ impl Health {
         let client = self.server.client()?;
         let answer = wait_for(async { client.connect().await?.get("/health").await })?
             .map_err(|fault| Failure::new(EX_UNAVAILABLE, format_args!("{}: {fault}", client.endpoint())))?;
-        let ready = answer.status == 200;
+        if !answer.is_ready() && !answer.is_not_ready() {
+            let line = format!("{}: this is no signer, status {}", client.endpoint(), answer.status);
+            return Err(Failure::new(EX_UNAVAILABLE, line));
+        }
+        let ready = answer.is_ready();
         if self.json {
             print(json!({ "url": client.endpoint().to_string(), "ready": ready, "status": answer.status }))?;
         } else if ready {

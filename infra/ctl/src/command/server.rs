@@ -69,8 +69,9 @@ impl Server {
         let unavailable =
             |fault: &dyn Display| Failure::new(EX_UNAVAILABLE, format_args!("{}: {fault}", self.url));
         match answer {
-            Ok(answer) if answer.status == 200 => Ok(()),
-            Ok(answer) => Err(unavailable(&format_args!("not ready, status {}", answer.status))),
+            Ok(answer) if answer.is_ready() => Ok(()),
+            Ok(answer) if answer.is_not_ready() => Err(unavailable(&"not ready: it boots or stops")),
+            Ok(answer) => Err(unavailable(&format_args!("this is no signer, status {}", answer.status))),
             Err(fault) => Err(unavailable(&fault)),
         }
     }

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Halt;
 use crate::api_key::ApiKey;
+use crate::backup_table::MAX_SEALED_KEY_BYTES;
 use crate::connection::{Answer, Client, Connection, Unreachable};
 use crate::identity::Identity;
 
@@ -142,7 +143,9 @@ impl BackupApi for Caller {
         if answer.status == 404 && answer.text("error").as_deref() == Some(KEY_NOT_FOUND) {
             return Ok(Export::NotLive);
         }
-        match answer.text("sealed_key").filter(|_| answer.status == 200) {
+        // What the journal could not give back is no backup.
+        let is_backup = |text: &String| (1..=MAX_SEALED_KEY_BYTES).contains(&text.len());
+        match answer.text("sealed_key").filter(|text| answer.status == 200 && is_backup(text)) {
             Some(sealed_key) => Ok(Export::Sealed(sealed_key)),
             None => refusal(&answer).map(Export::Refused),
         }

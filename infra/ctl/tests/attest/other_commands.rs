@@ -49,3 +49,21 @@ fn a_relay_is_not() {
     let outcome = health(&notes, &url, &arguments);
     assert_eq!(outcome.code, Some(64), "{outcome:?}");
 }
+
+#[test]
+fn who_is_no_signer_is_not_healthy() {
+    let notes = Notes::new();
+    for (status, body, code, words) in [
+        (200, r#"{"ok":true,"service":"nitro-enclave"}"#, 0, "ready"),
+        (503, r#"{"ok":false,"service":"nitro-enclave"}"#, 1, "not ready"),
+        (200, "<html>hello</html>", 69, "this is no signer"),
+        (200, r#"{"ok":true}"#, 69, "this is no signer"),
+        (404, r#"{"error":"Not found"}"#, 69, "this is no signer"),
+    ] {
+        let server = Server::start(None, move |_| Answer { status, body: body.as_bytes().to_vec() });
+        let outcome = health(&notes, &server.url(), &[]);
+        assert_eq!(outcome.code, Some(code), "{body}: {outcome:?}");
+        let said = [&*outcome.stdout, &*outcome.stderr].concat();
+        assert!(said.contains(words), "{body}: {outcome:?}");
+    }
+}

@@ -60,6 +60,20 @@ fn the_expected_enclave_is_attested_by_each_way_to_expect_it() {
 }
 
 #[test]
+fn who_made_the_tls_key_outside_may_pass_for_the_enclave() {
+    let (notes, identity) = (Notes::new(), TlsIdentity::new());
+    let server = enclave(Some(&identity));
+    let file = std::fs::read_to_string(notes.path("nitro.toml")).unwrap();
+    for (mode, is_limited) in [("provided", true), ("acme", false), ("self-signed", false)] {
+        notes.write("mode.toml", file.replace("[pcr]", &format!("[tls]\nmode = \"{mode}\"\n[pcr]")));
+        let outcome = verify(&notes, &server.url(), &["--nitro-toml", "mode.toml"]);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        let words = "LIMITED: a tls key made outside, as tls.mode of the nitro.toml says";
+        assert_eq!(outcome.stdout.contains(words), is_limited, "{mode}: {outcome:?}");
+    }
+}
+
+#[test]
 fn each_pretence_is_seen() {
     let notes = Notes::new();
     for pretence in PRETENCES {

@@ -140,8 +140,9 @@ fn what_was_sealed_opens_in_the_enclave_and_signs() {
     // A ticket of its own, which is good once; secrets come from files too.
     std::fs::write(account.path("ticket-secret"), format!("{TICKET_SECRET}\n")).unwrap();
     std::fs::write(account.path("api-key"), API_KEY).unwrap();
-    let minted = run(&mut account
-        .signerctl(&[&["ticket", "mint"][..], &ordered, &["--ticket-secret-file", "ticket-secret"]].concat()));
+    let minted = run(&mut account.signerctl(
+        &[&["ticket", "mint"][..], &ordered, &["--ticket-secret-file", "ticket-secret"]].concat(),
+    ));
     assert_eq!((minted.code, &minted.stderr[..]), (Some(0), ""));
     std::fs::write(account.path("ticket"), &minted.stdout).unwrap();
     let with_ticket = || {
