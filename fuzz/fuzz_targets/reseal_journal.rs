@@ -15,7 +15,7 @@ fuzz_target!(|text: &str| {
     for line in text.split('\n') {
         let is_raw = line.starts_with('!');
         if is_raw {
-            bytes.extend_from_slice(line[1..].as_bytes());
+            bytes.extend_from_slice(&line.as_bytes()[1..]);
         } else {
             bytes.extend_from_slice(format!("{:08x} {line}", crc32fast::hash(line.as_bytes())).as_bytes());
         }
