@@ -19,6 +19,7 @@ use super::store::{Found, Store, StoreFault};
 use crate::aws::backoff::Backoff;
 use crate::configuration::Acme;
 use crate::data_key_cache::DataKeyCache;
+use crate::kms::KmsFault;
 use crate::relay::Relay;
 use crate::tls::{TlsFront, TlsIdentity, check_pair};
 
@@ -40,9 +41,13 @@ const MIN_WAIT: Duration = Duration::from_secs(2);
 /// While the parent's store or KMS is not there.
 const BETWEEN_READS: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(30) };
 
-/// Reads of what looks damaged or is not sent: a relay that was cut looks the same. Then a new order costs less than no
-/// certificate.
+/// Reads of what looks damaged, is not sent, or is under a key that KMS refuses: a relay that was cut looks the same, and
+/// a policy takes seconds to be in force everywhere. Then a new order costs less than no certificate.
 const MAX_READS: u32 = 5;
+
+/// How long the start waits for what is kept: as long as these reads take. Whoever can write the store, or cut the way to
+/// it, holds up a certificate for longer, and never the signer.
+pub(crate) const RESTORE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The clock may be set, and the machine may sleep: it is looked at this often.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(60 * 60);
@@ -71,6 +76,10 @@ pub(crate) struct Keeper {
     /// What is or should be in the store.
     state: Option<AcmeState>,
     account: Option<Account>,
+    /// Whether what is kept is taken over or given up. Until then nothing is ordered: it may have an account.
+    is_restored: bool,
+    /// Of what is kept, in vain.
+    failed_reads: u32,
     presented: Option<Presented>,
     is_unsaved: bool,
     /// Since it was kept last.
@@ -102,36 +111,49 @@ impl Keeper {
             front,
             state: None,
             account: None,
+            is_restored: false,
+            failed_reads: 0,
             presented: None,
             is_unsaved: false,
             failed_saves: 0,
         })
     }
 
-    /// Presents what the parent has kept, if it is still good. Waits for the store only so long, and for KMS for ever.
-    pub(crate) async fn restore(&mut self, data_keys: Arc<DataKeyCache>) {
+    /// Seals and opens what is kept with `data_keys` from now on.
+    pub(crate) fn unlock(&mut self, data_keys: Arc<DataKeyCache>) {
         self.store.unlock(data_keys);
-        let (mut reads, mut failures) = (0, 0);
-        loop {
+    }
+
+    /// Presents what the parent has kept, if it is still good. Waits for the store only so long, and for a KMS that does
+    /// not answer for ever. May be dropped and begun again: it goes on where it was.
+    pub(crate) async fn restore(&mut self) {
+        let mut failures = 0;
+        while !self.is_restored {
             match self.store.load().await {
-                Ok(Found::State(state)) => return self.adopt(state),
+                Ok(Found::State(state)) => {
+                    self.is_restored = true;
+                    return self.adopt(state);
+                }
                 Ok(Found::Nothing) => {
+                    self.is_restored = true;
                     tracing::info!("the parent keeps no certificate yet");
                     return;
                 }
                 Ok(Found::Damaged) => {
-                    reads += 1;
+                    self.failed_reads += 1;
+                    let reads = self.failed_reads;
                     tracing::warn!(reads, "what the parent keeps is cut, bent, or not sealed by us");
                 }
-                Err(StoreFault::Kms(fault)) => {
+                Err(StoreFault::Kms(fault)) if !is_for_good(&fault) => {
                     tracing::warn!(%fault, "KMS does not open the kept certificate yet");
                 }
                 Err(fault) => {
-                    reads += 1;
-                    tracing::warn!(%fault, reads, "the kept certificate cannot be read");
+                    self.failed_reads += 1;
+                    tracing::warn!(%fault, reads = self.failed_reads, "the kept certificate cannot be read");
                 }
             }
-            if reads == MAX_READS {
+            if self.failed_reads >= MAX_READS {
+                self.is_restored = true;
                 tracing::error!("the kept certificate is given up, and a new one ordered");
                 return;
             }
@@ -186,6 +208,7 @@ impl Keeper {
 
     /// Renews for ever.
     pub(crate) async fn keep(mut self) {
+        self.restore().await;
         let (mut orders, mut connections) = (0, 0);
         loop {
             if self.is_unsaved {
@@ -308,6 +331,11 @@ impl Keeper {
             }
         }
     }
+}
+
+/// A key that is gone, disabled, or whose policy denies us: another try helps only who has just changed that.
+const fn is_for_good(fault: &KmsFault) -> bool {
+    matches!(fault, KmsFault::Refused { .. })
 }
 
 impl Presented {
