@@ -33,6 +33,7 @@ mod self_signed;
 pub(crate) mod workshop;
 
 pub use chain::{CertificateChain, InvalidChain, MAX_CHAIN_BYTES, MAX_CHAIN_CERTIFICATES};
+pub(crate) use expiry::Expiry;
 pub use front::TlsFront;
 pub(crate) use front::{HANDSHAKE_DEADLINE, Received};
 pub use identity::{TlsIdentity, UnusableIdentity};
