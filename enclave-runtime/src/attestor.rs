@@ -10,6 +10,7 @@ use std::time::Duration;
 use enclave_core::KeyBinding;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use crate::document_cache::DocumentCache;
 use crate::http::Failure;
@@ -22,6 +23,10 @@ const PUBLIC_BURST: u32 = 32;
 /// After these, one each quarter of a second. How long real hardware takes for a document is not known here; should
 /// it be a tenth of a second, the public leaves it idle for more than half of the time.
 const PUBLIC_PACE: Duration = Duration::from_millis(250);
+
+/// The longest wait for a document, and for the turn before it: the NSM takes milliseconds, so whole bursts are through
+/// by then. One that hangs keeps no connection for longer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Asks the NSM on behalf of clients.
 pub(crate) struct Attestor {
@@ -89,6 +94,13 @@ struct Content {
 }
 
 async fn made(nsm: Arc<dyn Nsm>, turn: Arc<Mutex<()>>, content: Content) -> Result<Vec<u8>, Failure> {
+    timeout(PATIENCE, made_in_turn(nsm, turn, content)).await.unwrap_or_else(|_| {
+        tracing::error!("no attestation document: the nsm takes too long");
+        Err(Failure::KeyServiceUnavailable)
+    })
+}
+
+async fn made_in_turn(nsm: Arc<dyn Nsm>, turn: Arc<Mutex<()>>, content: Content) -> Result<Vec<u8>, Failure> {
     let turn = turn.lock_owned().await;
     let attest = move || {
         // Held until it is done, even if the client has gone.
@@ -119,7 +131,7 @@ mod tests {
     use sha2::{Digest as _, Sha256};
     use zeroize::Zeroizing;
 
-    use super::{Attestor, PUBLIC_BURST, PUBLIC_PACE};
+    use super::{Attestor, PATIENCE, PUBLIC_BURST, PUBLIC_PACE};
     use crate::http::Failure;
     use crate::nsm::{AttestationRequest, Nsm, NsmUnavailable, Pcr};
 
@@ -251,6 +263,33 @@ mod tests {
             attestor.endpoint(None, None).await.is_ok(),
             "a failure is not shared with those who come later"
         );
+    }
+
+    /// With the first in the making; the others wait for their turn, or for the document that is shared.
+    #[tokio::test(start_paused = true)]
+    async fn an_nsm_that_hangs_keeps_nobody_for_ever() {
+        let (nsm, attestor) = attestor();
+        nsm.shut(true);
+        let ask = |nonce| {
+            let attestor = Arc::clone(&attestor);
+            tokio::spawn(async move { attestor.endpoint(nonce, None).await })
+        };
+        let mut asking = vec![ask(Some(vec![0]))];
+        while nsm.in_the_making.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        asking.extend([ask(Some(vec![0])), ask(None), ask(None)]);
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(asking.iter().all(|asked| !asked.is_finished()));
+        tokio::time::advance(PATIENCE + Duration::from_millis(1)).await;
+        for asked in asking {
+            assert_eq!(asked.await.unwrap(), Err(Failure::KeyServiceUnavailable));
+        }
+        assert_eq!(nsm.in_the_making.load(Ordering::SeqCst), 1);
+        nsm.shut(false);
+        assert!(attestor.endpoint(None, None).await.is_ok());
     }
 
     /// The NSM hangs with one document of the public in the making, and more of them wait.

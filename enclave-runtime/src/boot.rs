@@ -16,7 +16,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::acme::Keeper;
+use crate::acme::{Keeper, RESTORE_PATIENCE};
 use crate::api_key::ApiKey;
 use crate::aws::backoff::Backoff;
 use crate::boot_file::{
@@ -89,8 +89,8 @@ impl From<InvalidBootFile> for BootRefused {
     }
 }
 
-/// Opens `service` when everything it takes is there. If there is a provided certificate, or one that `keeper` finds kept,
-/// it is in `front` by then; what the provided one was made of is given back.
+/// Opens `service` when everything it takes is there. If there is a provided certificate, or one that `keeper` finds kept
+/// in time, it is in `front` by then; what the provided one was made of is given back.
 ///
 /// # Errors
 /// [`BootRefused`]
@@ -119,7 +119,10 @@ pub(crate) async fn boot(
     let data_keys = DataKeyCache::new(Arc::clone(kms), sealing_key).map_err(BootRefused::Memory)?;
     let data_keys = Arc::new(data_keys);
     if let Some(keeper) = keeper {
-        keeper.restore(Arc::clone(&data_keys)).await;
+        keeper.unlock(Arc::clone(&data_keys));
+        if timeout(RESTORE_PATIENCE, keeper.restore()).await.is_err() {
+            tracing::warn!("the start does not wait any longer for the kept certificate");
+        }
     }
     let sealer = KmsSealer::new(Arc::clone(kms), data_keys);
     let signer =

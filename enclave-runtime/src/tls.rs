@@ -30,11 +30,13 @@ mod public_key;
 mod replayed;
 mod self_signed;
 #[cfg(test)]
-mod workshop;
+pub(crate) mod workshop;
 
 pub use chain::{CertificateChain, InvalidChain, MAX_CHAIN_BYTES, MAX_CHAIN_CERTIFICATES};
+pub(crate) use expiry::Expiry;
 pub use front::TlsFront;
 pub(crate) use front::{HANDSHAKE_DEADLINE, Received};
 pub use identity::{TlsIdentity, UnusableIdentity};
 pub use pair::{InvalidPair, check_pair};
+pub(crate) use policy::validation_config;
 pub use private_key::{InvalidKey, MAX_KEY_BYTES, PrivateKey};

@@ -32,9 +32,9 @@ Only as DIAL:
   enclave:/path:PORT       dials vsock:CID:PORT, where CID is what the line ENCLAVE_CID=CID of the file
                            says, read anew each time: replace the file to replace the enclave
   file:/path               sends the file, read anew each time, and closes
-  replace:/path            takes a length, 4 bytes with the highest first, and that many bytes, up to 1 MiB;
-                           puts them in place of the file, mode 0600, and sends the byte 6. What is cut or
-                           takes longer than 10 s changes nothing
+  replace:/path            takes a length, 4 bytes with the highest first, and that many bytes, up to 64 KiB;
+                           puts them in place of the file, mode 0600, and sends the byte 6. What is cut,
+                           takes longer than 10 s, or comes while three others do changes nothing
   stdout:                  writes each line received to standard output
 
 Example:

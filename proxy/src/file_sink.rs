@@ -14,14 +14,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::file_source::FILE_MAX_BYTES;
-
 /// From the first byte to the last: a client that sends so little has it at hand.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The largest of the states that are kept this way, a chain and two keys that are sealed, has about 55 KiB.
+const REPLACEMENT_MAX_BYTES: u64 = 64 * 1_024;
+
+/// One that has its turn, and two that send meanwhile: those of two enclaves, and one that was cut and comes again. Who
+/// is refused has to come again too; it costs memory and a connection otherwise.
+const MAX_CLIENTS: usize = 3;
 
 /// ASCII's ACK.
 const REPLACED: u8 = 0x06;
@@ -34,16 +39,23 @@ const MODE: u32 = 0o600;
 pub(crate) enum Replacing {
     /// It is what the client sent, so many bytes.
     Done(u64),
-    /// As it was: the client sent too little, too slowly, or a length that is not allowed.
+    /// As it was: the client sent too little, too slowly, or a length that is not allowed, or there were others.
     Unchanged(&'static str),
     /// As it was: it could not be written.
     Failed(io::Error),
 }
 
 /// Replaces one file; two clients do so one after the other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct FileSink {
     turn: Arc<Mutex<()>>,
+    places: Semaphore,
+}
+
+impl Default for FileSink {
+    fn default() -> Self {
+        Self { turn: Arc::default(), places: Semaphore::new(MAX_CLIENTS) }
+    }
 }
 
 impl FileSink {
@@ -52,6 +64,9 @@ impl FileSink {
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
+        let Ok(_place) = self.places.try_acquire() else {
+            return Replacing::Unchanged("too many replace it at one time");
+        };
         let content = match timeout(TRANSFER_TIMEOUT, receive(client)).await {
             Ok(Ok(content)) => content,
             Ok(Err(reason)) => return Replacing::Unchanged(reason),
@@ -81,7 +96,7 @@ async fn receive<C: AsyncRead + Unpin>(client: &mut C) -> Result<Vec<u8>, &'stat
     const CUT: &str = "it was cut";
     let length = client.read_u32().await.map_err(|_| CUT)?;
     let length = u64::from(length);
-    if length > FILE_MAX_BYTES {
+    if length > REPLACEMENT_MAX_BYTES {
         return Err("it is longer than a file may be");
     }
     // Not of that size at once: the length costs the client four bytes.
@@ -159,7 +174,7 @@ mod tests {
     async fn only_what_has_come_whole_replaces_the_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
-        let largest = vec![7; usize::try_from(FILE_MAX_BYTES).unwrap()];
+        let largest = vec![7; usize::try_from(REPLACEMENT_MAX_BYTES).unwrap()];
         for content in [&b"old"[..], b"", &largest, b"newer"] {
             // Whether the client closes its half or waits makes no difference.
             for closes in [true, false] {
@@ -178,7 +193,7 @@ mod tests {
             (framed(1, b""), true),
             (framed(4, b"too slow"[..3].as_ref()), false),
             (Vec::new(), false),
-            (framed(FILE_MAX_BYTES + 1, &largest), true),
+            (framed(REPLACEMENT_MAX_BYTES + 1, &largest), true),
             (framed(u64::from(u32::MAX), b"x"), false),
         ] {
             let (outcome, answer) = replacing(&path, &sent, closes).await;
@@ -187,6 +202,30 @@ mod tests {
             assert_eq!(fs::read(&path).unwrap(), b"newer");
         }
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_stall_are_so_many_and_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let sink = Arc::new(FileSink::default());
+        let mut stalled = Vec::new();
+        for _ in 0..MAX_CLIENTS {
+            let (client, mut server) = duplex(64);
+            let (sink, path) = (Arc::clone(&sink), path.clone());
+            stalled.push((client, tokio::spawn(async move { sink.replace(&mut server, &path).await })));
+        }
+        while sink.places.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let (mut client, mut server) = duplex(64);
+        client.write_all(&framed(3, b"own")).await.unwrap();
+        assert!(matches!(sink.replace(&mut server, &path).await, Replacing::Unchanged(_)));
+        for (_client, replacing) in stalled {
+            assert!(matches!(replacing.await.unwrap(), Replacing::Unchanged("it took too long")));
+        }
+        assert!(matches!(sink.replace(&mut server, &path).await, Replacing::Done(3)));
+        assert_eq!(fs::read(&path).unwrap(), b"own");
     }
 
     #[tokio::test]

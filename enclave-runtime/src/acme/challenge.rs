@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use rcgen::{CertificateParams, CustomExtension};
 use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::crypto::aws_lc_rs::sign::any_ecdsa_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -13,6 +12,7 @@ use rustls::sign::CertifiedKey;
 
 use super::certificate_key::CertificateKey;
 use super::fault::AcmeFault;
+use crate::tls::validation_config;
 
 /// RFC 8737 §6.2.
 pub(crate) const PROTOCOL: &[u8] = b"acme-tls/1";
@@ -28,13 +28,8 @@ pub(crate) fn answer(name: &str, digest: &[u8; 32]) -> Result<Arc<ServerConfig>,
     let key = key.pkcs8().ok_or(NOT_MADE)?;
     let key = any_ecdsa_type(&PrivateKeyDer::Pkcs8(key.as_slice().into())).map_err(|_| NOT_MADE)?;
     let certified = CertifiedKey::new(vec![CertificateDer::from(certificate)], key);
-    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|_| NOT_MADE)?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(ForName { name: name.to_owned(), certified: Arc::new(certified) }));
-    config.alpn_protocols = vec![PROTOCOL.to_vec()];
-    config.send_tls13_tickets = 0;
+    let resolver = Arc::new(ForName { name: name.to_owned(), certified: Arc::new(certified) });
+    let config = validation_config(resolver, PROTOCOL).map_err(|_| NOT_MADE)?;
     Ok(Arc::new(config))
 }
 
@@ -57,4 +52,18 @@ impl ResolvesServerCert for ForName {
 /// Whether a client wants to validate, and to do nothing else.
 pub(crate) fn is_asked_for(hello: &ClientHello<'_>) -> bool {
     hello.alpn().is_some_and(|mut protocols| protocols.next() == Some(PROTOCOL) && protocols.next().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PROTOCOL, answer};
+
+    #[test]
+    fn nothing_is_remembered_of_who_validates() {
+        let config = answer("signer.example.com", &[7; 32]).unwrap();
+        assert_eq!(config.alpn_protocols, [PROTOCOL.to_vec()]);
+        assert!(!config.session_storage.can_cache() && !config.ticketer.enabled());
+        assert_eq!(config.send_tls13_tickets, 0);
+        assert_eq!(config.crypto_provider().cipher_suites.len(), 6, "those of tls/policy.rs");
+    }
 }

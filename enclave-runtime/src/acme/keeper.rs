@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustls::client::verify_server_name;
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::account::Account;
 use super::account_key::AccountKey;
@@ -19,8 +19,9 @@ use super::store::{Found, Store, StoreFault};
 use crate::aws::backoff::Backoff;
 use crate::configuration::Acme;
 use crate::data_key_cache::DataKeyCache;
+use crate::kms::KmsFault;
 use crate::relay::Relay;
-use crate::tls::{TlsFront, TlsIdentity, check_pair};
+use crate::tls::{Expiry, TlsFront, TlsIdentity, check_pair};
 
 /// After an order that failed. Public servers count them by the hour: Let's Encrypt takes five of one name.
 const BETWEEN_ORDERS: Backoff =
@@ -40,9 +41,18 @@ const MIN_WAIT: Duration = Duration::from_secs(2);
 /// While the parent's store or KMS is not there.
 const BETWEEN_READS: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(30) };
 
-/// Reads of what looks damaged or is not sent: a relay that was cut looks the same. Then a new order costs less than no
-/// certificate.
+/// Reads of what looks damaged, is not sent, or is under a key that KMS refuses: a relay that was cut looks the same, and
+/// a policy takes seconds to be in force everywhere. Then a new order costs less than no certificate.
 const MAX_READS: u32 = 5;
+
+/// How long the start waits for what is kept: as long as these reads take. Whoever can write the store, or cut the way to
+/// it, holds up a certificate for longer, and never the signer.
+pub(crate) const RESTORE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// From one certificate to the next order, whatever the dates of the first: one that has no time left when it comes, by a
+/// clock or a server that is wrong, would be renewed at once, for ever. A certificate of a minute, as tests have them,
+/// is still renewed in time.
+const MIN_BETWEEN_ORDERS: Duration = Duration::from_secs(30);
 
 /// The clock may be set, and the machine may sleep: it is looked at this often.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(60 * 60);
@@ -71,7 +81,13 @@ pub(crate) struct Keeper {
     /// What is or should be in the store.
     state: Option<AcmeState>,
     account: Option<Account>,
+    /// Whether what is kept is taken over or given up. Until then nothing is ordered: it may have an account.
+    is_restored: bool,
+    /// Of what is kept, in vain.
+    failed_reads: u32,
     presented: Option<Presented>,
+    expiry: Option<Expiry>,
+    ordered: Option<Instant>,
     is_unsaved: bool,
     /// Since it was kept last.
     failed_saves: u32,
@@ -81,7 +97,10 @@ pub(crate) struct Keeper {
 #[derive(Clone, Copy)]
 struct Presented {
     obtained_unix_s: u64,
+    /// Of the server's certificate, which an order renews; those of issuers are the same the next time.
     not_after_unix_s: u64,
+    /// Of the first one of the chain that expires.
+    chain_not_after_unix_s: u64,
 }
 
 impl Keeper {
@@ -102,36 +121,51 @@ impl Keeper {
             front,
             state: None,
             account: None,
+            is_restored: false,
+            failed_reads: 0,
             presented: None,
+            expiry: None,
+            ordered: None,
             is_unsaved: false,
             failed_saves: 0,
         })
     }
 
-    /// Presents what the parent has kept, if it is still good. Waits for the store only so long, and for KMS for ever.
-    pub(crate) async fn restore(&mut self, data_keys: Arc<DataKeyCache>) {
+    /// Seals and opens what is kept with `data_keys` from now on.
+    pub(crate) fn unlock(&mut self, data_keys: Arc<DataKeyCache>) {
         self.store.unlock(data_keys);
-        let (mut reads, mut failures) = (0, 0);
-        loop {
+    }
+
+    /// Presents what the parent has kept, if it is still good. Waits for the store only so long, and for a KMS that does
+    /// not answer for ever. May be dropped and begun again: it goes on where it was.
+    pub(crate) async fn restore(&mut self) {
+        let mut failures = 0;
+        while !self.is_restored {
             match self.store.load().await {
-                Ok(Found::State(state)) => return self.adopt(state),
+                Ok(Found::State(state)) => {
+                    self.is_restored = true;
+                    return self.adopt(state);
+                }
                 Ok(Found::Nothing) => {
+                    self.is_restored = true;
                     tracing::info!("the parent keeps no certificate yet");
                     return;
                 }
                 Ok(Found::Damaged) => {
-                    reads += 1;
+                    self.failed_reads += 1;
+                    let reads = self.failed_reads;
                     tracing::warn!(reads, "what the parent keeps is cut, bent, or not sealed by us");
                 }
-                Err(StoreFault::Kms(fault)) => {
+                Err(StoreFault::Kms(fault)) if !is_for_good(&fault) => {
                     tracing::warn!(%fault, "KMS does not open the kept certificate yet");
                 }
                 Err(fault) => {
-                    reads += 1;
-                    tracing::warn!(%fault, reads, "the kept certificate cannot be read");
+                    self.failed_reads += 1;
+                    tracing::warn!(%fault, reads = self.failed_reads, "the kept certificate cannot be read");
                 }
             }
-            if reads == MAX_READS {
+            if self.failed_reads >= MAX_READS {
+                self.is_restored = true;
                 tracing::error!("the kept certificate is given up, and a new one ordered");
                 return;
             }
@@ -168,16 +202,18 @@ impl Keeper {
         if certificate.names != self.names {
             return Err(AcmeFault::Unusable("it was ordered for other names"));
         }
-        let identity = identity(certificate, UnixTime::now())?;
+        let (identity, not_after_unix_s) = identity(certificate, UnixTime::now())?;
         let presented = Presented {
             obtained_unix_s: certificate.obtained_unix_s,
-            not_after_unix_s: identity.not_after_unix_s(),
+            not_after_unix_s,
+            chain_not_after_unix_s: identity.not_after_unix_s(),
         };
         self.front.present(identity);
         self.presented = Some(presented);
+        self.expiry = Some(Expiry::of(presented.chain_not_after_unix_s));
         tracing::info!(
             names = self.names.join(","),
-            not_after_unix_s = presented.not_after_unix_s,
+            not_after_unix_s = presented.chain_not_after_unix_s,
             renewal_unix_s = presented.renewal_unix_s(),
             "a certificate of the acme server is presented"
         );
@@ -186,6 +222,7 @@ impl Keeper {
 
     /// Renews for ever.
     pub(crate) async fn keep(mut self) {
+        self.restore().await;
         let (mut orders, mut connections) = (0, 0);
         loop {
             if self.is_unsaved {
@@ -198,14 +235,18 @@ impl Keeper {
                 let left = Duration::from_secs(presented.renewal_unix_s() - now_unix_s);
                 let look =
                     if self.is_unsaved { BETWEEN_SAVES.wait(self.failed_saves) } else { BETWEEN_LOOKS };
-                sleep(left.min(look)).await;
+                self.pause(left.min(look)).await;
                 continue;
+            }
+            if let Some(ordered) = self.ordered {
+                self.pause(MIN_BETWEEN_ORDERS.saturating_sub(ordered.elapsed())).await;
             }
             if self.adopt_newer().await {
                 continue;
             }
             let Err(fault) = self.obtain().await else {
                 (orders, connections) = (0, 0);
+                self.ordered = Some(Instant::now());
                 continue;
             };
             let wait = if fault.is_after_issuance() {
@@ -219,7 +260,25 @@ impl Keeper {
             };
             let wait = wait.max(fault.retry_after().unwrap_or_default()).max(MIN_WAIT);
             tracing::warn!(%fault, next_try_in_s = wait.as_secs(), "no new certificate yet");
-            sleep(wait).await;
+            self.pause(wait).await;
+        }
+    }
+
+    /// Sleeps for `wait`, and says meanwhile what there is to say of the certificate's end, if no renewal comes before.
+    async fn pause(&mut self, mut wait: Duration) {
+        loop {
+            let now_unix_s = UnixTime::now().as_secs();
+            if let (Some(presented), Some(expiry)) = (self.presented, &mut self.expiry)
+                && presented.is_overdue(now_unix_s)
+            {
+                expiry.watch(now_unix_s);
+            }
+            let part = wait.min(BETWEEN_LOOKS);
+            sleep(part).await;
+            wait -= part;
+            if wait.is_zero() {
+                return;
+            }
         }
     }
 
@@ -310,16 +369,27 @@ impl Keeper {
     }
 }
 
+/// A key that is gone, disabled, or whose policy denies us: another try helps only who has just changed that.
+const fn is_for_good(fault: &KmsFault) -> bool {
+    matches!(fault, KmsFault::Refused { .. })
+}
+
 impl Presented {
     /// With a third of its time left.
     const fn renewal_unix_s(self) -> u64 {
         let lifetime_s = self.not_after_unix_s.saturating_sub(self.obtained_unix_s);
         self.obtained_unix_s.saturating_add(lifetime_s / 3 * 2)
     }
+
+    /// Whether its end is news: it should have been renewed, or one of an issuer's expires before it is.
+    const fn is_overdue(self, now_unix_s: u64) -> bool {
+        let renewal_unix_s = self.renewal_unix_s();
+        now_unix_s >= renewal_unix_s || self.chain_not_after_unix_s <= renewal_unix_s
+    }
 }
 
-/// Checks what was issued, or kept, as a client will.
-fn identity(certificate: &KeptCertificate, now: UnixTime) -> Result<TlsIdentity, AcmeFault> {
+/// Checks what was issued, or kept, as a client will. Gives the end of the server's certificate too.
+fn identity(certificate: &KeptCertificate, now: UnixTime) -> Result<(TlsIdentity, u64), AcmeFault> {
     let pair = check_pair(certificate.chain_pem.as_bytes(), &certificate.key, now);
     let (chain, key) = pair.map_err(AcmeFault::UnusablePair)?;
     let leaf = chain.certificates().first().and_then(|leaf| ParsedCertificate::try_from(leaf).ok());
@@ -330,22 +400,101 @@ fn identity(certificate: &KeptCertificate, now: UnixTime) -> Result<TlsIdentity,
         verify_server_name(&leaf, &name)
             .map_err(|_| AcmeFault::Unusable("it is not for the names that were ordered"))?;
     }
-    TlsIdentity::new((chain, key)).map_err(|_| AcmeFault::Unusable("TLS cannot be spoken with it"))
+    let not_after_unix_s = chain.server_not_after_unix_s();
+    let identity = TlsIdentity::new((chain, key));
+    identity
+        .map(|identity| (identity, not_after_unix_s))
+        .map_err(|_| AcmeFault::Unusable("TLS cannot be spoken with it"))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Presented;
+    use zeroize::Zeroizing;
+
+    use super::{Presented, identity};
+    use crate::acme::KeptCertificate;
+    use crate::tls::workshop::{AUTHORITY, Issued, P256, SERVER, Workshop, in_days};
+    use crate::tls::{MAX_CHAIN_BYTES, MAX_CHAIN_CERTIFICATES};
+
+    fn presented(obtained_unix_s: u64, not_after_unix_s: u64) -> Presented {
+        Presented { obtained_unix_s, not_after_unix_s, chain_not_after_unix_s: not_after_unix_s }
+    }
 
     #[test]
     fn renews_with_a_third_of_the_time_left() {
-        let renewal = |obtained_unix_s, not_after_unix_s| {
-            Presented { obtained_unix_s, not_after_unix_s }.renewal_unix_s()
-        };
+        let renewal =
+            |obtained_unix_s, not_after_unix_s| presented(obtained_unix_s, not_after_unix_s).renewal_unix_s();
         assert_eq!(renewal(1000, 1090), 1060);
         assert_eq!(renewal(1000, 1000), 1000);
         assert_eq!(renewal(1000, 10), 1000, "by a clock that went back");
         assert_eq!(renewal(u64::MAX - 1, u64::MAX), u64::MAX - 1);
         assert_eq!(renewal(0, u64::MAX), u64::MAX / 3 * 2);
+    }
+
+    #[test]
+    fn an_end_is_news_when_no_renewal_comes_before() {
+        let good = presented(1000, 1090);
+        assert!(!good.is_overdue(1059) && good.is_overdue(1060) && good.is_overdue(2000));
+        assert!(Presented { chain_not_after_unix_s: 1060, ..good }.is_overdue(1000));
+        assert!(!Presented { chain_not_after_unix_s: 1061, ..good }.is_overdue(1000));
+    }
+
+    /// What becomes of `chain` with the key of `issued`, ordered for `names`, `days` from now.
+    fn outcome(names: &[&str], chain: &str, issued: &Issued, days: i64) -> Result<u64, String> {
+        let certificate = KeptCertificate {
+            names: names.iter().map(|&name| name.to_owned()).collect(),
+            obtained_unix_s: 0,
+            chain_pem: chain.to_owned(),
+            key: Zeroizing::new(issued.key.clone().into_bytes()),
+        };
+        identity(&certificate, in_days(days))
+            .map(|(_, not_after_unix_s)| not_after_unix_s)
+            .map_err(|fault| fault.to_string())
+    }
+
+    #[test]
+    fn only_what_is_for_our_key_and_names_and_valid_now_is_presented() {
+        const NAME: &str = "signer.example.com";
+        let workshop = Workshop::new();
+        let root = workshop.issue(P256, "root", AUTHORITY, None);
+        let server = workshop.issue(P256, "server", SERVER, Some(&root));
+        let other = workshop.issue(P256, "server", SERVER, Some(&root));
+        let chain = [&*server.certificate, &root.certificate].concat();
+        assert!(outcome(&[NAME], &chain, &server, 0).is_ok());
+        assert!(outcome(&[NAME], &server.certificate, &server, 0).is_ok());
+
+        let refusal = |names: &[&str], chain: &str, days| outcome(names, chain, &server, days).unwrap_err();
+        for names in [&["other.example.com"][..], &[NAME, "other.example.com"], &["example.com"]] {
+            assert!(refusal(names, &chain, 0).contains("not for the names that were ordered"), "{names:?}");
+        }
+        assert!(refusal(&["no name"], &chain, 0).contains("its names are none"));
+        let another_key = outcome(&[NAME], &chain, &other, 0).unwrap_err();
+        assert!(another_key.contains("it is for another key"), "{another_key}");
+        assert!(refusal(&[NAME], &chain, 91).contains("certificate 1 has expired"));
+        assert!(refusal(&[NAME], &chain, -1).contains("certificate 1 is not valid yet"));
+
+        let authority = format!("{AUTHORITY}subjectAltName=DNS:{NAME}\n");
+        let authority = workshop.issue(P256, "authority", &authority, None);
+        let as_leaf = outcome(&[NAME], &authority.certificate, &authority, 0).unwrap_err();
+        assert!(as_leaf.contains("certificate 1 is that of an authority"), "{as_leaf}");
+
+        for garbage in ["", "garbage", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            assert!(outcome(&[NAME], garbage, &server, 0).is_err(), "{garbage}");
+        }
+        let many = [&*server.certificate, &root.certificate.repeat(MAX_CHAIN_CERTIFICATES)].concat();
+        assert!(refusal(&[NAME], &many, 0).contains("more than 8 certificates"));
+        let long = chain.repeat(MAX_CHAIN_BYTES / chain.len() + 1);
+        assert!(refusal(&[NAME], &long, 0).contains("longer than 32 KiB"));
+    }
+
+    /// An issuer's that expires before is no reason to order: the next chain would have it too.
+    #[test]
+    fn the_renewal_goes_by_the_servers_certificate() {
+        let workshop = Workshop::new();
+        let root = workshop.issue_with(P256, "root", AUTHORITY, None, &["-days", "30"]);
+        let server = workshop.issue(P256, "server", SERVER, Some(&root));
+        let chain = [&*server.certificate, &root.certificate].concat();
+        let not_after_unix_s = outcome(&["signer.example.com"], &chain, &server, 0).unwrap();
+        assert!(not_after_unix_s > in_days(80).as_secs());
     }
 }

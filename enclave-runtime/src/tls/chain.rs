@@ -26,6 +26,7 @@ const CERTIFICATE: &str = "CERTIFICATE";
 pub struct CertificateChain {
     certificates: Vec<CertificateDer<'static>>,
     spki: Vec<u8>,
+    server_not_after_unix_s: u64,
     not_after_unix_s: u64,
 }
 
@@ -148,7 +149,7 @@ impl CertificateChain {
     /// [`InvalidChain`]
     fn check(certificates: Vec<CertificateDer<'static>>, now: UnixTime) -> Result<Self, InvalidChain> {
         let mut not_after_unix_s = u64::MAX;
-        let mut spki = None;
+        let mut server = None;
         for (index, der) in certificates.iter().enumerate() {
             let number = index + 1;
             let not_x509 = InvalidChain::NotACertificate(number);
@@ -167,18 +168,20 @@ impl CertificateChain {
                 if is_authority {
                     return Err(InvalidChain::AuthorityAsServer);
                 }
-                spki = Some(check_server(&certificate)?);
+                server = Some((check_server(&certificate)?, not_after));
             } else if !is_authority {
                 return Err(InvalidChain::NotAnAuthority(number));
             }
         }
         check_order(&certificates, now)?;
-        Ok(Self { certificates, spki: spki.ok_or(InvalidChain::NotPem)?, not_after_unix_s })
+        let (spki, server_not_after_unix_s) = server.ok_or(InvalidChain::NotPem)?;
+        Ok(Self { certificates, spki, server_not_after_unix_s, not_after_unix_s })
     }
 
     /// A certificate that was made just now, by us.
     pub(super) fn of_own(certificate: CertificateDer<'static>, spki: Vec<u8>, not_after_unix_s: u64) -> Self {
-        Self { certificates: vec![certificate], spki, not_after_unix_s }
+        let server_not_after_unix_s = not_after_unix_s;
+        Self { certificates: vec![certificate], spki, server_not_after_unix_s, not_after_unix_s }
     }
 
     /// The server's certificate, then those of issuers.
@@ -191,6 +194,11 @@ impl CertificateChain {
     #[must_use]
     pub fn spki(&self) -> &[u8] {
         &self.spki
+    }
+
+    /// When the server's certificate expires.
+    pub(crate) const fn server_not_after_unix_s(&self) -> u64 {
+        self.server_not_after_unix_s
     }
 
     /// When the first of them expires.

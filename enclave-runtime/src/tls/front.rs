@@ -7,8 +7,9 @@ use rustls::ServerConfig;
 use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, watch};
-use tokio_rustls::LazyConfigAcceptor;
+use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 use super::TlsIdentity;
 use super::replayed::Replayed;
@@ -17,8 +18,14 @@ use crate::acme::is_a_challenge;
 /// From the start of a connection to the end of its handshake: as long as a head may take afterwards.
 pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
+/// From a place among the handshakes to the end: one round trip to the client, two with TLS 1.2, and a packet that is lost
+/// and sent again, from anywhere on earth. Shorter than the whole, so that those who stall with a place give it up while
+/// those who wait for one still do.
+const PLACE_DEADLINE: Duration = Duration::from_secs(3);
+
 /// Handshakes between the client's first message and its last. Each takes a millisecond or two of a core, and whoever is
-/// served already waits behind those that are due at the same moment: a tenth of a second on two cores. Who has only connected, or sent half a message, takes none of these places.
+/// served already waits behind those that are due at the same moment: a tenth of a second on two cores. Who has only
+/// connected, or sent half a message, takes none of these places.
 const MAX_HANDSHAKES: usize = 128;
 
 /// The type of a record that a handshake begins with (RFC 8446 §5.1).
@@ -73,7 +80,7 @@ impl TlsFront {
     }
 
     /// Takes a new connection; none if there is nothing to say to whoever it is, or no one any more. Has no deadline of
-    /// its own: the caller ends it after [`HANDSHAKE_DEADLINE`].
+    /// its own but for the time with a place: the caller ends it after [`HANDSHAKE_DEADLINE`].
     pub(crate) async fn receive<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Option<Received<S>> {
         let identity = self.current();
         let (first, stream) = Replayed::peek(stream).await.ok()??;
@@ -82,19 +89,27 @@ impl TlsFront {
                 let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await.ok()?;
                 // Never closed.
                 let _place = self.handshakes.acquire().await.ok()?;
-                if is_a_challenge(&hello.client_hello()) {
-                    let answer = self.challenge.borrow().clone();
-                    // The handshake is all there is to it (RFC 8737 §3).
-                    hello.into_stream(answer?).await.ok()?.shutdown().await.ok()?;
-                    return None;
-                }
-                let stream = hello.into_stream(Arc::clone(identity.config())).await.ok()?;
-                Some(Received::Secured(Box::new(stream), identity))
+                timeout(PLACE_DEADLINE, self.shake_hands(hello, identity)).await.ok()?
             }
             // A method is a word.
             letter if letter.is_ascii_alphabetic() => Some(Received::Clear(stream)),
             _ => None,
         }
+    }
+
+    async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        hello: StartHandshake<Replayed<S>>,
+        identity: Arc<TlsIdentity>,
+    ) -> Option<Received<S>> {
+        if is_a_challenge(&hello.client_hello()) {
+            let answer = self.challenge.borrow().clone();
+            // The handshake is all there is to it (RFC 8737 §3).
+            hello.into_stream(answer?).await.ok()?.shutdown().await.ok()?;
+            return None;
+        }
+        let stream = hello.into_stream(Arc::clone(identity.config())).await.ok()?;
+        Some(Received::Secured(Box::new(stream), identity))
     }
 }
 
@@ -106,9 +121,10 @@ mod tests {
     use rustls::pki_types::ServerName;
     use rustls::{ClientConfig, ClientConnection, RootCertStore};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::time::Instant;
     use tokio_rustls::TlsConnector;
 
-    use super::{MAX_HANDSHAKES, Received, TlsFront};
+    use super::{HANDSHAKE_DEADLINE, MAX_HANDSHAKES, Received, TlsFront};
     use crate::tls::TlsIdentity;
 
     fn identity() -> TlsIdentity {
@@ -224,5 +240,31 @@ mod tests {
         let (client, received) = connecting.await;
         client.unwrap();
         assert!(matches!(received, Some(Received::Secured(..))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_stall_with_a_place_give_it_up() {
+        let front = Arc::new(TlsFront::new(identity()));
+        let hello = hello(&front);
+        let mut clients = Vec::new();
+        for _ in 0..MAX_HANDSHAKES {
+            let (mut client, server) = duplex(64 * 1024);
+            client.write_all(&hello).await.unwrap();
+            let front = Arc::clone(&front);
+            clients.push((client, tokio::spawn(async move { front.receive(server).await.is_some() })));
+        }
+        while front.handshakes.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let started = Instant::now();
+        let connector = TlsConnector::from(Arc::new(client(&front)));
+        let (client, server) = duplex(64 * 1024);
+        let (client, received) = tokio::join!(connector.connect(name(), client), front.receive(server));
+        client.unwrap();
+        assert!(matches!(received, Some(Received::Secured(..))));
+        assert!(started.elapsed() < HANDSHAKE_DEADLINE / 2, "{:?}", started.elapsed());
+        for (_client, receiving) in clients {
+            assert!(!receiving.await.unwrap());
+        }
     }
 }

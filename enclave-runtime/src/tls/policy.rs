@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
-use rustls::server::ServerSessionMemoryCache;
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert, ServerSessionMemoryCache};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
@@ -57,6 +57,26 @@ pub(super) fn server_config(key: CertifiedKey) -> Result<ServerConfig, rustls::E
     config.session_storage = ServerSessionMemoryCache::new(MAX_SESSIONS);
     config.send_tls13_tickets = SESSIONS_PER_HANDSHAKE;
     // Early data can be replayed.
+    config.max_early_data_size = 0;
+    Ok(config)
+}
+
+/// How who validates our names is spoken to, in `protocol`, with the certificates of `resolver`. Nobody comes back, so
+/// nothing is remembered.
+///
+/// # Errors
+/// As of [`server_config`].
+pub(crate) fn validation_config(
+    resolver: Arc<dyn ResolvesServerCert>,
+    protocol: &[u8],
+) -> Result<ServerConfig, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
+        .with_protocol_versions(VERSIONS)?
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    config.alpn_protocols = vec![protocol.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
     Ok(config)
 }

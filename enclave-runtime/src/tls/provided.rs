@@ -6,9 +6,9 @@ use std::time::Duration;
 use rustls::pki_types::UnixTime;
 use sha2::{Digest as _, Sha256};
 
-use super::TlsFront;
 use super::expiry::Expiry;
-use crate::boot::{NotDecrypted, TLS_KEY, decrypt_once, fetch_whole, identity};
+use super::{CertificateChain, InvalidChain, InvalidPair, TlsFront};
+use crate::boot::{BootRefused, NotDecrypted, TLS_KEY, decrypt_once, fetch_whole, identity};
 use crate::boot_file::TlsVariables;
 use crate::kms::Kms;
 use crate::relay::Relay;
@@ -16,6 +16,8 @@ use crate::relay::Relay;
 /// Soon enough for who has just put a certificate there, and no burden for the parent. KMS is asked only when something
 /// has changed.
 pub(crate) const RELOAD_INTERVAL: Duration = Duration::from_mins(1);
+
+const KEPT: &str = "the TLS certificate stays as it is";
 
 /// What is known of the boot file's certificate.
 pub(crate) struct Provided {
@@ -29,7 +31,10 @@ pub(crate) struct Provided {
 enum Complaint {
     NoFile,
     Unreadable([u8; 32]),
-    Certificate([u8; 32]),
+    /// Looked at again each time: one that is not valid yet will be, and a clock that is wrong may be set.
+    Chain([u8; 32], InvalidChain),
+    /// For a reason that time does not change.
+    Pair([u8; 32]),
 }
 
 impl Provided {
@@ -58,7 +63,6 @@ impl Provided {
     }
 
     async fn look(&mut self, front: &TlsFront, boot_file: &Relay, kms: &Kms) {
-        const KEPT: &str = "the TLS certificate stays as it is";
         let Some(bytes) = fetch_whole(boot_file).await else {
             if self.is_new(Complaint::NoFile) {
                 tracing::warn!("the parent does not send a boot file whose last line is whole: {KEPT}");
@@ -80,7 +84,12 @@ impl Provided {
             self.refused = None;
             return;
         }
-        if self.refused == Some(Complaint::Certificate(digest)) {
+        // Before KMS is asked, once a minute for as long as it takes.
+        if let Err(fault) = CertificateChain::from_pem(&variables.cert_chain, UnixTime::now()) {
+            self.refuse_chain(digest, fault);
+            return;
+        }
+        if self.refused == Some(Complaint::Pair(digest)) {
             return;
         }
         let outcome = match decrypt_once(kms, TLS_KEY, &variables.key_ciphertext).await {
@@ -102,10 +111,18 @@ impl Provided {
                 self.refused = None;
                 front.present(identity);
             }
+            // Since it was looked at above.
+            Err(BootRefused::Tls(InvalidPair::Chain(fault))) => self.refuse_chain(digest, fault),
             Err(fault) => {
                 tracing::error!("{fault}: {KEPT}");
-                self.refused = Some(Complaint::Certificate(digest));
+                self.refused = Some(Complaint::Pair(digest));
             }
+        }
+    }
+
+    fn refuse_chain(&mut self, digest: [u8; 32], fault: InvalidChain) {
+        if self.is_new(Complaint::Chain(digest, fault)) {
+            tracing::error!("{}: {KEPT}", InvalidPair::Chain(fault));
         }
     }
 
@@ -122,4 +139,23 @@ fn digest(variables: &TlsVariables) -> [u8; 32] {
     hasher.update(&variables.cert_chain);
     hasher.update(&variables.key_ciphertext);
     hasher.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Complaint, Provided};
+    use crate::tls::InvalidChain;
+    use crate::tls::expiry::Expiry;
+
+    #[test]
+    fn what_is_wrong_with_a_chain_is_said_once_and_holds_for_nothing_later() {
+        let mut provided = Provided { expiry: Expiry::of(0), presented: [0; 32], refused: None };
+        let (pair, early) = ([1; 32], InvalidChain::NotYetValid(1));
+        assert!(provided.is_new(Complaint::Chain(pair, early)));
+        assert!(!provided.is_new(Complaint::Chain(pair, early)));
+        // What keeps KMS from being asked again is another complaint.
+        assert!(provided.refused != Some(Complaint::Pair(pair)));
+        assert!(provided.is_new(Complaint::Chain(pair, InvalidChain::Expired(1))));
+        assert!(provided.is_new(Complaint::Chain([2; 32], early)));
+    }
 }

@@ -7,54 +7,54 @@ use std::process::Command;
 use rustls::pki_types::UnixTime;
 
 /// How a server's certificate is made unless a test wants it otherwise.
-pub(super) const SERVER: &str = "basicConstraints=CA:FALSE\nsubjectAltName=DNS:signer.example.com\n\
+pub(crate) const SERVER: &str = "basicConstraints=CA:FALSE\nsubjectAltName=DNS:signer.example.com\n\
                                  keyUsage=digitalSignature\nextendedKeyUsage=serverAuth\n";
 
-pub(super) const AUTHORITY: &str = "basicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign\n";
+pub(crate) const AUTHORITY: &str = "basicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign\n";
 
-pub(super) const P256: &[&str] = &["EC", "ec_paramgen_curve:P-256"];
+pub(crate) const P256: &[&str] = &["EC", "ec_paramgen_curve:P-256"];
 
 /// A folder in which OpenSSL works.
-pub(super) struct Workshop(tempfile::TempDir);
+pub(crate) struct Workshop(tempfile::TempDir);
 
 /// A certificate and the key that it is for, in PEM.
 #[derive(Clone)]
-pub(super) struct Issued {
-    pub(super) certificate: String,
-    pub(super) key: String,
+pub(crate) struct Issued {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
 impl Workshop {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    pub(super) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
         let path = self.path(name);
         fs::write(&path, content).unwrap();
         path.display().to_string()
     }
 
     /// Runs `openssl` with `arguments`; gives what it wrote to stdout.
-    pub(super) fn openssl(&self, arguments: &[&str]) -> Vec<u8> {
+    pub(crate) fn openssl(&self, arguments: &[&str]) -> Vec<u8> {
         let output = Command::new("openssl").args(arguments).current_dir(self.0.path()).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         output.stdout
     }
 
     /// A new private key: an algorithm, and options for it.
-    pub(super) fn key(&self, kind: &[&str]) -> String {
+    pub(crate) fn key(&self, kind: &[&str]) -> String {
         let mut arguments = vec!["genpkey", "-algorithm", kind[0]];
         arguments.extend(kind[1..].iter().flat_map(|option| ["-pkeyopt", option]));
         String::from_utf8(self.openssl(&arguments)).unwrap()
     }
 
     /// A certificate for a new key of `kind`, valid for 90 days, issued by `issuer` or, without one, by itself.
-    pub(super) fn issue(
+    pub(crate) fn issue(
         &self,
         kind: &[&str],
         name: &str,
@@ -64,7 +64,7 @@ impl Workshop {
         self.issue_with(kind, name, extensions, issuer, &[])
     }
 
-    pub(super) fn issue_with(
+    pub(crate) fn issue_with(
         &self,
         kind: &[&str],
         name: &str,
@@ -96,7 +96,7 @@ impl Workshop {
 }
 
 /// `days` from now, some minutes off so that both ends of a day are clear.
-pub(super) fn in_days(days: i64) -> UnixTime {
+pub(crate) fn in_days(days: i64) -> UnixTime {
     let now = i64::try_from(UnixTime::now().as_secs()).unwrap() + 600;
     UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(now + days * 86_400).unwrap()))
 }

@@ -303,6 +303,53 @@ fn what_the_parent_loses_or_bends_is_ordered_anew() -> Result<(), Failure> {
     signer.never_says(ORDERED)
 }
 
+/// As after a new KMS key has taken the place of an old one, or when the parent keeps what somebody else has sealed.
+#[test]
+fn what_kms_refuses_to_open_is_ordered_anew() -> Result<(), Failure> {
+    let mut place = Place::new(&Behaviour::default())?;
+    let (new, old) = (place.parent.key.arn.clone(), place.parent.next_key.arn.clone());
+    place.parent.nitro_toml.key_arns.push(old.clone());
+    place.parent.set("KMS_KEY_ARN", Some(&old));
+    drop(place.issued()?);
+    place.parent.set("KMS_KEY_ARN", Some(&new));
+    place.parent.kms.tell("POST", "/forget", &serde_json::json!({ "key": old }))?;
+    let signer = place.issued()?;
+    signer.says("the kept certificate cannot be read", 5)?;
+    signer.says("the kept certificate is given up, and a new one ordered", 1)?;
+    signer.says(NEW_ACCOUNT, 1)?;
+    signer.verifies(&place.pebble.root, NAME)?;
+    drop(signer);
+    let signer = place.start()?;
+    signer.says(KEPT_ACCOUNT, 1)?;
+    signer.never_says(ORDERED)
+}
+
+/// The start waits for a time, and then goes on without. Nothing is ordered meanwhile.
+#[test]
+fn a_store_that_hangs_holds_up_no_start() -> Result<(), Failure> {
+    let mut place = Place::new(&Behaviour::default())?;
+    let silent = place.parent.directory().join("silent.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&silent)?;
+    let option = place.parent.options.iter().position(|option| option == "--certificate-store");
+    let option = option.ok_or_else(|| Failure::new("no store".to_owned()))?;
+    place.parent.options[option + 1] = format!("unix:{}", silent.display());
+    let mut attested = place.parent.start()?;
+    let started = Instant::now();
+    let signer = loop {
+        match attested.says(" ready after_ms=") {
+            Ok(()) => break Signer { attested, port: place.port },
+            Err(fault) if started.elapsed() > PATIENCE => return Err(fault),
+            Err(_) => {}
+        }
+    };
+    signer.says("the start does not wait any longer for the kept certificate", 1)?;
+    ensure(signer.said("given up") == 0 && signer.said(NEW_ACCOUNT) == 0, || signer.log())?;
+    // It goes on all the same.
+    signer.says(KEPT, 1)?;
+    drop(listener);
+    signer.verifies(&place.pebble.root, NAME)
+}
+
 #[test]
 fn what_cannot_be_kept_is_presented_and_kept_later() -> Result<(), Failure> {
     let place = Place::new(&Behaviour::default())?;

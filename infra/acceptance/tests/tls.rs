@@ -460,6 +460,20 @@ fn a_new_certificate_is_presented_and_no_connection_is_dropped() -> Result<(), F
         ensure(times_said(&attested, &told) == 1, || format!("not once: {told}"))?;
         becomes_presented(&workshop, &attested, &second.certificate)?;
     }
+
+    // One that is put there before its time is told once too, and presented when that has come.
+    let date = std::process::Command::new("date").args(["-u", "-d", "+6sec", "+%Y%m%d%H%M%SZ"]).output()?;
+    let date = String::from_utf8_lossy(&date.stdout).trim().to_owned();
+    let early = workshop.issue_between(P256, SERVER, [&date, "20991231235959Z"])?;
+    provide(&mut parent, &early.certificate, &early.key)?;
+    parent.write_boot_file()?;
+    attested.says("TLS_CERT_CHAIN: certificate 1 is not valid yet: the TLS certificate stays as it is")?;
+    becomes_presented(&workshop, &attested, &early.certificate)?;
+    ensure(times_said(&attested, "certificate 1 is not valid yet") == 1, || "not once".to_owned())?;
+    provide(&mut parent, &second.certificate, &second.key)?;
+    parent.write_boot_file()?;
+    becomes_presented(&workshop, &attested, &second.certificate)?;
+
     parent.set("TLS_KEY_CIPHERTEXT", None);
     parent.write_boot_file()?;
     attested.says("TLS_KEY_CIPHERTEXT is missing: the TLS certificate stays as it is")?;
