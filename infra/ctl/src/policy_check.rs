@@ -15,6 +15,7 @@ mod condition;
 mod document;
 mod json;
 mod principal;
+mod stand_ins;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -27,6 +28,7 @@ use self::attempts::{Attempts, Budget, Enclave};
 use self::condition::{ATTESTATION, Condition};
 use self::document::{Effect, Of, Statement, statements};
 use self::principal::Principal;
+use self::stand_ins::StandIns;
 use crate::eif::MeasurementSet;
 
 pub use document::{InvalidPolicy, MAX_POLICY_BYTES};
@@ -101,13 +103,23 @@ pub fn check_role_policy(text: &str, expectation: &Expectation<'_>) -> Result<Fi
 }
 
 fn check(statements: &[Statement], of: Of, expectation: &Expectation<'_>) -> Result<Finding, InvalidPolicy> {
-    let checker = Checker { statements, of, expectation, budget: Budget::default() };
+    let checker = Checker {
+        statements,
+        of,
+        expectation,
+        stand_ins: StandIns::of(statements),
+        budget: Budget::default(),
+    };
     let mut doubts = BTreeSet::new();
     for statement in statements {
         doubts.extend(checker.not_understood(statement));
         if statement.effect == Effect::Allow {
             doubts.extend(checker.allowed_by(statement));
         }
+    }
+    if !checker.stand_ins.are_enough() {
+        let reason = "names so many values that none is left to stand for others: not all of it was checked";
+        doubts.insert(Doubt { index: None, sid: None, reason: reason.to_owned() });
     }
     if checker.budget.is_spent() {
         let reason = "has more cases than are looked at: not all of it was checked";
@@ -120,6 +132,7 @@ struct Checker<'c> {
     statements: &'c [Statement],
     of: Of,
     expectation: &'c Expectation<'c>,
+    stand_ins: StandIns,
     budget: Budget,
 }
 
@@ -215,6 +228,7 @@ impl Checker<'_> {
                 subject,
                 action,
                 images: self.expectation.images,
+                stand_ins: &self.stand_ins,
                 is_sealing,
                 budget: &self.budget,
             };
@@ -334,6 +348,7 @@ impl Checker<'_> {
                             subject,
                             action,
                             images: self.expectation.images,
+                            stand_ins: &self.stand_ins,
                             is_sealing: false,
                             budget: &self.budget,
                         };
