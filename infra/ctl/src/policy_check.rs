@@ -23,10 +23,10 @@ use std::fmt;
 use enclave_runtime::configuration::KeyArn;
 use serde_json::{Value, json};
 
-use self::action::{Action, ENCRYPT, Harm, OF_IAM, OF_KMS};
+use self::action::{ALL_ESCALATIONS, Action, ENCRYPT, ESCALATION, Harm, OF_KMS, may_escalate};
 use self::attempts::{Attempts, Budget, Enclave};
 use self::condition::{ATTESTATION, Condition};
-use self::document::{Effect, Of, Statement, statements};
+use self::document::{Effect, Of, Patterns, Statement, statements};
 use self::principal::Principal;
 use self::stand_ins::StandIns;
 use crate::eif::MeasurementSet;
@@ -165,10 +165,12 @@ impl Checker<'_> {
                 Harm::Copies,
                 Harm::Governs,
                 Harm::Destroys,
-                Harm::Escalates,
             ] {
                 doubts.extend(self.harm_by(statement, subject, is_instance, harm));
             }
+        }
+        if self.of == Of::Role {
+            doubts.extend(self.escalations(statement));
         }
         if doubts.is_empty() { self.strange_registers(statement) } else { doubts }
     }
@@ -198,6 +200,58 @@ impl Checker<'_> {
         doubts
     }
 
+    /// How the role becomes another, or gets other policies.
+    fn escalations(&self, statement: &Statement) -> Option<Doubt> {
+        let allowed: Vec<(String, &str)> = match (&statement.actions, &statement.actions_as_written) {
+            (Patterns::These(patterns), Patterns::These(written)) => {
+                patterns.iter().cloned().zip(written.iter().map(String::as_str)).collect()
+            }
+            (actions, _) => ALL_ESCALATIONS
+                .into_iter()
+                .filter(|pattern| !actions.is_without(pattern))
+                .map(|pattern| (pattern.to_owned(), pattern))
+                .collect(),
+        };
+        let instance = Principal::Other("the instance".to_owned());
+        let is_possible = |pattern: &str| {
+            let denials: Vec<&Statement> = self
+                .statements
+                .iter()
+                .filter(|it| {
+                    it.effect == Effect::Deny && it.resources.are_all() && it.actions.cover_pattern(pattern)
+                })
+                .collect();
+            let attempts = Attempts {
+                statement,
+                denials: &denials,
+                subject: &instance,
+                action: &ESCALATION,
+                images: self.expectation.images,
+                stand_ins: &self.stand_ins,
+                is_sealing: false,
+                budget: &self.budget,
+            };
+            !attempts.worst().is_empty()
+        };
+        let is_everything = |pattern: &str| matches!(pattern, "*" | "*:*");
+        let named: Vec<String> = allowed
+            .iter()
+            .filter(|(pattern, _)| may_escalate(pattern))
+            .filter(|(pattern, _)| {
+                // Of everything, only this is looked at.
+                if is_everything(pattern) {
+                    ALL_ESCALATIONS.into_iter().any(is_possible)
+                } else {
+                    is_possible(pattern)
+                }
+            })
+            .map(|(_, written)| line(written))
+            .collect();
+        let what = named.join(", ");
+        let reason = format!("lets the instance call {what}, and so become somebody else");
+        (!named.is_empty()).then(|| doubt(statement, reason))
+    }
+
     /// What `subject` may do of that kind, by each kind of enclave that it may do it with.
     fn harm_by(
         &self,
@@ -206,8 +260,7 @@ impl Checker<'_> {
         is_instance: bool,
         harm: Harm,
     ) -> Vec<Doubt> {
-        let actions: Vec<&Action> =
-            OF_KMS.iter().chain(&OF_IAM).filter(|action| action.harm == harm).collect();
+        let actions: Vec<&Action> = OF_KMS.iter().filter(|action| action.harm == harm).collect();
         // One or two people do these, and their names are in the policy.
         let is_trusted = subject.is_one() && !is_instance;
         let is_for_people = matches!(harm, Harm::Governs | Harm::Destroys);
@@ -263,8 +316,9 @@ impl Checker<'_> {
                     Harm::Grants => format!("lets {who} call {what}: a grant lets others in past this policy"),
                     Harm::Copies => format!("lets {who} call {what}: the copy has another policy"),
                     Harm::Governs => format!("lets {who} call {what}, and so change this policy"),
-                    Harm::Destroys => format!("lets {who} call {what}, and so end what backups depend on"),
-                    Harm::Escalates => format!("lets {who} call {what}, and so become somebody else"),
+                    Harm::Destroys | Harm::Escalates => {
+                        format!("lets {who} call {what}, and so end what backups depend on")
+                    }
                 };
                 doubt(statement, reason)
             })
@@ -274,12 +328,10 @@ impl Checker<'_> {
     /// Whether the statement is about this action with a key of ours.
     fn allows(&self, statement: &Statement, action: &Action) -> bool {
         let keys = self.expectation.keys;
-        let is_of_key = action.harm == Harm::Escalates
-            || keys.is_empty()
+        let is_of_key = keys.is_empty()
             || statement.resources.are_all()
             || keys.iter().any(|key| statement.resources.cover(key.as_str()));
-        let is_of_this_kind = action.harm != Harm::Escalates || self.of == Of::Role;
-        is_of_key && is_of_this_kind && statement.actions.cover(&action.name.to_lowercase())
+        is_of_key && statement.actions.cover(&action.name.to_lowercase())
     }
 
     /// The statements that deny this action to the subject with any key of ours.

@@ -149,7 +149,14 @@ fn a_role_is_checked_too() {
             json!("arn:aws:iam::999988887777:role/x"),
             &["sts:AssumeRole, and so become"],
         ),
-        (json!(["iam:P*"]), json!("*"), &["iam:PassRole, iam:PutRolePolicy, and so become somebody else"]),
+        (json!(["iam:P*"]), json!("*"), &["lets the instance call iam:P*, and so become somebody else"]),
+        (
+            json!(["iam:CreateAccessKey", "iam:GetRole", "iam:List*", "sts:AssumeRoleWithWebIdentity"]),
+            json!("*"),
+            &["call iam:CreateAccessKey, sts:AssumeRoleWithWebIdentity, and so become somebody else"],
+        ),
+        (json!(["iam:SetDefaultPolicyVersion"]), json!("*"), &["iam:SetDefaultPolicyVersion, and so"]),
+        (json!(["iam:Get*", "iam:ListRoles", "sts:GetCallerIdentity"]), json!("*"), &[]),
         (json!("kms:Encrypt"), json!("arn:aws:kms:us-east-1:444455556666:key/*"), &[]),
         (json!("s3:*"), json!("*"), &[]),
     ];
