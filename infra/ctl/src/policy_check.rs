@@ -23,7 +23,7 @@ use std::fmt;
 use enclave_runtime::configuration::KeyArn;
 use serde_json::{Value, json};
 
-use self::action::{ALL_ESCALATIONS, Action, ENCRYPT, ESCALATION, Harm, OF_KMS, may_escalate};
+use self::action::{ALL_ESCALATIONS, Action, ENCRYPT, Harm, OF_KMS, PUT_KEY_POLICY, may_escalate};
 use self::attempts::{Attempts, Budget, Enclave};
 use self::condition::{ATTESTATION, Condition};
 use self::document::{Effect, Of, Patterns, Statement, statements};
@@ -82,7 +82,7 @@ impl Doubt {
 pub struct Finding {
     /// By whom else than the image, and how, the key can be used.
     pub doubts: Vec<Doubt>,
-    /// What the images cannot do, which they need.
+    /// What the images cannot do, which they need; and who may do what one would, if several may.
     pub notes: Vec<String>,
 }
 
@@ -156,6 +156,7 @@ impl Checker<'_> {
         };
         let mut doubts = Vec::new();
         for subject in &subjects {
+            let before = doubts.len();
             let is_instance = statement.principals.is_none() || self.is_instance(subject);
             for harm in [
                 Harm::Opens,
@@ -167,6 +168,12 @@ impl Checker<'_> {
                 Harm::Destroys,
             ] {
                 doubts.extend(self.harm_by(statement, subject, is_instance, harm));
+            }
+            if doubts.len() == before && self.is_of_keys(statement) && self.is_foreign(subject) {
+                let who = line(&subject.to_string());
+                let reason =
+                    format!("lets {who} in, of another account than the key's: others decide who that is");
+                doubts.push(doubt(statement, reason));
             }
         }
         if self.of == Of::Role {
@@ -225,7 +232,7 @@ impl Checker<'_> {
                 statement,
                 denials: &denials,
                 subject: &instance,
-                action: &ESCALATION,
+                has_recipient: false,
                 images: self.expectation.images,
                 stand_ins: &self.stand_ins,
                 is_sealing: false,
@@ -279,7 +286,7 @@ impl Checker<'_> {
                 statement,
                 denials: &denials,
                 subject,
-                action,
+                has_recipient: action.has_recipient,
                 images: self.expectation.images,
                 stand_ins: &self.stand_ins,
                 is_sealing,
@@ -316,7 +323,7 @@ impl Checker<'_> {
                     Harm::Grants => format!("lets {who} call {what}: a grant lets others in past this policy"),
                     Harm::Copies => format!("lets {who} call {what}: the copy has another policy"),
                     Harm::Governs => format!("lets {who} call {what}, and so change this policy"),
-                    Harm::Destroys | Harm::Escalates => {
+                    Harm::Destroys => {
                         format!("lets {who} call {what}, and so end what backups depend on")
                     }
                 };
@@ -327,11 +334,23 @@ impl Checker<'_> {
 
     /// Whether the statement is about this action with a key of ours.
     fn allows(&self, statement: &Statement, action: &Action) -> bool {
+        self.is_of_keys(statement) && statement.actions.cover(&action.name.to_lowercase())
+    }
+
+    /// Whether the statement is about a key of ours.
+    fn is_of_keys(&self, statement: &Statement) -> bool {
         let keys = self.expectation.keys;
-        let is_of_key = keys.is_empty()
+        keys.is_empty()
             || statement.resources.are_all()
-            || keys.iter().any(|key| statement.resources.cover(key.as_str()));
-        is_of_key && statement.actions.cover(&action.name.to_lowercase())
+            || keys.iter().any(|key| statement.resources.cover(key.as_str()))
+    }
+
+    /// Whether it is of an account that has none of the keys.
+    fn is_foreign(&self, subject: &Principal) -> bool {
+        let keys = self.expectation.keys;
+        subject.account().is_some_and(|account| {
+            !keys.is_empty() && keys.iter().all(|key| key.as_str().split(':').nth(4) != Some(account))
+        })
     }
 
     /// The statements that deny this action to the subject with any key of ours.
@@ -368,8 +387,34 @@ impl Checker<'_> {
         subject.is_one() && (is_named || comes_with_documents())
     }
 
-    /// What each image needs and is not allowed by anything.
+    /// What somebody should look at, though it may be meant.
     fn notes(&self) -> Vec<String> {
+        let mut notes = self.lacks();
+        notes.extend(self.several("seal", ENCRYPT));
+        notes.extend(self.several("change the policy", PUT_KEY_POLICY));
+        notes
+    }
+
+    /// Who may do what is for one person, if these are more.
+    fn several(&self, what: &str, name: &str) -> Option<String> {
+        let action = OF_KMS.iter().find(|action| action.name == name)?;
+        let allowing =
+            self.statements.iter().filter(|it| it.effect == Effect::Allow && self.allows(it, action));
+        let subjects =
+            allowing.filter_map(|it| it.principals.as_ref()).flat_map(principal::Principals::subjects);
+        let is_denied = |subject: &Principal| {
+            self.denials(subject, action).iter().any(|denial| denial.conditions.is_empty())
+        };
+        let who: BTreeSet<String> = subjects
+            .filter(|subject| subject.is_one() && !is_denied(subject))
+            .map(|subject| line(&subject.to_string()))
+            .collect();
+        let names = who.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        (who.len() > 1).then(|| format!("who may {what}: {names}"))
+    }
+
+    /// What each image needs and is not allowed by anything.
+    fn lacks(&self) -> Vec<String> {
         let needed =
             OF_KMS.iter().filter(|action| matches!(action.name, "kms:Decrypt" | "kms:GenerateDataKey"));
         let mut notes = Vec::new();
@@ -398,7 +443,7 @@ impl Checker<'_> {
                             statement,
                             denials: &denials,
                             subject,
-                            action,
+                            has_recipient: action.has_recipient,
                             images: self.expectation.images,
                             stand_ins: &self.stand_ins,
                             is_sealing: false,

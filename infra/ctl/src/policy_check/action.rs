@@ -17,8 +17,6 @@ pub(super) enum Harm {
     Governs,
     /// What is sealed is lost.
     Destroys,
-    /// Somebody becomes another identity.
-    Escalates,
 }
 
 /// An action, in lower case.
@@ -52,7 +50,7 @@ pub(super) const OF_KMS: [Action; 18] = [
     action("kms:ImportKeyMaterial", Harm::Plants),
     action("kms:CreateGrant", Harm::Grants),
     action("kms:ReplicateKey", Harm::Copies),
-    action("kms:PutKeyPolicy", Harm::Governs),
+    action(PUT_KEY_POLICY, Harm::Governs),
     action("kms:ScheduleKeyDeletion", Harm::Destroys),
     action("kms:DisableKey", Harm::Destroys),
     action("kms:DeleteImportedKeyMaterial", Harm::Destroys),
@@ -63,13 +61,13 @@ pub(super) const OF_KMS: [Action; 18] = [
 /// Boot secrets are made by it.
 pub(super) const ENCRYPT: &str = "kms:Encrypt";
 
-/// By what an identity becomes another, or gets other policies: each of IAM that does not only read, and of STS.
-pub(super) const ESCALATION: Action = action("iam:*", Harm::Escalates);
+/// A key's policy becomes another by it.
+pub(super) const PUT_KEY_POLICY: &str = "kms:PutKeyPolicy";
 
 /// Actions of IAM that only read begin so, in lower case.
 const READS: [&str; 2] = ["iam:get", "iam:list"];
 
-/// What else escalates begins so, in lower case.
+/// By what an identity becomes another, or gets other policies, begins so, in lower case.
 const ESCALATES: [&str; 2] = ["iam:", "sts:assume"];
 
 /// Patterns of actions, in lower case, that between them are all that escalate.

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::action::Action;
 use super::condition::{ATTESTATION, Condition, Request};
 use super::document::Statement;
 use super::principal::Principal;
@@ -70,7 +69,8 @@ pub(super) struct Attempts<'a> {
     /// The statements that deny this, where their conditions hold.
     pub(super) denials: &'a [&'a Statement],
     pub(super) subject: &'a Principal,
-    pub(super) action: &'a Action,
+    /// Whether it can come with an attestation document.
+    pub(super) has_recipient: bool,
     pub(super) images: &'a [MeasurementSet],
     pub(super) stand_ins: &'a StandIns,
     /// Whether boot secrets are no fault.
@@ -87,7 +87,7 @@ impl Attempts<'_> {
         if self.is_possible(&Enclave::None) {
             return vec![Enclave::None];
         }
-        if !self.action.has_recipient {
+        if !self.has_recipient {
             return Vec::new();
         }
         let mut found = Vec::new();

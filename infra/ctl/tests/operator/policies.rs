@@ -10,6 +10,7 @@ pub(crate) const INSTANCE: &str = "arn:aws:iam::999988887777:role/nitro-signer-i
 pub(crate) const SEALER: &str = "arn:aws:iam::999988887777:role/nitro-signer-secret-sealer";
 pub(crate) const ADMINISTRATOR: &str = "arn:aws:iam::999988887777:role/nitro-signer-key-administrator";
 pub(crate) const OTHER: &str = "arn:aws:iam::999988887777:role/other";
+pub(crate) const FOREIGNER: &str = "arn:aws:iam::444455556666:role/other";
 
 /// Statements of the committed policy for one image.
 const MAKES: usize = 0;
@@ -676,6 +677,19 @@ pub(crate) fn wrong() -> Vec<Case> {
                 it["Statement"][OPENS]["Condition"] = of("StringNotLike", PCR0, json!(all_but_c));
             },
             &[(opens, any_image)],
+        ),
+        case(
+            "somebody of another account seals",
+            |it| it["Statement"][SEALS]["Principal"]["AWS"] = json!([SEALER, FOREIGNER]),
+            &[(
+                "SealerEncryptsBootSecrets",
+                "lets arn:aws:iam::444455556666:role/other in, of another account than the key's",
+            )],
+        ),
+        case(
+            "somebody of another account manages",
+            |it| it["Statement"][MANAGES]["Principal"] = to(FOREIGNER),
+            &[("AdministratorManagesTheKeyAndUsesItForNothing", "of another account than the key's")],
         ),
         case(
             "no name",
