@@ -15,6 +15,7 @@ mod condition;
 mod document;
 mod json;
 mod principal;
+mod stand_ins;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -22,11 +23,12 @@ use std::fmt;
 use enclave_runtime::configuration::KeyArn;
 use serde_json::{Value, json};
 
-use self::action::{Action, ENCRYPT, Harm, OF_IAM, OF_KMS};
+use self::action::{ALL_ESCALATIONS, Action, ENCRYPT, Harm, OF_KMS, PUT_KEY_POLICY, may_escalate};
 use self::attempts::{Attempts, Budget, Enclave};
 use self::condition::{ATTESTATION, Condition};
-use self::document::{Effect, Of, Statement, statements};
+use self::document::{Effect, Of, Patterns, Statement, statements};
 use self::principal::Principal;
+use self::stand_ins::StandIns;
 use crate::eif::MeasurementSet;
 
 pub use document::{InvalidPolicy, MAX_POLICY_BYTES};
@@ -80,7 +82,7 @@ impl Doubt {
 pub struct Finding {
     /// By whom else than the image, and how, the key can be used.
     pub doubts: Vec<Doubt>,
-    /// What the images cannot do, which they need.
+    /// What the images cannot do, which they need; and who may do what one would, if several may.
     pub notes: Vec<String>,
 }
 
@@ -101,13 +103,23 @@ pub fn check_role_policy(text: &str, expectation: &Expectation<'_>) -> Result<Fi
 }
 
 fn check(statements: &[Statement], of: Of, expectation: &Expectation<'_>) -> Result<Finding, InvalidPolicy> {
-    let checker = Checker { statements, of, expectation, budget: Budget::default() };
+    let checker = Checker {
+        statements,
+        of,
+        expectation,
+        stand_ins: StandIns::of(statements),
+        budget: Budget::default(),
+    };
     let mut doubts = BTreeSet::new();
     for statement in statements {
         doubts.extend(checker.not_understood(statement));
         if statement.effect == Effect::Allow {
             doubts.extend(checker.allowed_by(statement));
         }
+    }
+    if !checker.stand_ins.are_enough() {
+        let reason = "names so many values that none is left to stand for others: not all of it was checked";
+        doubts.insert(Doubt { index: None, sid: None, reason: reason.to_owned() });
     }
     if checker.budget.is_spent() {
         let reason = "has more cases than are looked at: not all of it was checked";
@@ -120,6 +132,7 @@ struct Checker<'c> {
     statements: &'c [Statement],
     of: Of,
     expectation: &'c Expectation<'c>,
+    stand_ins: StandIns,
     budget: Budget,
 }
 
@@ -143,6 +156,7 @@ impl Checker<'_> {
         };
         let mut doubts = Vec::new();
         for subject in &subjects {
+            let before = doubts.len();
             let is_instance = statement.principals.is_none() || self.is_instance(subject);
             for harm in [
                 Harm::Opens,
@@ -152,10 +166,18 @@ impl Checker<'_> {
                 Harm::Copies,
                 Harm::Governs,
                 Harm::Destroys,
-                Harm::Escalates,
             ] {
                 doubts.extend(self.harm_by(statement, subject, is_instance, harm));
             }
+            if doubts.len() == before && self.is_of_keys(statement) && self.is_foreign(subject) {
+                let who = line(&subject.to_string());
+                let reason =
+                    format!("lets {who} in, of another account than the key's: others decide who that is");
+                doubts.push(doubt(statement, reason));
+            }
+        }
+        if self.of == Of::Role {
+            doubts.extend(self.escalations(statement));
         }
         if doubts.is_empty() { self.strange_registers(statement) } else { doubts }
     }
@@ -185,6 +207,58 @@ impl Checker<'_> {
         doubts
     }
 
+    /// How the role becomes another, or gets other policies.
+    fn escalations(&self, statement: &Statement) -> Option<Doubt> {
+        let allowed: Vec<(String, &str)> = match (&statement.actions, &statement.actions_as_written) {
+            (Patterns::These(patterns), Patterns::These(written)) => {
+                patterns.iter().cloned().zip(written.iter().map(String::as_str)).collect()
+            }
+            (actions, _) => ALL_ESCALATIONS
+                .into_iter()
+                .filter(|pattern| !actions.is_without(pattern))
+                .map(|pattern| (pattern.to_owned(), pattern))
+                .collect(),
+        };
+        let instance = Principal::Other("the instance".to_owned());
+        let is_possible = |pattern: &str| {
+            let denials: Vec<&Statement> = self
+                .statements
+                .iter()
+                .filter(|it| {
+                    it.effect == Effect::Deny && it.resources.are_all() && it.actions.cover_pattern(pattern)
+                })
+                .collect();
+            let attempts = Attempts {
+                statement,
+                denials: &denials,
+                subject: &instance,
+                has_recipient: false,
+                images: self.expectation.images,
+                stand_ins: &self.stand_ins,
+                is_sealing: false,
+                budget: &self.budget,
+            };
+            !attempts.worst().is_empty()
+        };
+        let is_everything = |pattern: &str| matches!(pattern, "*" | "*:*");
+        let named: Vec<String> = allowed
+            .iter()
+            .filter(|(pattern, _)| may_escalate(pattern))
+            .filter(|(pattern, _)| {
+                // Of everything, only this is looked at.
+                if is_everything(pattern) {
+                    ALL_ESCALATIONS.into_iter().any(is_possible)
+                } else {
+                    is_possible(pattern)
+                }
+            })
+            .map(|(_, written)| line(written))
+            .collect();
+        let what = named.join(", ");
+        let reason = format!("lets the instance call {what}, and so become somebody else");
+        (!named.is_empty()).then(|| doubt(statement, reason))
+    }
+
     /// What `subject` may do of that kind, by each kind of enclave that it may do it with.
     fn harm_by(
         &self,
@@ -193,8 +267,7 @@ impl Checker<'_> {
         is_instance: bool,
         harm: Harm,
     ) -> Vec<Doubt> {
-        let actions: Vec<&Action> =
-            OF_KMS.iter().chain(&OF_IAM).filter(|action| action.harm == harm).collect();
+        let actions: Vec<&Action> = OF_KMS.iter().filter(|action| action.harm == harm).collect();
         // One or two people do these, and their names are in the policy.
         let is_trusted = subject.is_one() && !is_instance;
         let is_for_people = matches!(harm, Harm::Governs | Harm::Destroys);
@@ -213,8 +286,9 @@ impl Checker<'_> {
                 statement,
                 denials: &denials,
                 subject,
-                action,
+                has_recipient: action.has_recipient,
                 images: self.expectation.images,
+                stand_ins: &self.stand_ins,
                 is_sealing,
                 budget: &self.budget,
             };
@@ -249,8 +323,9 @@ impl Checker<'_> {
                     Harm::Grants => format!("lets {who} call {what}: a grant lets others in past this policy"),
                     Harm::Copies => format!("lets {who} call {what}: the copy has another policy"),
                     Harm::Governs => format!("lets {who} call {what}, and so change this policy"),
-                    Harm::Destroys => format!("lets {who} call {what}, and so end what backups depend on"),
-                    Harm::Escalates => format!("lets {who} call {what}, and so become somebody else"),
+                    Harm::Destroys => {
+                        format!("lets {who} call {what}, and so end what backups depend on")
+                    }
                 };
                 doubt(statement, reason)
             })
@@ -259,13 +334,23 @@ impl Checker<'_> {
 
     /// Whether the statement is about this action with a key of ours.
     fn allows(&self, statement: &Statement, action: &Action) -> bool {
+        self.is_of_keys(statement) && statement.actions.cover(&action.name.to_lowercase())
+    }
+
+    /// Whether the statement is about a key of ours.
+    fn is_of_keys(&self, statement: &Statement) -> bool {
         let keys = self.expectation.keys;
-        let is_of_key = action.harm == Harm::Escalates
-            || keys.is_empty()
+        keys.is_empty()
             || statement.resources.are_all()
-            || keys.iter().any(|key| statement.resources.cover(key.as_str()));
-        let is_of_this_kind = action.harm != Harm::Escalates || self.of == Of::Role;
-        is_of_key && is_of_this_kind && statement.actions.cover(&action.name.to_lowercase())
+            || keys.iter().any(|key| statement.resources.cover(key.as_str()))
+    }
+
+    /// Whether it is of an account that has none of the keys.
+    fn is_foreign(&self, subject: &Principal) -> bool {
+        let keys = self.expectation.keys;
+        subject.account().is_some_and(|account| {
+            !keys.is_empty() && keys.iter().all(|key| key.as_str().split(':').nth(4) != Some(account))
+        })
     }
 
     /// The statements that deny this action to the subject with any key of ours.
@@ -302,8 +387,34 @@ impl Checker<'_> {
         subject.is_one() && (is_named || comes_with_documents())
     }
 
-    /// What each image needs and is not allowed by anything.
+    /// What somebody should look at, though it may be meant.
     fn notes(&self) -> Vec<String> {
+        let mut notes = self.lacks();
+        notes.extend(self.several("seal", ENCRYPT));
+        notes.extend(self.several("change the policy", PUT_KEY_POLICY));
+        notes
+    }
+
+    /// Who may do what is for one person, if these are more.
+    fn several(&self, what: &str, name: &str) -> Option<String> {
+        let action = OF_KMS.iter().find(|action| action.name == name)?;
+        let allowing =
+            self.statements.iter().filter(|it| it.effect == Effect::Allow && self.allows(it, action));
+        let subjects =
+            allowing.filter_map(|it| it.principals.as_ref()).flat_map(principal::Principals::subjects);
+        let is_denied = |subject: &Principal| {
+            self.denials(subject, action).iter().any(|denial| denial.conditions.is_empty())
+        };
+        let who: BTreeSet<String> = subjects
+            .filter(|subject| subject.is_one() && !is_denied(subject))
+            .map(|subject| line(&subject.to_string()))
+            .collect();
+        let names = who.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        (who.len() > 1).then(|| format!("who may {what}: {names}"))
+    }
+
+    /// What each image needs and is not allowed by anything.
+    fn lacks(&self) -> Vec<String> {
         let needed =
             OF_KMS.iter().filter(|action| matches!(action.name, "kms:Decrypt" | "kms:GenerateDataKey"));
         let mut notes = Vec::new();
@@ -332,8 +443,9 @@ impl Checker<'_> {
                             statement,
                             denials: &denials,
                             subject,
-                            action,
+                            has_recipient: action.has_recipient,
                             images: self.expectation.images,
+                            stand_ins: &self.stand_ins,
                             is_sealing: false,
                             budget: &self.budget,
                         };

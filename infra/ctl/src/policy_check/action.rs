@@ -17,8 +17,6 @@ pub(super) enum Harm {
     Governs,
     /// What is sealed is lost.
     Destroys,
-    /// Somebody becomes another identity.
-    Escalates,
 }
 
 /// An action, in lower case.
@@ -52,7 +50,7 @@ pub(super) const OF_KMS: [Action; 18] = [
     action("kms:ImportKeyMaterial", Harm::Plants),
     action("kms:CreateGrant", Harm::Grants),
     action("kms:ReplicateKey", Harm::Copies),
-    action("kms:PutKeyPolicy", Harm::Governs),
+    action(PUT_KEY_POLICY, Harm::Governs),
     action("kms:ScheduleKeyDeletion", Harm::Destroys),
     action("kms:DisableKey", Harm::Destroys),
     action("kms:DeleteImportedKeyMaterial", Harm::Destroys),
@@ -63,11 +61,48 @@ pub(super) const OF_KMS: [Action; 18] = [
 /// Boot secrets are made by it.
 pub(super) const ENCRYPT: &str = "kms:Encrypt";
 
-/// By what an identity becomes another, or gets other policies.
-pub(super) const OF_IAM: [Action; 5] = [
-    action("sts:AssumeRole", Harm::Escalates),
-    action("iam:PassRole", Harm::Escalates),
-    action("iam:PutRolePolicy", Harm::Escalates),
-    action("iam:AttachRolePolicy", Harm::Escalates),
-    action("iam:UpdateAssumeRolePolicy", Harm::Escalates),
-];
+/// A key's policy becomes another by it.
+pub(super) const PUT_KEY_POLICY: &str = "kms:PutKeyPolicy";
+
+/// Actions of IAM that only read begin so, in lower case.
+const READS: [&str; 2] = ["iam:get", "iam:list"];
+
+/// By what an identity becomes another, or gets other policies, begins so, in lower case.
+const ESCALATES: [&str; 2] = ["iam:", "sts:assume"];
+
+/// Patterns of actions, in lower case, that between them are all that escalate.
+pub(super) const ALL_ESCALATIONS: [&str; 2] = ["iam:*", "sts:assume*"];
+
+/// Whether an action that escalates may be described by this pattern, in lower case.
+pub(super) fn may_escalate(pattern: &str) -> bool {
+    let fixed = pattern.split(['*', '?']).next().unwrap_or_default();
+    let is_pattern = fixed.len() < pattern.len();
+    let escalates =
+        ESCALATES.iter().any(|start| fixed.starts_with(start) || is_pattern && start.starts_with(fixed));
+    escalates && !READS.iter().any(|start| fixed.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_escalate;
+
+    #[test]
+    fn what_only_reads_does_not_escalate() {
+        for escalates in [
+            "*",
+            "iam:*",
+            "i*",
+            "iam:createaccesskey",
+            "iam:g*",
+            "iam:?etrole",
+            "sts:assumerole",
+            "sts:*",
+            "?ts:assumerole",
+        ] {
+            assert!(may_escalate(escalates), "{escalates}");
+        }
+        for reads in ["", "i", "iam:get*", "iam:listroles", "kms:*", "sts:getcalleridentity", "s3:*"] {
+            assert!(!may_escalate(reads), "{reads}");
+        }
+    }
+}

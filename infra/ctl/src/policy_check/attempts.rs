@@ -3,26 +3,17 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::action::Action;
 use super::condition::{ATTESTATION, Condition, Request};
 use super::document::Statement;
 use super::principal::Principal;
+use super::stand_ins::{PCR_DIGITS, StandIns};
 use crate::eif::{MeasurementSet, Pcr};
 
 /// Requests that are tried for one policy; the committed one takes some hundred. As many take half a second.
 const MAX_REQUESTS: u32 = 1 << 18;
 
-/// Digits of a register.
-const PCR_DIGITS: usize = 96;
-
 /// The last register that a document has (AWS, Nitro Enclaves user guide, "Root of trust").
 const LAST_PCR: u8 = 15;
-
-/// Stands for any value that no policy names.
-const ANY: &str = "anything-else";
-
-/// A digit of a value that no policy names.
-const ANY_DIGIT: &str = "e";
 
 /// The part of the encryption context that says what a ciphertext is for.
 const PURPOSE: &str = "kms:encryptioncontext:nitro-signer";
@@ -78,8 +69,10 @@ pub(super) struct Attempts<'a> {
     /// The statements that deny this, where their conditions hold.
     pub(super) denials: &'a [&'a Statement],
     pub(super) subject: &'a Principal,
-    pub(super) action: &'a Action,
+    /// Whether it can come with an attestation document.
+    pub(super) has_recipient: bool,
     pub(super) images: &'a [MeasurementSet],
+    pub(super) stand_ins: &'a StandIns,
     /// Whether boot secrets are no fault.
     pub(super) is_sealing: bool,
     pub(super) budget: &'a Budget,
@@ -94,7 +87,7 @@ impl Attempts<'_> {
         if self.is_possible(&Enclave::None) {
             return vec![Enclave::None];
         }
-        if !self.action.has_recipient {
+        if !self.has_recipient {
             return Vec::new();
         }
         let mut found = Vec::new();
@@ -125,26 +118,25 @@ impl Attempts<'_> {
     }
 
     fn is_possible(&self, enclave: &Enclave) -> bool {
+        match enclave {
+            Enclave::AnyImage => {
+                self.stand_ins.registers().iter().any(|pcr0| self.is_possible_with(enclave, Some(pcr0)))
+            }
+            Enclave::OtherImage { pcr0, .. } => self.is_possible_with(enclave, Some(pcr0)),
+            Enclave::None | Enclave::NitroTpm | Enclave::Debugged => self.is_possible_with(enclave, None),
+        }
+    }
+
+    fn is_possible_with(&self, enclave: &Enclave, pcr0: Option<&String>) -> bool {
         let mut values = self.of_subject();
         let register = |name: &str| format!("{ATTESTATION}{name}");
-        match enclave {
-            Enclave::None | Enclave::NitroTpm => {}
-            Enclave::AnyImage => {
-                for name in ["pcr0", "imagesha384"] {
-                    values.insert(register(name), Some(ANY_DIGIT.repeat(PCR_DIGITS)));
-                }
-            }
-            Enclave::OtherImage { pcr0, .. } => {
-                for name in ["pcr0", "imagesha384"] {
-                    values.insert(register(name), Some(pcr0.clone()));
-                }
-            }
-            Enclave::Debugged => {
-                let zeros = "0".repeat(PCR_DIGITS);
-                values.insert(register("imagesha384"), Some(zeros.clone()));
-                values
-                    .extend((0..=LAST_PCR).map(|pcr| (register(&format!("pcr{pcr}")), Some(zeros.clone()))));
-            }
+        for name in ["pcr0", "imagesha384"] {
+            values.extend(pcr0.map(|pcr0| (register(name), Some(pcr0.clone()))));
+        }
+        if *enclave == Enclave::Debugged {
+            let zeros = "0".repeat(PCR_DIGITS);
+            values.insert(register("imagesha384"), Some(zeros.clone()));
+            values.extend((0..=LAST_PCR).map(|pcr| (register(&format!("pcr{pcr}")), Some(zeros.clone()))));
         }
         let is_enclave = matches!(enclave, Enclave::AnyImage | Enclave::OtherImage { .. });
         // What else is measured is up to whoever makes the image, or starts the instance.
@@ -155,7 +147,8 @@ impl Attempts<'_> {
                 _ => is_enclave && name.starts_with("pcr"),
             };
             if is_free && !values.contains_key(&condition.key_in_lower_case) {
-                values.insert(condition.key_in_lower_case.clone(), Some(ANY_DIGIT.repeat(PCR_DIGITS)));
+                let any = self.stand_ins.registers().first().cloned();
+                values.insert(condition.key_in_lower_case.clone(), any);
             }
         }
         self.any(values, false)
@@ -213,6 +206,9 @@ impl Attempts<'_> {
     /// The keys whose values are up to the request, by the conditions that name some.
     fn choices(&self, values: &BTreeMap<String, Option<String>>, is_ours: bool) -> Vec<Choice> {
         let mut choices: BTreeMap<&str, BTreeSet<Option<String>>> = BTreeMap::new();
+        let filler = self.stand_ins.filler();
+        let any_text =
+            |key: &str| Some(self.stand_ins.text(self.conditions().filter(|it| it.key_in_lower_case == key)));
         for condition in self.conditions() {
             let key = &condition.key_in_lower_case[..];
             let is_measured = condition.is_of_attestation();
@@ -221,7 +217,7 @@ impl Attempts<'_> {
             let is_chosen = match values.get(key) {
                 None => !is_measured,
                 Some(value) => {
-                    !is_ours && is_register && value.as_deref() == Some(&ANY_DIGIT.repeat(PCR_DIGITS))
+                    !is_ours && is_register && value.as_ref() == self.stand_ins.registers().first()
                 }
             };
             // A list of names, of which conditions are too many kinds.
@@ -230,18 +226,19 @@ impl Attempts<'_> {
             }
             let options = choices.entry(key).or_default();
             if is_measured {
-                options.insert(Some(ANY_DIGIT.repeat(PCR_DIGITS)));
-                options.extend(condition.wanted.iter().filter_map(|wanted| register_like(wanted)).map(Some));
+                options.extend(self.stand_ins.registers().iter().cloned().map(Some));
+                let named = condition.wanted.iter().filter_map(|wanted| self.stand_ins.register_like(wanted));
+                options.extend(named.map(Some));
                 if key[ATTESTATION.len()..].starts_with("nitrotpm") {
-                    options.extend(condition.examples(ANY).into_iter().map(Some));
+                    options.extend(condition.examples(&filler).into_iter().map(Some));
                 }
             } else {
-                options.extend([None, Some(ANY.to_owned())]);
-                options.extend(condition.examples(ANY).into_iter().map(Some));
+                options.extend([None, any_text(key)]);
+                options.extend(condition.examples(&filler).into_iter().map(Some));
             }
         }
         if self.is_sealing {
-            let purposes = [None, Some(SEALED_KEY.to_owned()), Some(ANY.to_owned())];
+            let purposes = [None, Some(SEALED_KEY.to_owned()), any_text(PURPOSE)];
             choices.entry(PURPOSE).or_default().extend(purposes);
         }
         choices.into_iter().map(|(key, options)| (key.to_owned(), options.into_iter().collect())).collect()
@@ -283,7 +280,7 @@ impl Attempts<'_> {
                 continue;
             }
             for named in &condition.wanted {
-                let Some(pcr0) = register_like(named) else { continue };
+                let Some(pcr0) = self.stand_ins.register_like(named) else { continue };
                 let is_known = self.images.iter().any(|image| is(&pcr0, &image.pcr0))
                     || pcr0.bytes().all(|byte| byte == b'0');
                 let enclave = Enclave::OtherImage { pcr0, named: named.clone() };
@@ -298,15 +295,4 @@ impl Attempts<'_> {
 
 fn is(text: &str, pcr: &Pcr) -> bool {
     text.eq_ignore_ascii_case(&pcr.to_string())
-}
-
-/// A register that a pattern describes, or that is the pattern.
-fn register_like(pattern: &str) -> Option<String> {
-    let is_register =
-        |text: &str| text.len() == PCR_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let one = pattern.replace('?', ANY_DIGIT);
-    let fixed = one.replace('*', "");
-    let filler = ANY_DIGIT.repeat(PCR_DIGITS.saturating_sub(fixed.len()));
-    let register = one.replacen('*', &filler, 1).replace('*', "");
-    is_register(&register).then_some(register)
 }

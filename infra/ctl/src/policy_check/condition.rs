@@ -146,7 +146,7 @@ impl Condition {
     }
 
     /// Values that requests are tried with: each that it names, in several cases where these do not matter, and one for
-    /// each pattern in which `filler` stands for what a wildcard does.
+    /// each pattern in which `filler`, of one character, stands for what a wildcard does.
     pub(super) fn examples(&self, filler: &str) -> Vec<String> {
         let Test::Text { comparison, .. } = self.test else { return Vec::new() };
         let of_one = |wanted: &String| match comparison {
@@ -154,10 +154,9 @@ impl Condition {
             Comparison::EqualsIgnoreCase => {
                 vec![wanted.clone(), wanted.to_ascii_lowercase(), wanted.to_ascii_uppercase()]
             }
-            Comparison::Like | Comparison::Arn => vec![
-                wanted.replace('*', "").replace('?', &filler[..1]),
-                wanted.replace('*', filler).replace('?', &filler[..1]),
-            ],
+            Comparison::Like | Comparison::Arn => {
+                vec![wanted.replace('*', "").replace('?', filler), wanted.replace(['*', '?'], filler)]
+            }
         };
         self.wanted.iter().flat_map(of_one).collect()
     }
@@ -201,8 +200,16 @@ impl Condition {
 
     /// Whether it surely holds, also of requests that are like this one and were not tried.
     pub(super) fn is_certain(&self, request: &Request) -> bool {
-        // That no pattern describes an example does not mean that none describes others.
-        let is_open = matches!(self.test, Test::Text { negated: true, .. }) && self.has_wildcards();
+        // Whether a pattern describes an example does not say whether it describes others.
+        let is_open = match self.test {
+            Test::Text { negated: true, .. } => self.has_wildcards(),
+            Test::Text { negated: false, .. } => {
+                let value = request.value(&self.key_in_lower_case).flatten();
+                let is_closed = |wanted: &String| wanted == "*" || Some(&wanted[..]) == value;
+                self.has_wildcards() && value.is_some() && !self.wanted.iter().any(is_closed)
+            }
+            _ => false,
+        };
         !is_open && self.truth(request) == Truth::Yes
     }
 }
@@ -258,5 +265,17 @@ mod tests {
         assert!(pcr.is_certain(&Request::default()));
         let open = Condition::new("StringNotLike", "kms:RecipientAttestation:PCR0", vec!["x*".to_owned()]);
         assert!(!open.is_certain(&Request::default()));
+        let request = Request { values: [("a".to_owned(), Some("xxxx".to_owned()))].into() };
+        for (wanted, is_certain) in [
+            (&["*"][..], true),
+            (&["xxxx"], true),
+            (&["????*"], false),
+            (&["?*", "xxxx"], true),
+            (&["**"], false),
+        ] {
+            let wanted: Vec<String> = wanted.iter().map(|it| (*it).to_owned()).collect();
+            let like = Condition::new("StringLike", "a", wanted.clone());
+            assert!(like.may_hold(&request) && like.is_certain(&request) == is_certain, "{wanted:?}");
+        }
     }
 }

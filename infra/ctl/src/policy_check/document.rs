@@ -79,6 +79,27 @@ impl Patterns {
         matches!(self, Self::These(patterns) if patterns.iter().any(|pattern| pattern == "*"))
     }
 
+    /// Whether whatever is described by `pattern` is surely among them.
+    pub(super) fn cover_pattern(&self, pattern: &str) -> bool {
+        match self {
+            // A `?` does not describe what a `*` stands for.
+            Self::These(patterns) => patterns.iter().any(|it| {
+                it == pattern
+                    || !pattern.contains(['*', '?']) && wildcard::matches(it, pattern)
+                    || !it.contains('?') && wildcard::matches(it, pattern)
+            }),
+            Self::AllBut(patterns) => !patterns.iter().any(|it| may_meet(it, pattern)),
+        }
+    }
+
+    /// Whether nothing that is described by `pattern` is among them.
+    pub(super) fn is_without(&self, pattern: &str) -> bool {
+        match self {
+            Self::These(patterns) => !patterns.iter().any(|it| may_meet(it, pattern)),
+            Self::AllBut(patterns) => Self::These(patterns.clone()).cover_pattern(pattern),
+        }
+    }
+
     fn in_lower_case(self) -> Self {
         let lower = |patterns: Vec<String>| patterns.iter().map(|pattern| pattern.to_lowercase()).collect();
         match self {
@@ -86,6 +107,13 @@ impl Patterns {
             Self::AllBut(patterns) => Self::AllBut(lower(patterns)),
         }
     }
+}
+
+/// Whether both patterns may describe one text: as far as their beginnings say.
+fn may_meet(one: &str, other: &str) -> bool {
+    let fixed = |pattern: &str| pattern.split(['*', '?']).next().unwrap_or_default().to_owned();
+    let (one, other) = (fixed(one), fixed(other));
+    one.starts_with(&other) || other.starts_with(&one)
 }
 
 #[derive(Clone, Debug)]
@@ -97,6 +125,7 @@ pub(super) struct Statement {
     pub(super) principals: Option<Principals>,
     /// In lower case.
     pub(super) actions: Patterns,
+    pub(super) actions_as_written: Patterns,
     pub(super) resources: Patterns,
     pub(super) conditions: Vec<Condition>,
 }
@@ -190,12 +219,14 @@ fn statement(index: usize, value: &Value, of: Of) -> Result<Statement, InvalidPo
         (Of::Role, None, None) => None,
         _ => return Err(at("Principal")),
     };
+    let actions_as_written = patterns("Action", "NotAction")?;
     Ok(Statement {
         index,
         sid,
         effect,
         principals,
-        actions: patterns("Action", "NotAction")?.in_lower_case(),
+        actions: actions_as_written.clone().in_lower_case(),
+        actions_as_written,
         resources: patterns("Resource", "NotResource")?,
         conditions: members
             .get("Condition")

@@ -10,6 +10,7 @@ pub(crate) const INSTANCE: &str = "arn:aws:iam::999988887777:role/nitro-signer-i
 pub(crate) const SEALER: &str = "arn:aws:iam::999988887777:role/nitro-signer-secret-sealer";
 pub(crate) const ADMINISTRATOR: &str = "arn:aws:iam::999988887777:role/nitro-signer-key-administrator";
 pub(crate) const OTHER: &str = "arn:aws:iam::999988887777:role/other";
+pub(crate) const FOREIGNER: &str = "arn:aws:iam::444455556666:role/other";
 
 /// Statements of the committed policy for one image.
 const MAKES: usize = 0;
@@ -77,6 +78,10 @@ fn add(policy: &mut Value, statement: Value) {
 
 fn allow(principal: Value, action: Value) -> Value {
     json!({ "Sid": "Added", "Effect": "Allow", "Principal": principal, "Action": action, "Resource": "*" })
+}
+
+fn deny(action: Value) -> Value {
+    json!({ "Effect": "Deny", "Principal": "*", "Action": action, "Resource": "*" })
 }
 
 fn to(arn: &str) -> Value {
@@ -585,6 +590,106 @@ pub(crate) fn wrong() -> Vec<Case> {
                 it["Statement"][DENIES]["Condition"] = of("StringEquals", PCR0, json!(zeros));
             },
             &[(opens, without)],
+        ),
+        case(
+            "all but what the check is known to try",
+            |it| {
+                bare(it);
+                it["Statement"][OPENS]["Condition"] = of("Null", PCR0, json!(false));
+                let mut denial = deny(json!("kms:Decrypt"));
+                denial["Condition"] =
+                    of("StringEqualsIgnoreCase", PCR0, json!(["e".repeat(96), zeros.clone()]));
+                add(it, denial);
+            },
+            &[(opens, any_image)],
+        ),
+        case(
+            "other PCR0s than those that the check is known to try",
+            asks(of("StringNotEquals", PCR0, json!(["e".repeat(96), zeros]))),
+            &[(opens, without)],
+        ),
+        case(
+            "the same, and denials",
+            |it| {
+                it["Statement"][OPENS]["Condition"] =
+                    of("StringNotEquals", PCR0, json!(["e".repeat(96), zeros]));
+            },
+            &[(opens, any_image)],
+        ),
+        case(
+            "other PCR0s than those that begin so, and denials",
+            |it| it["Statement"][OPENS]["Condition"] = of("StringNotLike", PCR0, json!(["e*", "0*"])),
+            &[(opens, any_image)],
+        ),
+        case(
+            "a denial of the program that the check is known to try",
+            |it| {
+                bare(it);
+                add(it, allow(to("*"), json!("kms:Decrypt")));
+                for condition in [
+                    of("StringEquals", "aws:UserAgent", json!("anything-else")),
+                    of("Null", "aws:UserAgent", json!(true)),
+                ] {
+                    let mut denial = deny(json!("kms:*"));
+                    denial["Condition"] = condition;
+                    add(it, denial);
+                }
+            },
+            &[("Added", "anybody, of any account, call kms:Decrypt without")],
+        ),
+        case(
+            "the same for what is sealed",
+            |it| {
+                bare(it);
+                add(it, allow(to("*"), json!("kms:Encrypt")));
+                for condition in [
+                    of("StringEquals", "aws:UserAgent", json!("anything-else")),
+                    of("Null", "aws:UserAgent", json!(true)),
+                ] {
+                    let mut denial = deny(json!("kms:Encrypt"));
+                    denial["Condition"] = condition;
+                    add(it, denial);
+                }
+            },
+            &[("Added", "anybody, of any account, call kms:Encrypt: whoever makes")],
+        ),
+        case(
+            "a denial of programs with long names",
+            |it| {
+                bare(it);
+                add(it, allow(to("*"), json!("kms:Decrypt")));
+                for condition in [
+                    of("StringLike", "aws:UserAgent", json!("????*")),
+                    of("Null", "aws:UserAgent", json!(true)),
+                ] {
+                    let mut denial = deny(json!("kms:Decrypt"));
+                    denial["Condition"] = condition;
+                    add(it, denial);
+                }
+            },
+            &[("Added", "anybody, of any account, call kms:Decrypt without")],
+        ),
+        case(
+            "PCR0s of every first digit but one are left out",
+            |it| {
+                let all_but_c: Vec<String> =
+                    "0123456789abdef".chars().map(|digit| format!("{digit}*")).collect();
+                it["Statement"][OPENS]["Condition"] = of("StringNotLike", PCR0, json!(all_but_c));
+            },
+            &[(opens, any_image)],
+        ),
+        case(
+            "somebody of another account seals",
+            |it| it["Statement"][SEALS]["Principal"]["AWS"] = json!([SEALER, FOREIGNER]),
+            &[(
+                "SealerEncryptsBootSecrets",
+                "lets arn:aws:iam::444455556666:role/other in, of another account than the key's",
+            )],
+        ),
+        case(
+            "somebody of another account manages",
+            |it| it["Statement"][MANAGES]["Principal"] = to(FOREIGNER),
+            &[("AdministratorManagesTheKeyAndUsesItForNothing", "of another account than the key's")],
         ),
         case(
             "no name",

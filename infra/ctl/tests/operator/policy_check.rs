@@ -1,9 +1,11 @@
 //! `policy check`
 
 use serde_json::{Value, json};
-use signerctl::policy_check::{Expectation, Finding, check_key_policy};
+use signerctl::policy_check::{Expectation, Finding, check_key_policy, check_role_policy};
 
-use crate::policies::{ACCOUNT, Case, KEY, committed, good, image, other_image, rendered, wrong};
+use crate::policies::{
+    ACCOUNT, ADMINISTRATOR, Case, KEY, OTHER, SEALER, committed, good, image, other_image, rendered, wrong,
+};
 use crate::workshop::{Outcome, Workshop};
 
 const EX_USAGE: i32 = 64;
@@ -51,6 +53,19 @@ fn what_the_image_lacks_is_noted() {
     assert!(finding.notes[0].ends_with("may not call kms:Decrypt"), "{finding:?}");
     assert!(find(&rendered("kms-key-policy.json", &[image()])).notes.is_empty());
     assert_eq!(find(&rendered("kms-key-policy.json", &[])).notes.len(), 2);
+}
+
+#[test]
+fn several_who_seal_or_govern_are_noted() {
+    let mut policy = rendered("kms-key-policy.json", &[image()]);
+    for (statement, one) in [(3, SEALER), (4, ADMINISTRATOR)] {
+        policy["Statement"][statement]["Principal"]["AWS"] = json!([one, OTHER]);
+    }
+    let notes = [
+        format!("who may seal: {SEALER}, {OTHER}"),
+        format!("who may change the policy: {ADMINISTRATOR}, {OTHER}"),
+    ];
+    assert_eq!(find(&policy), Finding { doubts: Vec::new(), notes: notes.to_vec() });
 }
 
 /// With an image, its policies, and its measurements noted.
@@ -149,7 +164,14 @@ fn a_role_is_checked_too() {
             json!("arn:aws:iam::999988887777:role/x"),
             &["sts:AssumeRole, and so become"],
         ),
-        (json!(["iam:P*"]), json!("*"), &["iam:PassRole, iam:PutRolePolicy, and so become somebody else"]),
+        (json!(["iam:P*"]), json!("*"), &["lets the instance call iam:P*, and so become somebody else"]),
+        (
+            json!(["iam:CreateAccessKey", "iam:GetRole", "iam:List*", "sts:AssumeRoleWithWebIdentity"]),
+            json!("*"),
+            &["call iam:CreateAccessKey, sts:AssumeRoleWithWebIdentity, and so become somebody else"],
+        ),
+        (json!(["iam:SetDefaultPolicyVersion"]), json!("*"), &["iam:SetDefaultPolicyVersion, and so"]),
+        (json!(["iam:Get*", "iam:ListRoles", "sts:GetCallerIdentity"]), json!("*"), &[]),
         (json!("kms:Encrypt"), json!("arn:aws:kms:us-east-1:444455556666:key/*"), &[]),
         (json!("s3:*"), json!("*"), &[]),
     ];
@@ -177,6 +199,36 @@ fn a_role_is_checked_too() {
         EX_DATAERR,
         "rendered-kms-key-policy.json: Statement[0].Principal is not what a policy has there",
     );
+}
+
+/// By patterns, of which denials have to cover all.
+#[test]
+fn a_role_that_becomes_another_is_named_unless_denied() {
+    let expectation = Expectation { images: &[image()], keys: &[KEY.parse().unwrap()], instance_role: None };
+    let iam_and_sts = json!(["iam:*", "sts:Assume*"]);
+    for (allowed, denied, is_doubted) in [
+        (json!({ "Action": "iam:Create*" }), json!({ "Action": "iam:*", "Resource": "*" }), false),
+        (json!({ "Action": "iam:Create*" }), json!({ "Action": "iam:CreateUser", "Resource": "*" }), true),
+        (json!({ "Action": "iam:Create*" }), json!({ "Action": "iam:Create?", "Resource": "*" }), true),
+        (json!({ "Action": "iam:Create*" }), json!({ "Action": "iam:*", "Resource": KEY }), true),
+        (json!({ "Action": "iam:Create*" }), json!({ "NotAction": "s3:*", "Resource": "*" }), false),
+        (json!({ "NotAction": "kms:*" }), json!({ "Action": iam_and_sts, "Resource": "*" }), false),
+        (json!({ "NotAction": "kms:*" }), json!({ "Action": "iam:*", "Resource": "*" }), true),
+        (
+            json!({ "NotAction": ["kms:*", "iam:*", "sts:*"] }),
+            json!({ "Action": "s3:*", "Resource": "*" }),
+            false,
+        ),
+    ] {
+        let statement = |effect: &str, of: &Value| {
+            let mut statement = json!({ "Effect": effect, "Resource": "*" });
+            statement.as_object_mut().unwrap().extend(of.as_object().unwrap().clone());
+            statement
+        };
+        let policy = json!({ "Statement": [statement("Allow", &allowed), statement("Deny", &denied)] });
+        let finding = check_role_policy(&policy.to_string(), &expectation).unwrap();
+        assert_eq!(!finding.doubts.is_empty(), is_doubted, "{policy}: {finding:?}");
+    }
 }
 
 #[test]

@@ -7,7 +7,9 @@ use signerctl::policy_check::{Expectation, check_key_policy};
 use crate::emulator::key_arn::KeyArn;
 use crate::emulator::policy::{Decision, Facts, Policy};
 use crate::emulator::principal::Principal;
-use crate::policies::{ADMINISTRATOR, Case, INSTANCE, KEY, OTHER, SEALER, good, image, other_image, wrong};
+use crate::policies::{
+    ADMINISTRATOR, Case, FOREIGNER, INSTANCE, KEY, OTHER, SEALER, good, image, other_image, wrong,
+};
 
 /// Whoever could ask: those whom the policy names, and those whom it does not.
 const PRINCIPALS: [&str; 6] = [
@@ -16,7 +18,7 @@ const PRINCIPALS: [&str; 6] = [
     SEALER,
     ADMINISTRATOR,
     OTHER,
-    "arn:aws:iam::444455556666:role/other",
+    FOREIGNER,
 ];
 
 const OPENS: [&str; 4] =
