@@ -24,7 +24,9 @@ fuzz_target!(|data: &[u8]| {
             assert_eq!(opened, sealed_certificate::read(&outcome.plaintext));
         }
         if check(&outcome.bent).is_some() {
-            assert_eq!(outcome.bent, outcome.good, "what was bent opens");
+            // Another wrapped key is another data key, but here, where there is one for all of them.
+            let sealed = sealed_certificate::after_the_wrapped_key;
+            assert_eq!(sealed(&outcome.bent), sealed(&outcome.good), "what was bent opens");
         }
     }
 });

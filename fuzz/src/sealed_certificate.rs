@@ -129,6 +129,13 @@ pub fn open(bytes: &[u8]) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
     Some((wrapped, cipher().decrypt(&Nonce::from(nonce), payload).ok()))
 }
 
+/// Nonce, ciphertext and tag.
+#[must_use]
+pub fn after_the_wrapped_key(bytes: &[u8]) -> Option<&[u8]> {
+    let length = usize::from(*bytes.get(1)?) * 256 + usize::from(*bytes.get(2)?);
+    bytes.get(3 + length..)
+}
+
 fn cipher() -> Aes256Gcm {
     Aes256Gcm::new(&Key::<Aes256Gcm>::from(DATA_KEY))
 }
