@@ -449,7 +449,7 @@ acme_gets_routes_a_folder_and_port_443() {
     for server in https://acme.example/directory=acme.example:443 https://CA.example:14000/dir=ca.example:14000; do
         new_machine
         use_acme "${server%=*}"
-        sed -i 's/^log_port = .*/&\ncertificate_store_port = 8_105/' "$release/nitro.toml"
+        sed -i 's/^certificate_store_port = .*/certificate_store_port = 8_105/' "$release/nitro.toml"
         exits_with 0 setup-parent --release "$release"
         line='Environment="ACME_ROUTES=--route tcp:0.0.0.0:443=enclave:/etc/nitro-signer/env:5000'
         line+=" --route vsock:any:8004=tcp:${server#*=} --route vsock:any:8105=file:/var/lib/nitro-signer/acme/certificate"
