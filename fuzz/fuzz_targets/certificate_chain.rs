@@ -56,8 +56,9 @@ fn check_key(bytes: &[u8]) {
     match PrivateKey::from_pem_or_der(bytes) {
         Err(fault) => is_one_line(&fault.to_string()),
         Ok(key) => {
+            // In this order: attributes of a key in DER may hold anything, PEM too.
             let read =
-                PrivateKeyDer::from_pem_slice(bytes).or_else(|_| PrivateKeyDer::try_from(bytes.to_vec()));
+                PrivateKeyDer::try_from(bytes.to_vec()).or_else(|_| PrivateKeyDer::from_pem_slice(bytes));
             // A key in DER may be labelled in PEM as another kind of container; rustls goes by the label.
             let Some(read) = read.ok().and_then(|read| any_supported_type(&read).ok()) else { return };
             assert_eq!(read.public_key().as_deref(), Some(key.spki()));

@@ -24,7 +24,8 @@ pub(super) fn sections(text: &str) -> Result<Vec<Section<'_>>, NotPem> {
     let mut sections = Vec::new();
     let mut open: Option<(&str, usize)> = None;
     let mut position = 0;
-    for line in text.split_inclusive('\n') {
+    // A line may end in CR alone (RFC 7468 §3). Read as part of the one before it, a line of dashes would be overlooked.
+    for line in text.split_inclusive(['\n', '\r']) {
         let start = position;
         position += line.len();
         let line = line.trim_end();
@@ -76,6 +77,9 @@ mod tests {
         let expected = [("A B".to_owned(), vec![1, 2, 3]), ("C".to_owned(), vec![4])];
         assert_eq!(read(text).unwrap(), expected);
         assert_eq!(read("nothing at all").unwrap(), []);
+        let carriage_returns =
+            "B\r-----BEGIN A B-----\rAQ\rID\r-----END A B-----\r-----BEGIN C-----\rBA==\n-----END C-----";
+        assert_eq!(read(carriage_returns).unwrap(), expected);
     }
 
     #[test]
@@ -90,6 +94,7 @@ mod tests {
             "-----BEGIN A-----\nAQI\n-----END A-----\n",
             "-----BEGIN A-----\nAQJ=\n-----END A-----\n",
             "-----BEGIN A-----\nName: value\n\nAQID\n-----END A-----\n",
+            "-----BEGIN A-----\nAQID\r-----BEGIN B-----\nAQID\n-----END A-----\n",
         ] {
             assert_eq!(read(text), Err(NotPem), "{text:?}");
         }
