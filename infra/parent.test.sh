@@ -451,7 +451,7 @@ acme_gets_routes_a_folder_and_port_443() {
         use_acme "${server%=*}"
         sed -i 's/^certificate_store_port = .*/certificate_store_port = 8_105/' "$release/nitro.toml"
         exits_with 0 setup-parent --release "$release"
-        line='Environment="ACME_ROUTES=--route tcp:0.0.0.0:443=enclave:/etc/nitro-signer/env:5000'
+        line='Environment="ACME_ROUTES=--route tcp:0.0.0.0:443=enclave:/etc/nitro-signer/env:5002'
         line+=" --route vsock:any:8004=tcp:${server#*=} --route vsock:any:8105=file:/var/lib/nitro-signer/acme/certificate"
         line+=' --route vsock:any:8006=replace:/var/lib/nitro-signer/acme/certificate"'
         grep -qxF "$line" "$drop_in" || fail "$(<"$drop_in")"

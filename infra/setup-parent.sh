@@ -211,12 +211,13 @@ DROP_IN
     units_are_new+=$changed
 }
 
-# The ways to the ACME server and to the file of the sealed certificate; and port 443, where the server validates.
+# The ways to the ACME server and to the file of the sealed certificate; and port 443, where the server validates: it
+# leads to a port of the enclave that is for this alone.
 acme_settings() {
     local kept=/var/lib/nitro-signer/acme/certificate routes=()
-    # Where the port of the API is 443 itself, the ACME server validates there.
+    # Where the port of the API is 443 itself, the enclave answers the ACME server there too.
     [[ $(bridge_port) == 443 ]] \
-        || routes+=("--route tcp:0.0.0.0:443=enclave:/etc/nitro-signer/env:${toml[vsock.enclave_app_port]}")
+        || routes+=("--route tcp:0.0.0.0:443=enclave:/etc/nitro-signer/env:${toml[vsock.acme_challenge_port]}")
     routes+=("--route vsock:any:${toml[vsock.acme_port]}=tcp:$(acme_server)")
     routes+=("--route vsock:any:${toml[vsock.certificate_store_port]}=file:$kept")
     routes+=("--route vsock:any:${toml[vsock.certificate_store_write_port]}=replace:$kept")

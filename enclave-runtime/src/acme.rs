@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! keeper ─▶ store ─ state, sealed_certificate ─▶ relays ─▶ a file of the parent's
-//!    │ └──▶ TlsFront ◀─ challenge ◀─ who validates
+//!    │ └──▶ TlsFront ◀─ challenge ◀─ challenge_port ◀─ who validates
 //!    └─ order ─ account ─▶ client ─ account_key ─▶ server ─▶ relay ─▶ the ACME server
 //! ```
 //!
@@ -23,6 +23,7 @@ mod account;
 mod account_key;
 mod certificate_key;
 mod challenge;
+mod challenge_port;
 mod client;
 mod fault;
 mod keeper;
@@ -36,6 +37,9 @@ mod store;
 pub use self::account_key::AccountKey;
 pub use self::certificate_key::CertificateKey;
 pub(crate) use self::challenge::is_asked_for as is_a_challenge;
+#[cfg(test)]
+pub(crate) use self::challenge::tests::answer_of_a_test;
+pub(crate) use self::challenge_port::answer_challenges;
 pub use self::keeper::AcmeRelays;
 pub(crate) use self::keeper::{Keeper, RESTORE_PATIENCE};
 pub(crate) use self::server::UnusableServer;

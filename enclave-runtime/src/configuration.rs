@@ -101,6 +101,8 @@ pub struct Vsock {
     pub enclave_app_port: u32,
     /// Where the enclave listens for metrics.
     pub admin_port: u32,
+    /// Where the enclave listens for who validates its names, and for nobody else.
+    pub acme_challenge_port: u32,
     /// Where the parent passes bytes to KMS.
     pub kms_proxy_port: u32,
     /// Where the parent passes bytes to the instance metadata service.
@@ -291,6 +293,7 @@ fn vsock(table: &table::Vsock) -> Result<Vsock, InvalidConfiguration> {
     Ok(Vsock {
         enclave_app_port: port(&table.enclave_app_port, "vsock.enclave_app_port", 5000)?,
         admin_port: port(&table.admin_port, "vsock.admin_port", 5001)?,
+        acme_challenge_port: port(&table.acme_challenge_port, "vsock.acme_challenge_port", 5002)?,
         kms_proxy_port: port(&table.kms_proxy_port, "vsock.kms_proxy_port", 8000)?,
         imds_port: port(&table.imds_port, "vsock.imds_port", 8001)?,
         boot_port: port(&table.boot_port, "vsock.boot_port", 8002)?,

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
-use transport::{Address, Listener};
+use transport::{ANY_CID, Address, Listener};
 
-use crate::acme::{AcmeRelays, Keeper, UnusableServer};
+use crate::acme::{AcmeRelays, Keeper, UnusableServer, answer_challenges};
 use crate::boot::{BootRefused, boot};
 use crate::configuration::{Acme, Configuration, MAX_CONFIGURATION_BYTES, TlsMode, Vsock};
 use crate::entropy::{EntropyUnavailable, seed_kernel_pool};
@@ -69,6 +70,24 @@ impl Parent {
                 store_write: Relay::of_parent(cid, vsock.certificate_store_write_port),
             }),
         }
+    }
+}
+
+/// Where the enclave listens.
+#[derive(Debug)]
+pub struct Listen {
+    /// For clients.
+    pub api: Address,
+    /// For who validates its names by ACME, if its certificate is to be had so.
+    pub acme_challenges: Option<Address>,
+}
+
+impl Listen {
+    /// The enclave's ports on vsock.
+    #[must_use]
+    pub fn on(vsock: &Vsock) -> Self {
+        let at = |port| Address::Vsock { cid: ANY_CID, port };
+        Self { api: at(vsock.enclave_app_port), acme_challenges: Some(at(vsock.acme_challenge_port)) }
     }
 }
 
@@ -147,7 +166,7 @@ pub fn read_configuration(path: &Path) -> Result<Configuration, Stopped> {
 pub fn run(
     configuration: &Configuration,
     parent: Parent,
-    listen: &Address,
+    listen: &Listen,
     nsm: impl FnOnce() -> Result<Arc<dyn Nsm>, Stopped>,
     listening: impl FnOnce(&Address),
 ) -> Result<(), Stopped> {
@@ -240,20 +259,28 @@ fn tell_measurements(nsm: &dyn Nsm) -> Result<(), Stopped> {
     Ok(())
 }
 
+async fn bind(address: &Address) -> Result<Listener, Stopped> {
+    let cannot_listen = |fault| Stopped::Unavailable(format!("cannot listen on {address}: {fault}"));
+    Listener::bind(address).await.map_err(cannot_listen)
+}
+
 /// Serves from the first moment, so that `/health` can say that it is not ready, and boots meanwhile.
 async fn serve_booting(
     configuration: &Configuration,
     boot_file: &BootFileRelay,
-    listen: &Address,
+    listen: &Listen,
     Started { kms, service, front, mut keeper }: Started,
     listening: impl FnOnce(&Address),
 ) -> Result<(), Stopped> {
     let unavailable = |fault: std::io::Error| Stopped::Unavailable(fault.to_string());
     let mut terminate = signal(SignalKind::terminate()).map_err(unavailable)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(unavailable)?;
-    let listener = Listener::bind(listen)
-        .await
-        .map_err(|fault| Stopped::Unavailable(format!("cannot listen on {listen}: {fault}")))?;
+    let listener = bind(&listen.api).await?;
+    // Ends with this function.
+    let mut challenges = JoinSet::new();
+    if let (Some(_), Some(front), Some(address)) = (&keeper, &front, &listen.acme_challenges) {
+        challenges.spawn(answer_challenges(bind(address).await?, Arc::clone(front)));
+    }
     tracing::info!("listening on {}, waiting for secrets", listener.local_address());
     listening(listener.local_address());
     let (stop, stopped) = oneshot::channel::<()>();

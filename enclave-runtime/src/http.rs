@@ -13,4 +13,5 @@ mod server;
 pub use answer::{Answer, Failure};
 pub(crate) use answer::{attestation_reply, key_proof_reply, reply, sealed_reply};
 pub use nonce_query::{InvalidNonce, nonce_of};
+pub(crate) use server::accept;
 pub use server::{Limits, serve};

@@ -70,7 +70,7 @@ pub use boot_file::{
 };
 pub use configuration::{Configuration, InvalidConfiguration};
 pub use data_key::DataKey;
-pub use enclave::{Parent, Stopped, read_configuration, run};
+pub use enclave::{Listen, Parent, Stopped, read_configuration, run};
 pub use entropy::{EntropyUnavailable, seed_kernel_pool};
 pub use envelope::{Envelope, EnvelopeNotOpened};
 pub use init::{InitFailed, init, is_first_process, restart};

@@ -32,6 +32,7 @@ fuzz_target!(|text: &str| {
     let mut ports = [
         vsock.enclave_app_port,
         vsock.admin_port,
+        vsock.acme_challenge_port,
         vsock.kms_proxy_port,
         vsock.imds_port,
         vsock.boot_port,
@@ -43,7 +44,7 @@ fuzz_target!(|text: &str| {
     ];
     ports.sort_unstable();
     assert!(
-        ports[0] > 0 && ports[9] < u32::MAX && ports.is_sorted_by(|left, right| left < right),
+        ports[0] > 0 && ports[10] < u32::MAX && ports.is_sorted_by(|left, right| left < right),
         "{vsock:?}"
     );
 

@@ -55,8 +55,16 @@ pub(crate) fn is_asked_for(hello: &ClientHello<'_>) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::sync::Arc;
+
+    use rustls::ServerConfig;
+
     use super::{PROTOCOL, answer};
+
+    pub(crate) fn answer_of_a_test(name: &str) -> Arc<ServerConfig> {
+        answer(name, &[7; 32]).unwrap()
+    }
 
     #[test]
     fn nothing_is_remembered_of_who_validates() {

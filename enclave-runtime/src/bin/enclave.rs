@@ -13,10 +13,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use enclave_runtime::{
-    Configuration, Device, Nsm, Parent, ParentCid, Stopped, harden, init, is_first_process,
+    Configuration, Device, Listen, Nsm, Parent, ParentCid, Stopped, harden, init, is_first_process,
     read_configuration, restart, run, tell_unlogged,
 };
-use transport::{ANY_CID, Address};
 
 /// Where the image holds it.
 const CONFIGURATION_PATH: &str = "/nitro.toml";
@@ -67,8 +66,8 @@ fn start(cid: &ParentCid) -> Result<(), Stopped> {
         Ok(device) => Ok(Arc::new(device) as Arc<dyn Nsm>),
         Err(fault) => Err(Stopped::Unavailable(fault.to_string())),
     };
-    let listen = Address::Vsock { cid: ANY_CID, port: configuration.vsock.enclave_app_port };
-    run(&configuration, Parent::on(&configuration.vsock, cid), &listen, nsm, |_| ())
+    let vsock = &configuration.vsock;
+    run(&configuration, Parent::on(vsock, cid), &Listen::on(vsock), nsm, |_| ())
 }
 
 fn configure() -> Result<Configuration, Stopped> {

@@ -24,7 +24,7 @@ use clap::builder::RangedI64ValueParser;
 use enclave_runtime::http::{Limits, serve};
 use enclave_runtime::tls::{TlsFront, TlsIdentity};
 use enclave_runtime::{
-    AcmeRelays, ApiKey, Capacity, LocalSealer, Nsm, Parent, Pcrs as SoftwarePcrs, Relay, Service,
+    AcmeRelays, ApiKey, Capacity, Listen, LocalSealer, Nsm, Parent, Pcrs as SoftwarePcrs, Relay, Service,
     SoftwareNsm, Stopped, harden, read_configuration, seed, signer,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -100,6 +100,9 @@ struct ParentAddresses {
     /// What takes log lines
     #[arg(long, value_name = "ADDRESS", requires = "nitro_toml")]
     log: Option<Address>,
+    /// Where to listen for the ACME server's validation, apart from the API
+    #[arg(long, value_name = "ADDRESS", requires = "acme")]
+    listen_acme: Option<Address>,
     /// What reaches the ACME server
     #[arg(long, value_name = "ADDRESS", requires_all = ["nitro_toml", "certificate_store", "certificate_store_write"])]
     acme: Option<Address>,
@@ -215,18 +218,17 @@ fn software_nsm(arguments: &Arguments) -> Result<SoftwareNsm, NotStarted> {
 
 fn run_attested(nitro_toml: &Path, arguments: Arguments, nsm: Arc<dyn Nsm>) -> Result<(), NotStarted> {
     let configuration = read_configuration(nitro_toml).map_err(NotStarted::from)?;
+    let listen = Listen { api: arguments.listen, acme_challenges: arguments.parent.listen_acme.clone() };
     let parent =
         arguments.parent.parent().ok_or_else(|| misconfigured("the parent's addresses are missing"))?;
     let listening = |address: &Address| {
         // Nothing is left to tell if stdout is gone.
         let _ = writeln!(std::io::stdout(), "enclave-dev: listening on {address}");
     };
-    enclave_runtime::run(&configuration, parent, &arguments.listen, || Ok(nsm), listening).map_err(
-        |stopped| {
-            // It is in the log already.
-            NotStarted { reason: String::new(), ..NotStarted::from(stopped) }
-        },
-    )
+    enclave_runtime::run(&configuration, parent, &listen, || Ok(nsm), listening).map_err(|stopped| {
+        // It is in the log already.
+        NotStarted { reason: String::new(), ..NotStarted::from(stopped) }
+    })
 }
 
 fn run_alone(arguments: &Arguments, nsm: Arc<dyn Nsm>) -> Result<(), NotStarted> {

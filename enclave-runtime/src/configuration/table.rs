@@ -41,6 +41,7 @@ pub(super) struct Enclave {
 pub(super) struct Vsock {
     pub(super) enclave_app_port: Source,
     pub(super) admin_port: Source,
+    pub(super) acme_challenge_port: Source,
     pub(super) kms_proxy_port: Source,
     pub(super) imds_port: Source,
     pub(super) boot_port: Source,

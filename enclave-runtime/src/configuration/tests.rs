@@ -73,6 +73,7 @@ fn what_is_not_named_is_as_by_default() {
         [
             vsock.enclave_app_port,
             vsock.admin_port,
+            vsock.acme_challenge_port,
             vsock.kms_proxy_port,
             vsock.imds_port,
             vsock.boot_port,
@@ -81,7 +82,7 @@ fn what_is_not_named_is_as_by_default() {
             vsock.certificate_store_port,
             vsock.certificate_store_write_port
         ],
-        [5000, 5001, 8000, 8001, 8002, 8003, 8004, 8005, 8006]
+        [5000, 5001, 5002, 8000, 8001, 8002, 8003, 8004, 8005, 8006]
     );
     assert_eq!(least.secrets.internal_api_key, SecretSource::Env);
     assert_eq!(least.secrets.ticket_signing_secret, SecretSource::Kms);

@@ -157,7 +157,7 @@ pub async fn serve<S: Sealer>(
 }
 
 /// The next connection, however long the system cannot give one.
-async fn accept(listener: &Listener) -> Stream {
+pub(crate) async fn accept(listener: &Listener) -> Stream {
     loop {
         match listener.accept().await {
             Ok(stream) => return stream,

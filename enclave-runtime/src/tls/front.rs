@@ -104,13 +104,31 @@ impl TlsFront {
     ) -> Option<Received<S>> {
         if is_a_challenge(&hello.client_hello()) {
             let answer = self.challenge.borrow().clone();
-            // The handshake is all there is to it (RFC 8737 §3).
-            hello.into_stream(answer?).await.ok()?.shutdown().await.ok()?;
+            validate(hello, answer?).await?;
             return None;
         }
         let stream = hello.into_stream(Arc::clone(identity.config())).await.ok()?;
         Some(Received::Secured(Box::new(stream), identity))
     }
+
+    /// Takes a new connection that can do nothing but validate our name; none if it does not, or nobody may now. Has no
+    /// deadline of its own.
+    pub(crate) async fn receive_validator<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Option<()> {
+        let answer = self.challenge.borrow().clone()?;
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await.ok()?;
+        if !is_a_challenge(&hello.client_hello()) {
+            return None;
+        }
+        validate(hello, answer).await
+    }
+}
+
+/// The handshake is all there is to it (RFC 8737 §3).
+async fn validate<S: AsyncRead + AsyncWrite + Unpin>(
+    hello: StartHandshake<S>,
+    answer: Arc<ServerConfig>,
+) -> Option<()> {
+    hello.into_stream(answer).await.ok()?.shutdown().await.ok()
 }
 
 #[cfg(test)]
@@ -118,8 +136,10 @@ mod tests {
     use std::sync::Arc;
     use std::task::Poll;
 
-    use rustls::pki_types::ServerName;
-    use rustls::{ClientConfig, ClientConnection, RootCertStore};
+    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+    use rustls::crypto::CryptoProvider;
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+    use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
     use tokio::time::Instant;
     use tokio_rustls::TlsConnector;
@@ -177,6 +197,81 @@ mod tests {
             [&b""[..], b"\0", b"\x05\x01\0", b"\x80\x2e\x01", b"\r\n", b" GET", &half[..half.len() / 2]]
         {
             assert!(receive(&front, bytes).await.is_none(), "{}", bytes.escape_ascii());
+        }
+    }
+
+    /// What a client of `protocol` that trusts anybody gets from the port for validators: the protocol, if it is spoken.
+    async fn on_the_port_for_validators(front: &TlsFront, protocol: Option<&[u8]>) -> Option<Vec<u8>> {
+        let mut config = client(front);
+        let verifier = AnyCertificate(Arc::clone(config.crypto_provider()));
+        config.dangerous().set_certificate_verifier(Arc::new(verifier));
+        config.alpn_protocols = protocol.map(<[u8]>::to_vec).into_iter().collect();
+        let (client, server) = duplex(64 * 1024);
+        let (client, validated) = tokio::join!(
+            TlsConnector::from(Arc::new(config)).connect(name(), client),
+            front.receive_validator(server)
+        );
+        assert_eq!(client.is_ok(), validated.is_some());
+        client.ok()?.get_ref().1.alpn_protocol().map(<[u8]>::to_vec)
+    }
+
+    #[tokio::test]
+    async fn the_port_for_validators_is_for_them_and_when_they_are_expected() {
+        const ACME: &[u8] = b"acme-tls/1";
+        let front = TlsFront::new(identity());
+        assert_eq!(on_the_port_for_validators(&front, Some(ACME)).await, None, "nobody is expected");
+        front.answer_challenges_with(Some(crate::acme::answer_of_a_test("signer")));
+        assert_eq!(on_the_port_for_validators(&front, Some(ACME)).await.as_deref(), Some(ACME));
+        for protocol in [None, Some(&b"http/1.1"[..]), Some(b"h2")] {
+            assert_eq!(on_the_port_for_validators(&front, protocol).await, None, "{protocol:?}");
+        }
+        let (mut client, server) = duplex(64 * 1024);
+        client.write_all(b"GET /health HTTP/1.1\r\nhost: signer\r\n\r\n").await.unwrap();
+        assert!(front.receive_validator(server).await.is_none());
+        let mut said = Vec::new();
+        // At most an alert of TLS.
+        client.read_to_end(&mut said).await.unwrap();
+        assert!(said.len() < 16 && !said.contains(&b'H'), "{}", said.escape_ascii());
+        front.answer_challenges_with(None);
+        assert_eq!(on_the_port_for_validators(&front, Some(ACME)).await, None, "nobody is expected any more");
+    }
+
+    #[derive(Debug)]
+    struct AnyCertificate(Arc<CryptoProvider>);
+
+    impl ServerCertVerifier for AnyCertificate {
+        fn verify_server_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: &ServerName<'_>,
+            _: &[u8],
+            _: UnixTime,
+        ) -> Result<ServerCertVerified, rustls::Error> {
+            Ok(ServerCertVerified::assertion())
+        }
+
+        // webpki reads no certificate with a critical extension that it does not know, as that for ACME has.
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.0.signature_verification_algorithms.supported_schemes()
         }
     }
 

@@ -1,6 +1,8 @@
 //! Certificates by ACME: a real ACME server, Debian's `pebble`, the signer as in production but for its NSM, and the
 //! parent's `proxy` between them. And servers that are no ACME servers, and parents that do not keep what they should.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,22 +26,28 @@ const NEW_ACCOUNT: &str = "the acme account is new";
 const KEPT_ACCOUNT: &str = "the acme account is the one that was kept";
 const KEPT: &str = "the parent keeps the acme account certificate=true";
 
-/// A parent, an ACME server that validates through it, and the port that clients come to.
+/// The sockets that the signer listens on: for clients, and for who validates its names.
+const API: &str = "app.sock";
+const CHALLENGES: &str = "challenges.sock";
+
+/// A parent, an ACME server that validates through it, and the ports that clients and validators come to.
 struct Place {
     parent: Parent,
     pebble: Pebble,
-    /// Outlives the signer and its proxy, which get a new port each time.
-    _door: Process,
+    /// Outlive the signer and its proxy, which get new ports each time.
+    _doors: [Process; 2],
     port: u16,
+    challenge_port: u16,
 }
 
 impl Place {
     fn new(behaviour: &Behaviour) -> Result<Self, Failure> {
         let mut parent = Parent::new()?;
-        let (door, port) = door(&parent)?;
-        let pebble = Pebble::start(parent.directory(), port, behaviour)?;
+        let (api, port) = door(&parent, API)?;
+        let (challenges, challenge_port) = door(&parent, CHALLENGES)?;
+        let pebble = Pebble::start(parent.directory(), challenge_port, behaviour)?;
         use_acme(&mut parent, &pebble.address, &pebble.directory, &pebble.authority_pem, &[NAME]);
-        Ok(Self { parent, pebble, _door: door, port })
+        Ok(Self { parent, pebble, _doors: [api, challenges], port, challenge_port })
     }
 
     fn stored(&self) -> PathBuf {
@@ -118,13 +126,7 @@ impl Signer {
     }
 
     fn openssl(&self, options: &[&str]) -> Result<(bool, String), Failure> {
-        let output = Command::new("openssl")
-            .args(["s_client", "-connect", &format!("127.0.0.1:{}", self.port)])
-            .args(options)
-            .stdin(Stdio::null())
-            .output()?;
-        let text = [output.stdout, output.stderr].concat();
-        Ok((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
+        openssl(self.port, options)
     }
 
     /// `/health`, by a client that trusts `root` and nobody else.
@@ -143,9 +145,19 @@ impl Signer {
     }
 }
 
-/// A proxy from a port of its own to the signer.
-fn door(parent: &Parent) -> Result<(Process, u16), Failure> {
-    let route = format!("tcp:127.0.0.1:0=unix:{}", parent.directory().join("app.sock").display());
+fn openssl(port: u16, options: &[&str]) -> Result<(bool, String), Failure> {
+    let output = Command::new("openssl")
+        .args(["s_client", "-connect", &format!("127.0.0.1:{port}")])
+        .args(options)
+        .stdin(Stdio::null())
+        .output()?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
+}
+
+/// A proxy from a port of its own to the signer's `socket`.
+fn door(parent: &Parent, socket: &str) -> Result<(Process, u16), Failure> {
+    let route = format!("tcp:127.0.0.1:0=unix:{}", parent.directory().join(socket).display());
     let mut door = Process::start("proxy", &binaries().proxy, &["--route", &route], &[])?;
     let address = door.ready("proxy: listening on tcp:127.0.0.1:")?;
     let port = address.split(',').next().and_then(|port| port.parse().ok());
@@ -155,18 +167,19 @@ fn door(parent: &Parent) -> Result<(Process, u16), Failure> {
 /// Configures ACME for `names`, with the server at `address`.
 fn use_acme(parent: &mut Parent, address: &str, directory: &str, anchor: &str, names: &[&str]) {
     let path = |name: &str| parent.directory().join(name).display().to_string();
-    let [acme, store, store_write] =
-        ["acme.sock", "store.sock", "store-write.sock"].map(|name| format!("unix:{}", path(name)));
+    let [challenges, acme, store, store_write] = [CHALLENGES, "acme.sock", "store.sock", "store-write.sock"]
+        .map(|name| format!("unix:{}", path(name)));
     let certificate = path("certificate");
     parent.routes = vec![
         format!("{acme}={address}"),
         format!("{store}=file:{certificate}"),
         format!("{store_write}=replace:{certificate}"),
     ];
-    parent.options =
-        ["--acme", &acme, "--certificate-store", &store, "--certificate-store-write", &store_write]
-            .map(str::to_owned)
-            .into();
+    parent.options = ["--listen-acme", &challenges, "--acme", &acme, "--certificate-store", &store]
+        .into_iter()
+        .chain(["--certificate-store-write", &store_write])
+        .map(str::to_owned)
+        .collect();
     parent.nitro_toml.tls = format!(
         "mode = \"acme\"\nserver_names = {names:?}\n\
          [acme]\ndirectory = \"{directory}\"\ncontact = [\"mailto:ops@{NAME}\"]\n\
@@ -201,8 +214,20 @@ fn a_certificate_is_ordered_presented_and_kept() -> Result<(), Failure> {
     let account = place.pebble.directory.replace("/dir", "/my-account/");
     ensure(signer.said(&format!("account=\"{account}")) == 1, || signer.log())?;
     // Nobody is answered as a validator once there is nothing to validate.
-    let (_, text) = signer.openssl(&["-alpn", "acme-tls/1", "-servername", NAME])?;
+    for port in [place.port, place.challenge_port] {
+        let (_, text) = openssl(port, &["-alpn", "acme-tls/1", "-servername", NAME])?;
+        ensure(!text.contains("BEGIN CERTIFICATE"), || text.clone())?;
+    }
+    // And the port for validators is nobody else's.
+    let (_, text) = openssl(place.challenge_port, &["-servername", NAME])?;
     ensure(!text.contains("BEGIN CERTIFICATE"), || text.clone())?;
+    let mut clear = TcpStream::connect(("127.0.0.1", place.challenge_port))?;
+    clear.set_read_timeout(Some(PATIENCE))?;
+    clear.write_all(b"GET /health HTTP/1.1\r\nhost: signer.example\r\n\r\n")?;
+    let mut said = Vec::new();
+    // It may be cut before it has sent all.
+    let _ = clear.read_to_end(&mut said);
+    ensure(said.is_empty(), || said.escape_ascii().to_string())?;
     // What the parent has of it tells no key.
     let certificate = signer.certificate()?;
     let stored = std::fs::read(place.stored())?;
@@ -383,6 +408,7 @@ fn an_account_that_the_server_has_forgotten_is_made_anew() -> Result<(), Failure
 fn another_server_takes_another_account() -> Result<(), Failure> {
     let mut place = Place::new(&Behaviour::default())?;
     drop(place.issued()?);
+    // It validates on the port of the API, as it does where that is 443.
     place.pebble = Pebble::start(place.parent.directory(), place.port, &Behaviour::default())?;
     let Pebble { address, directory, authority_pem, .. } = &place.pebble;
     use_acme(&mut place.parent, address, directory, authority_pem, &[NAME]);
@@ -415,7 +441,7 @@ fn whatever_a_server_says_costs_a_try_and_nothing_else() -> Result<(), Failure> 
     let not_understood = |what: &str| format!("the acme server is not understood: {what}");
     let cut = "the connection was cut, or its answer is too long".to_owned();
     let mut parent = Parent::new()?;
-    let (_door, port) = door(&parent)?;
+    let (_door, port) = door(&parent, API)?;
     let directory = parent.directory().join("hostile");
     std::fs::create_dir_all(&directory)?;
     let authority = server_certificate(&directory, "localhost")?;
