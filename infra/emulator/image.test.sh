@@ -26,6 +26,7 @@ main() {
     the_signer_is_static_and_hardened
     no_path_of_this_machine_is_in_it
     another_clone_makes_the_same_image
+    an_image_that_ends_tls
     the_image_boots_and_signs
     the_contract_holds_against_the_image
 }
@@ -112,8 +113,17 @@ another_clone_makes_the_same_image() {
     rm -rf -- "${scratch:?}/another-clone" "$scratch/another-home" "$scratch/another-target"
 }
 
+# A laboratory with an image whose signer ends TLS, and which differs in nothing else.
+an_image_that_ends_tls() {
+    mkdir "$scratch/tls"
+    cp "$laboratory"/{kms-state.json,qemu,vhost-device-vsock} "$scratch/tls/"
+    sed 's/^mode = "off"$/mode = "self-signed"/' "$laboratory/nitro.toml" >"$scratch/tls/nitro.toml"
+    ! cmp -s "$laboratory/nitro.toml" "$scratch/tls/nitro.toml" || die 1 'nitro.toml has no tls.mode that is off'
+    ./infra/build-eif.sh --nitro-toml "$scratch/tls/nitro.toml" --output "$scratch/tls/image" "${options[@]}" >/dev/null
+}
+
 the_image_boots_and_signs() {
-    NITRO_LABORATORY=$laboratory cargo test --locked -p acceptance --test image -- --ignored --nocapture --test-threads=1
+    NITRO_LABORATORY=$laboratory NITRO_TLS_LABORATORY=$scratch/tls cargo test --locked -p acceptance --test image -- --ignored --nocapture --test-threads=1
 }
 
 # The contract's own tests, against an enclave that was started as a user starts one.

@@ -95,6 +95,12 @@ impl Laboratory {
         Ok(std::fs::read_to_string(self.folder.join("image/kms-key-policy.json"))?)
     }
 
+    /// Whether clients speak TLS with the image.
+    fn has_tls(&self) -> Result<bool, Failure> {
+        let text = std::fs::read_to_string(self.folder.join("image/nitro.toml"))?;
+        Ok(!text.lines().any(|line| line == "mode = \"off\""))
+    }
+
     /// A parent instance for the image.
     pub fn parent(&self) -> Result<EmulatedParent, Failure> {
         self.parent_with(&self.key_policy()?, 0)
@@ -144,6 +150,7 @@ impl Laboratory {
             secrets,
             proxy,
             address,
+            has_tls: self.has_tls()?,
             heartbeats,
             image: self.image(),
             qemu: qemu.lines().map(str::to_owned).collect(),
@@ -198,6 +205,7 @@ pub struct EmulatedParent {
     /// The image that is started.
     pub image: PathBuf,
     address: SocketAddr,
+    has_tls: bool,
     heartbeats: Arc<AtomicU32>,
     qemu: Vec<String>,
     /// `vhost-device-vsock`.
@@ -215,7 +223,8 @@ impl EmulatedParent {
     /// What clients see.
     #[must_use]
     pub fn server(&self) -> Server {
-        Server::at_address(self.address, self.secrets.clone())
+        let server = Server::at_address(self.address, self.secrets.clone());
+        if self.has_tls { server.over_tls() } else { server }
     }
 
     /// How many images have said that they are up.

@@ -13,10 +13,12 @@ use acceptance::emulated::Laboratory;
 use acceptance::failure::{ensure, fail};
 use acceptance::key_proof::{KeyProof, binding};
 use acceptance::signer::new_identity;
-use acceptance::{Failure, Request, Server, Signer};
+use acceptance::workshop::Workshop;
+use acceptance::{Connection, Failure, Request, Server, Signer};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ciborium::Value;
+use sha2::{Digest as _, Sha256};
 
 /// The KMS key of the laboratory is that of its policy; another is one that nobody has.
 const NOBODYS_KEY: &str = "00000000aaaa";
@@ -26,6 +28,40 @@ fn attested(server: &Server, nonce: &str) -> Result<Vec<(String, Value)>, Failur
     let target = format!("/.well-known/attestation?nonce={nonce}");
     let document = server.send(&Request::new("GET", &target)).response()?.member("attestation_doc")?;
     payload(&STANDARD.decode(document)?)
+}
+
+/// With the image of `NITRO_TLS_LABORATORY`, which differs in its `tls.mode` alone.
+#[test]
+#[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
+fn the_image_ends_tls_and_vouches_for_its_key() -> Result<(), Failure> {
+    let folder = std::env::var_os("NITRO_TLS_LABORATORY");
+    let laboratory = Laboratory::at(folder.expect("it is set by infra/emulator/image.test.sh").into());
+    let parent = laboratory.parent()?;
+    let _enclave = parent.ready()?;
+    let server = parent.server();
+    signs(&mut server.signer())?;
+
+    let workshop = Workshop::new()?;
+    let mut keys = Vec::new();
+    for _ in 0..2 {
+        let mut connection = server.connect()?;
+        let certificates = connection.tls().certificates();
+        let key = workshop.spki(certificates.first().ok_or_else(|| Failure::new("no certificate"))?)?;
+        connection.send(Request::new("GET", "/.well-known/attestation?nonce=0a0b").bytes())?;
+        let payload = payload(&STANDARD.decode(connection.receive()?.member("attestation_doc")?)?)?;
+        ensure(*member(&payload, "public_key") == Value::Bytes(key.clone()), || format!("{payload:?}"))?;
+        let digest = Sha256::digest(&key).to_vec();
+        ensure(*member(&payload, "user_data") == Value::Bytes(digest), || format!("{payload:?}"))?;
+        let [pcr0, ..] = laboratory.measurements()?;
+        ensure(pcr(&payload, 0).as_ref() == Some(&pcr0), || format!("{payload:?}"))?;
+        keys.push(key);
+    }
+    ensure(keys[0] == keys[1], || "another key on each connection".to_owned())?;
+
+    let mut clear = Connection::open(server.address())?;
+    clear.send(Request::new("GET", "/health").bytes())?;
+    let response = clear.receive()?;
+    ensure(response.status == 400, || format!("{} {}", response.status, response.text()))
 }
 
 fn payload(document: &[u8]) -> Result<Vec<(String, Value)>, Failure> {

@@ -50,7 +50,7 @@ fn run(laboratory: &Laboratory, port: u16) -> Result<(), Failure> {
         enclave.age().as_secs_f32()
     );
     println!("# nowhere, as without debug mode; Ctrl-C ends everything.");
-    println!("export ENCLAVE_BASE_URL=http://{}", server.address());
+    println!("export ENCLAVE_BASE_URL={}", server.base_url());
     println!("export INTERNAL_API_KEY={}", parent.secrets.api_key);
     println!("export TICKET_SIGNING_SECRET={}", parent.secrets.ticket_secret);
     let stop = Arc::new(AtomicBool::new(false));
