@@ -330,7 +330,9 @@ impl Keeper {
         order(client, account, &self.names, &self.front).await
     }
 
-    /// Makes an account, and has it kept before it is used: whatever happens then, there is not another one each time.
+    /// Makes an account, and asks the parent to keep it before anything is ordered. If the signer ends before it is kept,
+    /// nobody has its key, and the next start makes another; a parent that does not keep it is asked again, and is no
+    /// reason not to order.
     async fn new_account(&mut self, client: &mut AcmeClient<'_>) -> Result<Account, AcmeFault> {
         let account = Account::create(client, &self.contact).await?;
         tracing::info!(
