@@ -177,6 +177,7 @@ impl Keeper {
     /// Takes over what is in `state`, as far as it is of use.
     fn adopt(&mut self, mut state: AcmeState) {
         if state.directory != self.server.directory().to_string() {
+            // Of no use here, and overwritten: the measured configuration trusts in that server's word no longer.
             tracing::info!("what the parent keeps is of another acme server");
             return;
         }
