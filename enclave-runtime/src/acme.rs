@@ -38,7 +38,6 @@ pub use self::certificate_key::CertificateKey;
 pub(crate) use self::challenge::is_asked_for as is_a_challenge;
 pub use self::keeper::AcmeRelays;
 pub(crate) use self::keeper::{Keeper, RESTORE_PATIENCE};
-pub(crate) use self::server::UnusableServer;
 #[cfg(test)]
 pub(crate) use self::state::tests::state as state_of_a_test;
 pub use self::state::{AcmeState, KeptCertificate, MAX_STATE_BYTES};

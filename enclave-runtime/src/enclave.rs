@@ -12,17 +12,18 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use transport::{Address, Listener};
 
-use crate::acme::{AcmeRelays, Keeper, UnusableServer};
+use crate::acme::{AcmeRelays, Keeper};
 use crate::boot::{BootRefused, boot};
 use crate::configuration::{Acme, Configuration, MAX_CONFIGURATION_BYTES, TlsMode, Vsock};
 use crate::entropy::{EntropyUnavailable, seed_kernel_pool};
 use crate::http::serve;
-use crate::kms::{Kms, KmsServer, UnusableEndpoint};
+use crate::kms::{Kms, KmsServer};
 use crate::kms_sealer::KmsSealer;
 use crate::log_port::log_port;
 use crate::nsm::Nsm;
 use crate::recipient::RecipientKey;
 use crate::relay::{ParentCid, Relay};
+use crate::remote_server::UnusableServer;
 use crate::service::Service;
 use crate::tls::provided::{Provided, RELOAD_INTERVAL};
 use crate::tls::{TlsFront, TlsIdentity, UnusableIdentity};
@@ -94,12 +95,6 @@ impl std::error::Error for Stopped {}
 impl From<EntropyUnavailable> for Stopped {
     fn from(fault: EntropyUnavailable) -> Self {
         Self::Unavailable(fault.to_string())
-    }
-}
-
-impl From<UnusableEndpoint> for Stopped {
-    fn from(fault: UnusableEndpoint) -> Self {
-        Self::Misconfigured(format!("nitro.toml: {fault}"))
     }
 }
 

@@ -9,7 +9,7 @@
 //!                            │           kms_sealer ─ sealed_key, data_key_cache ─ flight ─ data_key
 //!                            ▼                                │
 //!                           kms ◀─────────────────────────────┘
-//!                            └─▶ recipient ─ envelope, aws (credentials, signature), relay ─▶ the parent
+//!                            └─▶ recipient ─ envelope, aws (credentials, signature), remote_server ─ relay ─▶ the parent
 //! ```
 //!
 //! What holds here:
@@ -54,6 +54,7 @@ mod nsm;
 mod process;
 mod recipient;
 mod relay;
+mod remote_server;
 mod sealed_certificate;
 mod sealed_key;
 mod sealer;

@@ -13,7 +13,7 @@ use super::account_key::AccountKey;
 use super::client::AcmeClient;
 use super::fault::AcmeFault;
 use super::order::{Issued, order};
-use super::server::{AcmeServer, UnusableServer};
+use super::server::AcmeServer;
 use super::state::{AcmeState, KeptCertificate};
 use super::store::{Found, Store, StoreFault};
 use crate::aws::backoff::Backoff;
@@ -21,6 +21,7 @@ use crate::configuration::Acme;
 use crate::data_key_cache::DataKeyCache;
 use crate::kms::KmsFault;
 use crate::relay::Relay;
+use crate::remote_server::UnusableServer;
 use crate::tls::{Expiry, TlsFront, TlsIdentity, check_pair};
 
 /// After an order that failed. Public servers count them by the hour: Let's Encrypt takes five of one name.
