@@ -28,7 +28,7 @@
 
 #![deny(unsafe_code)]
 
-mod acme;
+pub mod acme;
 mod api_key;
 mod attestor;
 mod aws;
@@ -63,7 +63,6 @@ mod signer_memory;
 pub mod tls;
 mod token_bucket;
 
-pub use acme::{AccountKey, AcmeRelays, AcmeState, CertificateKey, KeptCertificate, MAX_STATE_BYTES};
 pub use api_key::{ApiKey, EmptyApiKey};
 pub use boot_file::{
     BootFile, BootSecret, InvalidBootFile, InvalidSecret, LineFault, MAX_BOOT_FILE_BYTES, PlainSecret,

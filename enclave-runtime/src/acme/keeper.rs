@@ -13,6 +13,7 @@ use super::account_key::AccountKey;
 use super::client::AcmeClient;
 use super::fault::AcmeFault;
 use super::order::{Issued, order};
+use super::resource::url;
 use super::server::AcmeServer;
 use super::state::{AcmeState, KeptCertificate};
 use super::store::{Found, Store, StoreFault};
@@ -183,7 +184,7 @@ impl Keeper {
             return;
         }
         let key = AccountKey::from_pkcs8(&state.account_key);
-        let url = self.server.url("account", &state.account_url);
+        let url = url(self.server.directory(), "account", &state.account_url);
         let (Some(key), Ok(url)) = (key, url) else {
             tracing::warn!("the account that the parent keeps is of no use");
             return;

@@ -51,11 +51,6 @@ impl AcmeServer {
         &self.directory
     }
 
-    /// Reads a URL of the server's, `what` in an error. It has to be where the relay leads.
-    pub(crate) fn url(&self, what: &'static str, text: &str) -> Result<HttpsUrl, AcmeFault> {
-        text.parse().ok().filter(|url| self.directory.is_beside(url)).ok_or(AcmeFault::Elsewhere(what))
-    }
-
     /// Connects.
     pub(crate) async fn connect(&self) -> Result<Connection, AcmeFault> {
         timeout(CONNECT_DEADLINE, self.server.connect())
