@@ -32,6 +32,7 @@ export RUSTC_BOOTSTRAP=1
 
 # Longest input by target: enough for what the target reads, and short enough to mutate well.
 declare -A max_len=(
+    [acme_answer]=2048
     [address]=256
     [attestation]=6144
     [attestation_reply]=8192
