@@ -49,6 +49,7 @@ declare -A max_len=(
     [policy]=8192
     [policy_template]=8192
     [ramdisk]=4096
+    [replacement]=512
     [request_body]=8192
     [sealed_certificate]=2048
     [reseal_journal]=1024
