@@ -32,6 +32,7 @@ export RUSTC_BOOTSTRAP=1
 
 # Longest input by target: enough for what the target reads, and short enough to mutate well.
 declare -A max_len=(
+    [acme_answer]=2048
     [address]=256
     [attestation]=6144
     [attestation_reply]=8192
@@ -48,6 +49,7 @@ declare -A max_len=(
     [policy]=8192
     [policy_template]=8192
     [ramdisk]=4096
+    [replacement]=512
     [request_body]=8192
     [sealed_certificate]=2048
     [reseal_journal]=1024

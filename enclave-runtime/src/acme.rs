@@ -5,6 +5,7 @@
 //! keeper ─▶ store ─ state, sealed_certificate ─▶ relays ─▶ a file of the parent's
 //!    │ └──▶ TlsFront ◀─ challenge ◀─ challenge_port ◀─ who validates
 //!    └─ order ─ account ─▶ client ─ account_key ─▶ server ─▶ relay ─▶ the ACME server
+//!          └ resource ◀─ answer ◀──┘
 //! ```
 //!
 //! What holds here:
@@ -21,6 +22,7 @@
 
 mod account;
 mod account_key;
+mod answer;
 mod certificate_key;
 mod challenge;
 mod challenge_port;
@@ -35,14 +37,17 @@ mod state;
 mod store;
 
 pub use self::account_key::AccountKey;
+pub use self::answer::Answer;
 pub use self::certificate_key::CertificateKey;
 pub(crate) use self::challenge::is_asked_for as is_a_challenge;
 #[cfg(test)]
 pub(crate) use self::challenge::tests::answer_of_a_test;
 pub(crate) use self::challenge_port::answer_challenges;
+pub use self::fault::AcmeFault;
 pub use self::keeper::AcmeRelays;
 pub(crate) use self::keeper::{Keeper, RESTORE_PATIENCE};
-pub(crate) use self::server::UnusableServer;
+pub use self::problem::Problem;
+pub use self::resource::{Authorization, AuthorizationStatus, Challenge, Directory, Order, OrderStatus};
 #[cfg(test)]
 pub(crate) use self::state::tests::state as state_of_a_test;
 pub use self::state::{AcmeState, KeptCertificate, MAX_STATE_BYTES};

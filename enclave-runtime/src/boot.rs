@@ -6,7 +6,8 @@
 //! ```
 //!
 //! What the parent gives wrong is refused for good, in one line. What is only not there yet, the boot file, IMDS, KMS, a
-//! key policy that still lacks this image, is waited for, without end and without hurry; `/health` is 503 meanwhile.
+//! key policy that still lacks this image, is waited for, without end and without hurry; `/health` is 503 meanwhile. A
+//! certificate out of its time is wrong: the next enclave has the parent's clock again, which this one may have lost.
 
 use std::sync::Arc;
 use std::time::Duration;

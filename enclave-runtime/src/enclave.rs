@@ -13,17 +13,18 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use transport::{ANY_CID, Address, Listener};
 
-use crate::acme::{AcmeRelays, Keeper, UnusableServer, answer_challenges};
+use crate::acme::{AcmeRelays, Keeper, answer_challenges};
 use crate::boot::{BootRefused, boot};
 use crate::configuration::{Acme, Configuration, MAX_CONFIGURATION_BYTES, TlsMode, Vsock};
 use crate::entropy::{EntropyUnavailable, seed_kernel_pool};
 use crate::http::serve;
-use crate::kms::{Kms, KmsServer, UnusableEndpoint};
+use crate::kms::{Kms, KmsServer};
 use crate::kms_sealer::KmsSealer;
 use crate::log_port::log_port;
 use crate::nsm::Nsm;
 use crate::recipient::RecipientKey;
 use crate::relay::{ParentCid, Relay};
+use crate::remote_server::UnusableServer;
 use crate::service::Service;
 use crate::tls::provided::{Provided, RELOAD_INTERVAL};
 use crate::tls::{TlsFront, TlsIdentity, UnusableIdentity};
@@ -113,12 +114,6 @@ impl std::error::Error for Stopped {}
 impl From<EntropyUnavailable> for Stopped {
     fn from(fault: EntropyUnavailable) -> Self {
         Self::Unavailable(fault.to_string())
-    }
-}
-
-impl From<UnusableEndpoint> for Stopped {
-    fn from(fault: UnusableEndpoint) -> Self {
-        Self::Misconfigured(format!("nitro.toml: {fault}"))
     }
 }
 

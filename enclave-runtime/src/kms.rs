@@ -32,7 +32,7 @@ use zeroize::Zeroizing;
 
 use self::answer::{Answer, DataKeyAnswer, DecryptAnswer};
 use self::connection::Connection;
-pub(crate) use self::connection::{KmsServer, UnusableEndpoint};
+pub(crate) use self::connection::KmsServer;
 pub(crate) use self::fault::KmsFault;
 use crate::aws::backoff::Backoff;
 use crate::aws::clock::Clock;

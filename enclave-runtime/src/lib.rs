@@ -9,7 +9,7 @@
 //!                            │           kms_sealer ─ sealed_key, data_key_cache ─ flight ─ data_key
 //!                            ▼                                │
 //!                           kms ◀─────────────────────────────┘
-//!                            └─▶ recipient ─ envelope, aws (credentials, signature), relay ─▶ the parent
+//!                            └─▶ recipient ─ envelope, aws (credentials, signature), remote_server ─ relay ─▶ the parent
 //! ```
 //!
 //! What holds here:
@@ -28,7 +28,7 @@
 
 #![deny(unsafe_code)]
 
-mod acme;
+pub mod acme;
 mod api_key;
 mod attestor;
 mod aws;
@@ -54,6 +54,7 @@ mod nsm;
 mod process;
 mod recipient;
 mod relay;
+mod remote_server;
 mod sealed_certificate;
 mod sealed_key;
 mod sealer;
@@ -62,7 +63,6 @@ mod signer_memory;
 pub mod tls;
 mod token_bucket;
 
-pub use acme::{AccountKey, AcmeRelays, AcmeState, CertificateKey, KeptCertificate, MAX_STATE_BYTES};
 pub use api_key::{ApiKey, EmptyApiKey};
 pub use boot_file::{
     BootFile, BootSecret, InvalidBootFile, InvalidSecret, LineFault, MAX_BOOT_FILE_BYTES, PlainSecret,

@@ -8,10 +8,11 @@
 #[path = "../../enclave-core/tests/public_api/secret_type.rs"]
 mod secret_type;
 
+use enclave_runtime::acme::{AccountKey, AcmeState, CertificateKey, KeptCertificate};
 use enclave_runtime::tls::{PrivateKey, TlsFront, TlsIdentity};
 use enclave_runtime::{
-    AccountKey, AcmeState, ApiKey, BootFile, BootSecret, Capacity, CertificateKey, DataKey, KeptCertificate,
-    LocalSealer, PlainSecret, RecipientKey, Service, SoftwareNsm, seed, signer,
+    ApiKey, BootFile, BootSecret, Capacity, DataKey, LocalSealer, PlainSecret, RecipientKey, Service,
+    SoftwareNsm, seed, signer,
 };
 use zeroize::Zeroizing;
 

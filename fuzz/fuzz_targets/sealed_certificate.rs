@@ -5,7 +5,8 @@
 use std::sync::LazyLock;
 
 use arbitrary::{Arbitrary as _, Unstructured};
-use enclave_runtime::{AcmeState, DataKey, SealedCertificate};
+use enclave_runtime::acme::AcmeState;
+use enclave_runtime::{DataKey, SealedCertificate};
 use fuzz::sealed_certificate::{self, Certificate, DATA_KEY, Draft, State};
 use libfuzzer_sys::fuzz_target;
 

@@ -3,6 +3,7 @@
 //! They follow the API's contract, not the product's code, and use other libraries where there is a choice. None of
 //! them is made to be fast, small or constant-time.
 
+pub mod acme;
 pub mod attestation;
 pub mod bend;
 pub mod boot_file;

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest of the states that are kept this way, a chain and two keys that are sealed, has about 55 KiB.
-const REPLACEMENT_MAX_BYTES: u64 = 64 * 1_024;
+pub const REPLACEMENT_MAX_BYTES: u64 = 64 * 1_024;
 
 /// One that has its turn, and two that send meanwhile: those of two enclaves, and one that was cut and comes again. Who
 /// is refused has to come again too; it costs memory and a connection otherwise.
@@ -67,7 +67,7 @@ impl FileSink {
         let Ok(_place) = self.places.try_acquire() else {
             return Replacing::Unchanged("too many replace it at one time");
         };
-        let content = match timeout(TRANSFER_TIMEOUT, receive(client)).await {
+        let content = match timeout(TRANSFER_TIMEOUT, receive_replacement(client)).await {
             Ok(Ok(content)) => content,
             Ok(Err(reason)) => return Replacing::Unchanged(reason),
             Err(_) => return Replacing::Unchanged("it took too long"),
@@ -92,7 +92,11 @@ impl FileSink {
     }
 }
 
-async fn receive<C: AsyncRead + Unpin>(client: &mut C) -> Result<Vec<u8>, &'static str> {
+/// Reads one length and as many bytes, up to [`REPLACEMENT_MAX_BYTES`], and nothing behind them.
+///
+/// # Errors
+/// Why they replace nothing: the length is not allowed, or the client ended before.
+pub async fn receive_replacement<C: AsyncRead + Unpin>(client: &mut C) -> Result<Vec<u8>, &'static str> {
     const CUT: &str = "it was cut";
     let length = client.read_u32().await.map_err(|_| CUT)?;
     let length = u64::from(length);

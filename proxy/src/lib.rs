@@ -30,6 +30,7 @@ pub use arguments::{Arguments, Config, InvalidConfig};
 pub use descriptor_limit::raise_descriptor_limit;
 pub use destination::Destination;
 pub use enclave_file::EnclaveFile;
+pub use file_sink::{REPLACEMENT_MAX_BYTES, receive_replacement};
 pub use limits::Limits;
 pub use route::{InvalidRoute, Route};
 pub use server::{BindError, Finish, Server};

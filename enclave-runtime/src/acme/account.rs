@@ -5,6 +5,7 @@ use serde_json::json;
 use super::account_key::{AccountKey, Signer};
 use super::client::AcmeClient;
 use super::fault::AcmeFault;
+use super::resource::url;
 
 /// An account that the server knows.
 #[derive(Debug)]
@@ -24,10 +25,10 @@ impl Account {
         {
             members.insert("contact".to_owned(), json!(contact));
         }
-        let new_account = client.new_account.clone();
+        let new_account = client.directory().new_account.clone();
         let answer = client.post(Signer::Key(&key), &new_account, &payload).await?;
         let location = answer.location.ok_or(AcmeFault::Unintelligible("it names no account"))?;
-        let url = client.url("account", &location)?.to_string();
+        let url = url(client.home(), "account", &location)?.to_string();
         Ok(Self { key, url })
     }
 

@@ -8,7 +8,7 @@ use crate::tls::InvalidPair;
 
 /// Why there is no certificate yet.
 #[derive(Debug)]
-pub(crate) enum AcmeFault {
+pub enum AcmeFault {
     /// The way to the server, or the server itself, is not there; another try may find it.
     Unreachable(&'static str),
     /// Who answers does not speak ACME as it is written down.
@@ -29,7 +29,8 @@ pub(crate) enum AcmeFault {
 
 impl AcmeFault {
     /// How long the server asks not to be asked again.
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused(problem) => problem.retry_after,
             _ => None,

@@ -13,7 +13,8 @@ use super::account_key::AccountKey;
 use super::client::AcmeClient;
 use super::fault::AcmeFault;
 use super::order::{Issued, order};
-use super::server::{AcmeServer, UnusableServer};
+use super::resource::url;
+use super::server::AcmeServer;
 use super::state::{AcmeState, KeptCertificate};
 use super::store::{Found, Store, StoreFault};
 use crate::aws::backoff::Backoff;
@@ -21,6 +22,7 @@ use crate::configuration::Acme;
 use crate::data_key_cache::DataKeyCache;
 use crate::kms::KmsFault;
 use crate::relay::Relay;
+use crate::remote_server::UnusableServer;
 use crate::tls::{Expiry, TlsFront, TlsIdentity, check_pair};
 
 /// After an order that failed. Public servers count them by the hour: Let's Encrypt takes five of one name.
@@ -177,11 +179,12 @@ impl Keeper {
     /// Takes over what is in `state`, as far as it is of use.
     fn adopt(&mut self, mut state: AcmeState) {
         if state.directory != self.server.directory().to_string() {
+            // Of no use here, and overwritten: the measured configuration trusts in that server's word no longer.
             tracing::info!("what the parent keeps is of another acme server");
             return;
         }
         let key = AccountKey::from_pkcs8(&state.account_key);
-        let url = self.server.url("account", &state.account_url);
+        let url = url(self.server.directory(), "account", &state.account_url);
         let (Some(key), Ok(url)) = (key, url) else {
             tracing::warn!("the account that the parent keeps is of no use");
             return;
@@ -330,7 +333,9 @@ impl Keeper {
         order(client, account, &self.names, &self.front).await
     }
 
-    /// Makes an account, and has it kept before it is used: whatever happens then, there is not another one each time.
+    /// Makes an account, and asks the parent to keep it before anything is ordered. If the signer ends before it is kept,
+    /// nobody has its key, and the next start makes another; a parent that does not keep it is asked again, and is no
+    /// reason not to order.
     async fn new_account(&mut self, client: &mut AcmeClient<'_>) -> Result<Account, AcmeFault> {
         let account = Account::create(client, &self.contact).await?;
         tracing::info!(

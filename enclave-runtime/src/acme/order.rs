@@ -13,17 +13,14 @@ use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
 use super::account::Account;
+use super::answer::Answer;
 use super::certificate_key::CertificateKey;
 use super::challenge;
-use super::client::{AcmeClient, Answer};
+use super::client::AcmeClient;
 use super::fault::AcmeFault;
-use super::problem::{Problem, ProblemMessage};
-use super::resource::{Authorization, AuthorizationStatus, Challenge, Order, OrderStatus};
+use super::resource::{Authorization, AuthorizationStatus, Challenge, Order, OrderStatus, url};
 use crate::configuration::HttpsUrl;
 use crate::tls::TlsFront;
-
-/// The one kind of challenge that is answered on the port that is there already, and in the enclave.
-const KIND: &str = "tls-alpn-01";
 
 /// For the server to validate one name, or to issue. Public servers take seconds, and minutes on a bad day.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -33,9 +30,6 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
 
 /// A server may ask for more time between looks, up to this.
 const MAX_BETWEEN_LOOKS: Duration = Duration::from_secs(30);
-
-/// A token has 22 bytes at least (RFC 8555 §8.3), and 43 with public servers.
-const MAX_TOKEN_BYTES: usize = 256;
 
 /// What was ordered: nothing is checked yet but that it is text.
 pub(crate) struct Issued {
@@ -61,33 +55,26 @@ pub(crate) async fn order(
     front: &TlsFront,
 ) -> Result<Issued, AcmeFault> {
     let identifiers: Vec<Value> = names.iter().map(|name| json!({"type": "dns", "value": name})).collect();
-    let new_order = client.new_order.clone();
+    let new_order = client.directory().new_order.clone();
     let answer = client.post(account.signer(), &new_order, &json!({"identifiers": identifiers})).await?;
     let location = answer.location.as_deref().ok_or(AcmeFault::Unintelligible("it names no order"))?;
-    let url = client.url("order", location)?;
-    let placed: Order = answer.read("its order")?;
-    // One for each name, or the server validates what was not asked for.
-    if placed.authorizations.len() > names.len() {
-        return Err(AcmeFault::Unintelligible("it wants more authorizations than there are names"));
-    }
-    let finalize = client.url("finalize", &placed.finalize)?;
+    let url = url(client.home(), "order", location)?;
+    let placed = Order::read(&answer.body, client.home(), names)?;
     tracing::info!(names = names.join(","), "ordered a certificate");
     for authorization in &placed.authorizations {
-        let authorization = client.url("authorization", authorization)?;
-        authorize(client, account, names, &authorization, front).await?;
+        authorize(client, account, names, authorization, front).await?;
     }
     let key = CertificateKey::generate()?;
     let request = json!({"csr": signing_request(&key, names)?});
     let key = key.pkcs8().ok_or(AcmeFault::Ourselves("the key of the certificate cannot be kept"))?;
     // Not before the order is ready: validation is one thing, that the server has noticed is another.
-    let ready = watch(client, account, &url, |status| status != OrderStatus::Pending).await?;
+    let ready = watch(client, account, names, &url, |status| status != OrderStatus::Pending).await?;
     if ready.status == OrderStatus::Ready {
-        client.post(account.signer(), &finalize, &request).await?;
+        client.post(account.signer(), &ready.finalize, &request).await?;
     }
-    let issued = watch(client, account, &url, |status| status == OrderStatus::Valid).await?;
+    let issued = watch(client, account, names, &url, |status| status == OrderStatus::Valid).await?;
     let certificate =
         issued.certificate.ok_or(AcmeFault::Unintelligible("its order is valid and has no certificate"))?;
-    let certificate = client.url("certificate", &certificate)?;
     let answer = client.look(account.signer(), &certificate).await?;
     let chain_pem = String::from_utf8(answer.body.into())
         .map_err(|_| AcmeFault::Unintelligible("its certificate is not in PEM"))?;
@@ -103,19 +90,15 @@ async fn authorize(
     url: &HttpsUrl,
     front: &TlsFront,
 ) -> Result<(), AcmeFault> {
-    let authorization: Authorization = client.look(account.signer(), url).await?.read("its authorization")?;
-    let name = &authorization.identifier.value;
-    if authorization.identifier.kind != "dns" || !names.contains(name) {
-        return Err(AcmeFault::Unintelligible("it wants to validate a name that was not asked for"));
-    }
+    let answer = client.look(account.signer(), url).await?;
+    let authorization = Authorization::read(&answer.body, names)?;
     if authorization.status == AuthorizationStatus::Valid {
         // From an earlier order.
         return Ok(());
     }
-    let challenge = authorization.challenges.iter().find(|challenge| challenge.kind == KIND);
-    let challenge = challenge.ok_or(AcmeFault::Unintelligible("it offers no challenge of tls-alpn-01"))?;
-    let answer = challenge::answer(name, &account.key.key_authorization_digest(token(challenge)?))?;
-    let challenge_url = client.url("challenge", &challenge.url)?;
+    let name = &authorization.name;
+    let Challenge { url: challenge_url, token } = authorization.challenge(client.home())?;
+    let answer = challenge::answer(name, &account.key.key_authorization_digest(token))?;
     let _presented = Presented(front);
     front.answer_challenges_with(Some(answer));
     tracing::info!(name, "the acme server may validate");
@@ -123,44 +106,29 @@ async fn authorize(
     let deadline = Instant::now() + PATIENCE;
     loop {
         let answer = client.look(account.signer(), url).await?;
-        let authorization: Authorization = answer.read("its authorization")?;
+        let authorization = Authorization::read(&answer.body, names)?;
         match authorization.status {
             AuthorizationStatus::Valid => return Ok(()),
             AuthorizationStatus::Pending => wait(&answer, deadline, "the validation of a name").await?,
-            _ => return Err(not_validated(&authorization, &answer)),
+            _ => return Err(authorization.refusal(answer.retry_after)),
         }
     }
-}
-
-/// RFC 8555 §8.1: it becomes part of what is signed, so it is base64url.
-fn token(challenge: &Challenge) -> Result<&str, AcmeFault> {
-    let is_token = |token: &&str| {
-        (1..=MAX_TOKEN_BYTES).contains(&token.len())
-            && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-    };
-    let token = challenge.token.as_deref().filter(is_token);
-    token.ok_or(AcmeFault::Unintelligible("its challenge has no token"))
-}
-
-fn not_validated(authorization: &Authorization, answer: &Answer) -> AcmeFault {
-    let error = authorization.challenges.iter().find_map(|challenge| challenge.error.as_ref());
-    AcmeFault::Refused(Problem::of(error.unwrap_or(&ProblemMessage::default()), answer.retry_after))
 }
 
 /// Looks at the order until its status is one to go on with.
 async fn watch(
     client: &mut AcmeClient<'_>,
     account: &Account,
+    names: &[String],
     url: &HttpsUrl,
     is_enough: impl Fn(OrderStatus) -> bool,
 ) -> Result<Order, AcmeFault> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let answer = client.look(account.signer(), url).await?;
-        let order: Order = answer.read("its order")?;
+        let order = Order::read(&answer.body, client.home(), names)?;
         if order.status == OrderStatus::Invalid {
-            let error = order.error.unwrap_or_default();
-            return Err(AcmeFault::Refused(Problem::of(&error, answer.retry_after)));
+            return Err(order.refusal(answer.retry_after));
         }
         if is_enough(order.status) {
             return Ok(order);

@@ -15,15 +15,15 @@ const PREFIX: &str = "urn:ietf:params:acme:error:";
 
 /// An error of the server, for people. Nothing in it can forge a line of a log, or flood it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Problem {
+pub struct Problem {
     kind: String,
     detail: String,
     /// How long the server asks not to be asked again.
-    pub(crate) retry_after: Option<Duration>,
+    pub retry_after: Option<Duration>,
 }
 
 /// As the server writes it.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, Debug)]
 #[serde(default)]
 pub(crate) struct ProblemMessage {
     r#type: Option<String>,
@@ -31,7 +31,7 @@ pub(crate) struct ProblemMessage {
     subproblems: Vec<Subproblem>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, Debug)]
 #[serde(default)]
 struct Subproblem {
     r#type: Option<String>,

@@ -1,39 +1,88 @@
-//! What an ACME server answers with (RFC 8555 §7.1), as far as we go by it. Unknown members are passed over.
+//! What an ACME server says that there is (RFC 8555 §7.1), as far as we go by it, held against what was asked. Unknown
+//! members are passed over.
+
+use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
-use super::problem::ProblemMessage;
+use super::fault::AcmeFault;
+use super::problem::{Problem, ProblemMessage};
+use crate::configuration::HttpsUrl;
 
-/// Where the server says what else is where.
+/// The one kind of challenge that is answered on the port that is there already, and in the enclave.
+const KIND: &str = "tls-alpn-01";
+
+/// A token has 22 bytes at least (RFC 8555 §8.3), and 43 with public servers.
+const MAX_TOKEN_BYTES: usize = 256;
+
+/// Where the server says what else is where: all of it beside the directory.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Directory {
+    /// Gives nonces.
+    pub new_nonce: HttpsUrl,
+    /// Makes accounts.
+    pub new_account: HttpsUrl,
+    /// Takes orders.
+    pub new_order: HttpsUrl,
+}
+
+/// As the server writes it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Directory {
-    pub(crate) new_nonce: String,
-    pub(crate) new_account: String,
-    pub(crate) new_order: String,
+struct DirectoryMessage {
+    new_nonce: String,
+    new_account: String,
+    new_order: String,
     #[serde(default)]
-    pub(crate) meta: Meta,
+    meta: Meta,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct Meta {
-    pub(crate) external_account_required: bool,
+struct Meta {
+    external_account_required: bool,
 }
 
-#[derive(Deserialize)]
-pub(crate) struct Order {
-    pub(crate) status: OrderStatus,
-    #[serde(default)]
-    pub(crate) authorizations: Vec<String>,
-    pub(crate) finalize: String,
-    pub(crate) certificate: Option<String>,
-    pub(crate) error: Option<ProblemMessage>,
+impl Directory {
+    /// Reads what the server has at `home`.
+    ///
+    /// # Errors
+    /// [`AcmeFault`], also if it is a directory for other accounts than ours.
+    pub fn read(body: &[u8], home: &HttpsUrl) -> Result<Self, AcmeFault> {
+        let message: DirectoryMessage = read(body, "its directory")?;
+        if message.meta.external_account_required {
+            return Err(AcmeFault::Ourselves(
+                "the acme server wants an account with external binding, which this version does not make",
+            ));
+        }
+        Ok(Self {
+            new_nonce: url(home, "newNonce", &message.new_nonce)?,
+            new_account: url(home, "newAccount", &message.new_account)?,
+            new_order: url(home, "newOrder", &message.new_order)?,
+        })
+    }
 }
 
+/// What becomes of an order: every URL is beside the directory.
+#[derive(Debug)]
+pub struct Order {
+    /// How far it is.
+    pub status: OrderStatus,
+    /// One for each name at most.
+    pub authorizations: Vec<HttpsUrl>,
+    /// Takes the CSR.
+    pub finalize: HttpsUrl,
+    /// Has what was issued.
+    pub certificate: Option<HttpsUrl>,
+    error: Option<ProblemMessage>,
+}
+
+/// How far an order is.
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum OrderStatus {
+#[allow(missing_docs, reason = "named as RFC 8555 §7.1.6 explains them")]
+pub enum OrderStatus {
     Pending,
     Ready,
     Processing,
@@ -41,17 +90,60 @@ pub(crate) enum OrderStatus {
     Invalid,
 }
 
+/// As the server writes it.
 #[derive(Deserialize)]
-pub(crate) struct Authorization {
-    pub(crate) status: AuthorizationStatus,
-    pub(crate) identifier: Identifier,
+struct OrderMessage {
+    status: OrderStatus,
     #[serde(default)]
-    pub(crate) challenges: Vec<Challenge>,
+    authorizations: Vec<String>,
+    finalize: String,
+    certificate: Option<String>,
+    error: Option<ProblemMessage>,
 }
 
+impl Order {
+    /// Reads an order for `names` at the server whose directory is at `home`.
+    ///
+    /// # Errors
+    /// [`AcmeFault`]
+    pub fn read(body: &[u8], home: &HttpsUrl, names: &[String]) -> Result<Self, AcmeFault> {
+        let message: OrderMessage = read(body, "its order")?;
+        // One for each name, or the server validates what was not asked for.
+        if message.authorizations.len() > names.len() {
+            return Err(AcmeFault::Unintelligible("it wants more authorizations than there are names"));
+        }
+        let authorizations = message.authorizations.iter().map(|it| url(home, "authorization", it));
+        Ok(Self {
+            status: message.status,
+            authorizations: authorizations.collect::<Result<_, _>>()?,
+            finalize: url(home, "finalize", &message.finalize)?,
+            certificate: message.certificate.map(|it| url(home, "certificate", &it)).transpose()?,
+            error: message.error,
+        })
+    }
+
+    /// Why the server does not issue, in its words.
+    #[must_use]
+    pub fn refusal(&self, retry_after: Option<Duration>) -> AcmeFault {
+        refusal(self.error.as_ref(), retry_after)
+    }
+}
+
+/// What becomes of the validation of a name that was asked for.
+#[derive(Debug)]
+pub struct Authorization {
+    /// How far it is.
+    pub status: AuthorizationStatus,
+    /// What is validated.
+    pub name: String,
+    challenges: Vec<ChallengeMessage>,
+}
+
+/// How far an authorization is.
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum AuthorizationStatus {
+#[allow(missing_docs, reason = "named as RFC 8555 §7.1.6 explains them")]
+pub enum AuthorizationStatus {
     Pending,
     Valid,
     Invalid,
@@ -60,18 +152,207 @@ pub(crate) enum AuthorizationStatus {
     Revoked,
 }
 
+/// The challenge that is answered, TLS-ALPN-01.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Challenge<'a> {
+    /// Takes word that the answer is there. Beside the directory.
+    pub url: HttpsUrl,
+    /// What the answer has to repeat: base64url of 256 bytes at most.
+    pub token: &'a str,
+}
+
+/// As the server writes it.
 #[derive(Deserialize)]
-pub(crate) struct Identifier {
-    #[serde(rename = "type")]
-    pub(crate) kind: String,
-    pub(crate) value: String,
+struct AuthorizationMessage {
+    status: AuthorizationStatus,
+    identifier: Identifier,
+    #[serde(default)]
+    challenges: Vec<ChallengeMessage>,
 }
 
 #[derive(Deserialize)]
-pub(crate) struct Challenge {
+struct Identifier {
     #[serde(rename = "type")]
-    pub(crate) kind: String,
-    pub(crate) url: String,
-    pub(crate) token: Option<String>,
-    pub(crate) error: Option<ProblemMessage>,
+    kind: String,
+    value: String,
+}
+
+#[derive(Deserialize, Debug)]
+struct ChallengeMessage {
+    #[serde(rename = "type")]
+    kind: String,
+    url: String,
+    token: Option<String>,
+    error: Option<ProblemMessage>,
+}
+
+impl Authorization {
+    /// Reads the authorization of one of `names`.
+    ///
+    /// # Errors
+    /// [`AcmeFault`]
+    pub fn read(body: &[u8], names: &[String]) -> Result<Self, AcmeFault> {
+        let AuthorizationMessage { status, identifier, challenges } = read(body, "its authorization")?;
+        if identifier.kind != "dns" || !names.contains(&identifier.value) {
+            return Err(AcmeFault::Unintelligible("it wants to validate a name that was not asked for"));
+        }
+        Ok(Self { status, name: identifier.value, challenges })
+    }
+
+    /// The challenge that is answered, of a server whose directory is at `home`.
+    ///
+    /// # Errors
+    /// [`AcmeFault`]
+    pub fn challenge(&self, home: &HttpsUrl) -> Result<Challenge<'_>, AcmeFault> {
+        let challenge = self.challenges.iter().find(|challenge| challenge.kind == KIND);
+        let challenge =
+            challenge.ok_or(AcmeFault::Unintelligible("it offers no challenge of tls-alpn-01"))?;
+        let token = challenge.token.as_deref().filter(|token| is_token(token));
+        let token = token.ok_or(AcmeFault::Unintelligible("its challenge has no token"))?;
+        Ok(Challenge { url: url(home, "challenge", &challenge.url)?, token })
+    }
+
+    /// Why the name is not validated, in the server's words.
+    #[must_use]
+    pub fn refusal(&self, retry_after: Option<Duration>) -> AcmeFault {
+        refusal(self.challenges.iter().find_map(|challenge| challenge.error.as_ref()), retry_after)
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &[u8], what: &'static str) -> Result<T, AcmeFault> {
+    // The parser's error would repeat what it read.
+    serde_json::from_slice(body).map_err(|_| AcmeFault::Unintelligible(what))
+}
+
+/// Reads a URL, `what` in an error. It has to be where the relay leads.
+pub(crate) fn url(home: &HttpsUrl, what: &'static str, text: &str) -> Result<HttpsUrl, AcmeFault> {
+    home.beside(text).ok_or(AcmeFault::Elsewhere(what))
+}
+
+/// RFC 8555 §8.1: it becomes part of what is signed, so it is base64url.
+fn is_token(text: &str) -> bool {
+    (1..=MAX_TOKEN_BYTES).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+fn refusal(error: Option<&ProblemMessage>, retry_after: Option<Duration>) -> AcmeFault {
+    AcmeFault::Refused(Problem::of(error.unwrap_or(&ProblemMessage::default()), retry_after))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{Authorization, AuthorizationStatus, Directory, Order, OrderStatus};
+    use crate::acme::AcmeFault;
+    use crate::configuration::HttpsUrl;
+
+    const NAME: &str = "www.example.org";
+
+    fn home() -> HttpsUrl {
+        "https://example.com/acme/directory".parse().unwrap()
+    }
+
+    fn order(body: &Value) -> Result<Order, AcmeFault> {
+        Order::read(body.to_string().as_bytes(), &home(), &[NAME.to_owned()])
+    }
+
+    fn authorization(body: &Value) -> Result<Authorization, AcmeFault> {
+        Authorization::read(body.to_string().as_bytes(), &[NAME.to_owned()])
+    }
+
+    /// What `read` says of `good` with one member that is another.
+    fn refusals<T: std::fmt::Debug>(
+        good: &Value,
+        read: impl Fn(&Value) -> Result<T, AcmeFault>,
+        cases: &[(&str, Value, &str)],
+    ) {
+        assert!(read(good).is_ok());
+        for (pointer, value, said) in cases {
+            let mut bad = good.clone();
+            *bad.pointer_mut(pointer).unwrap() = value.clone();
+            let fault = read(&bad).unwrap_err().to_string();
+            assert!(fault.contains(said), "{pointer} {value}: {fault}");
+        }
+    }
+
+    /// RFC 8555 §7.1.1.
+    #[test]
+    fn a_directory_leads_nowhere_else() {
+        let directory = json!({
+            "newNonce": "https://example.com/acme/new-nonce",
+            "newAccount": "https://example.com/acme/new-account",
+            "newOrder": "https://example.com/acme/new-order",
+            "newAuthz": "https://example.com/acme/new-authz",
+            "meta": {"caaIdentities": ["example.com"], "externalAccountRequired": false}
+        });
+        refusals(
+            &directory,
+            |body| Directory::read(body.to_string().as_bytes(), &home()),
+            &[
+                ("/newNonce", json!("https://example.com:444/"), "names a newNonce that"),
+                ("/newAccount", json!("http://example.com/"), "names a newAccount that"),
+                ("/newOrder", json!("https://example.org/"), "names a newOrder that"),
+                ("/newOrder", json!(1), "not understood: its directory"),
+                ("/meta/externalAccountRequired", json!(true), "external binding"),
+            ],
+        );
+    }
+
+    /// RFC 8555 §7.1.3.
+    #[test]
+    fn an_order_is_for_no_more_than_was_asked() {
+        let good = json!({
+            "status": "valid",
+            "expires": "2016-01-20T14:09:07.99Z",
+            "identifiers": [{"type": "dns", "value": NAME}],
+            "authorizations": ["https://example.com/acme/authz/PAniVnsZcis"],
+            "finalize": "https://example.com/acme/order/TOlocE8rfgo/finalize",
+            "certificate": "https://example.com/acme/cert/mAt3xBGaobw"
+        });
+        assert_eq!(order(&good).unwrap().status, OrderStatus::Valid);
+        let elsewhere = json!("https://example.org/");
+        refusals(
+            &good,
+            order,
+            &[
+                ("/status", json!("unknown"), "not understood: its order"),
+                ("/authorizations", json!(["a", "b"]), "more authorizations than there are names"),
+                ("/authorizations/0", elsewhere.clone(), "names a authorization that"),
+                ("/finalize", elsewhere.clone(), "names a finalize that"),
+                ("/certificate", elsewhere, "names a certificate that"),
+            ],
+        );
+    }
+
+    /// RFC 8555 §7.1.4, RFC 8737 §3.
+    #[test]
+    fn an_authorization_is_of_a_name_that_was_asked_for() {
+        let good = json!({
+            "status": "pending",
+            "identifier": {"type": "dns", "value": NAME},
+            "challenges": [
+                {"type": "http-01", "url": "https://elsewhere.example/", "token": "not looked at"},
+                {"type": "tls-alpn-01", "url": "https://example.com/acme/chall/prV_B7yEyA4", "token": "aZ09-_"}
+            ]
+        });
+        let read = authorization(&good).unwrap();
+        assert_eq!((read.status, &*read.name), (AuthorizationStatus::Pending, NAME));
+        let challenge = read.challenge(&home()).unwrap();
+        assert_eq!((challenge.url.path(), challenge.token), ("/acme/chall/prV_B7yEyA4", "aZ09-_"));
+        refusals(
+            &good,
+            |body| authorization(body)?.challenge(&home()).map(|it| it.url),
+            &[
+                ("/identifier/type", json!("ip"), "a name that was not asked for"),
+                ("/identifier/value", json!("example.org"), "a name that was not asked for"),
+                ("/challenges", json!([]), "no challenge of tls-alpn-01"),
+                ("/challenges/1/token", json!(null), "has no token"),
+                ("/challenges/1/token", json!(""), "has no token"),
+                ("/challenges/1/token", json!("a/b"), "has no token"),
+                ("/challenges/1/token", json!("a".repeat(257)), "has no token"),
+                ("/challenges/1/url", json!("https://example.org/"), "names a challenge that"),
+            ],
+        );
+    }
 }

@@ -21,11 +21,12 @@ use std::time::Duration;
 
 use clap::Parser;
 use clap::builder::RangedI64ValueParser;
+use enclave_runtime::acme::AcmeRelays;
 use enclave_runtime::http::{Limits, serve};
 use enclave_runtime::tls::{TlsFront, TlsIdentity};
 use enclave_runtime::{
-    AcmeRelays, ApiKey, Capacity, Listen, LocalSealer, Nsm, Parent, Pcrs as SoftwarePcrs, Relay, Service,
-    SoftwareNsm, Stopped, harden, read_configuration, seed, signer,
+    ApiKey, Capacity, Listen, LocalSealer, Nsm, Parent, Pcrs as SoftwarePcrs, Relay, Service, SoftwareNsm,
+    Stopped, harden, read_configuration, seed, signer,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use transport::{Address, Listener};

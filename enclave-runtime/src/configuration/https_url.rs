@@ -57,10 +57,11 @@ impl HttpsUrl {
         if self.port == HTTPS_PORT { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
     }
 
-    /// Whether both are on one host and port.
+    /// Reads another URL, on the same host and port.
     #[must_use]
-    pub fn is_beside(&self, other: &Self) -> bool {
-        self.host == other.host && self.port == other.port
+    pub fn beside(&self, text: &str) -> Option<Self> {
+        let other: Self = text.parse().ok()?;
+        (self.host == other.host && self.port == other.port).then_some(other)
     }
 }
 
@@ -174,10 +175,10 @@ mod tests {
 
     #[test]
     fn what_is_beside_is_on_the_same_host_and_port() {
-        let url = |text: &str| text.parse::<HttpsUrl>().unwrap();
-        let here = url("https://a.b/x");
-        assert!(here.is_beside(&url("https://A.b:443/y?z")));
-        assert!(!here.is_beside(&url("https://a.b:444/x")));
-        assert!(!here.is_beside(&url("https://a.b.c/x")));
+        let here: HttpsUrl = "https://a.b/x".parse().unwrap();
+        assert_eq!(here.beside("https://A.b:443/y?z").unwrap().to_string(), "https://a.b/y?z");
+        for elsewhere in ["https://a.b:444/x", "https://a.b.c/x", "http://a.b/x", "/x", ""] {
+            assert!(here.beside(elsewhere).is_none(), "{elsewhere}");
+        }
     }
 }

@@ -1,0 +1,76 @@
+//! A server outside, which a relay leads to and which has to prove its name: TLS with it ends here, in the enclave.
+
+use std::sync::Arc;
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::TlsConnector;
+
+use crate::aws::http_client::HttpClient;
+use crate::relay::Relay;
+
+/// Where a server is, and by what it proves itself.
+pub(crate) struct RemoteServer {
+    relay: Relay,
+    name: ServerName<'static>,
+    tls: TlsConnector,
+    impostor: &'static str,
+}
+
+/// What `nitro.toml` says of a server cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct UnusableServer(pub(crate) &'static str);
+
+impl std::fmt::Display for UnusableServer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.0)
+    }
+}
+
+impl std::error::Error for UnusableServer {}
+
+impl RemoteServer {
+    /// The server of this name behind `relay`, for which `trust_anchors` vouch, or the compiled-in roots. Of who answers
+    /// and has no certificate of that name, `impostor` is said. `None` if an anchor is no authority's certificate.
+    pub(crate) fn new(
+        relay: Relay,
+        name: ServerName<'static>,
+        trust_anchors: Option<&[CertificateDer<'static>]>,
+        impostor: &'static str,
+    ) -> Option<Self> {
+        let mut roots = RootCertStore::empty();
+        match trust_anchors {
+            None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+            Some(anchors) => {
+                for certificate in anchors {
+                    roots.add(certificate.clone()).ok()?;
+                }
+            }
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the provider has suites of TLS 1.2 and 1.3")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Some(Self { relay, name, tls: TlsConnector::from(Arc::new(tls)), impostor })
+    }
+
+    /// Connects, or says why there is no connection. Has no deadline of its own.
+    pub(crate) async fn connect(&self) -> Result<HttpClient, &'static str> {
+        let stream = self.relay.dial().await.map_err(|_| "the relay does not answer")?;
+        let stream =
+            self.tls.connect(self.name.clone(), stream).await.map_err(|fault| self.reason(&fault))?;
+        HttpClient::over(stream).await.map_err(|_| "the connection was cut")
+    }
+
+    /// What an operator should know: a server that is another is another matter than a relay that cuts.
+    fn reason(&self, fault: &std::io::Error) -> &'static str {
+        let tls = fault.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match tls {
+            Some(rustls::Error::InvalidCertificate(_)) => self.impostor,
+            Some(_) => "the TLS handshake failed",
+            None => "the connection was cut in the TLS handshake",
+        }
+    }
+}
