@@ -113,6 +113,7 @@ impl AttestKey {
                     "public_key": key.public_key.to_string(),
                     "origin": key.origin.as_str(),
                     "image": image,
+                    "root": expected.root,
                     "limits": limits,
                     "module_id": key.enclave.document().module_id,
                 }))?;

@@ -12,7 +12,7 @@ use verification::{
     read_unverified, verify_saved_key,
 };
 
-use super::attestation_report::{document_json, document_text};
+use super::attestation_report::{document_json, document_text, limits_of_document};
 use super::expected_enclave::ExpectedEnclave;
 use crate::failure::{EX_DATAERR, EX_NOINPUT, Failure, NOT_GOOD, print, read};
 
@@ -20,6 +20,7 @@ use crate::failure::{EX_DATAERR, EX_NOINPUT, Failure, NOT_GOOD, print, read};
 #[command(after_help = "\
 The file holds a document, its base64, or the JSON that a signer replied. It is judged at the time at which it says that
 it was made, so its age, its nonce and whose connection it was for are not: this tells what was, not who answers now.
+What it proves less than all, such as for want of an image to compare with, is in lines with LIMITED, or in `limits`.
 
 Exit status: 0 it is authentic, not of debug mode, and of the expected image if one is named; 1 it is not; 65 the file
 holds no document.
@@ -82,14 +83,20 @@ impl AttestShow {
         };
         let origin = key.and_then(Result::ok);
         let name = image.ok().and_then(|image| expected.name_of(image));
+        let limits = match (doubt, image) {
+            (None, Ok(image)) => limits_of_document(image, &expected),
+            _ => Vec::new(),
+        };
 
         if self.json {
             print(json!({
                 "authentic": authentic.is_ok(),
+                "root": expected.root,
                 "debug_mode": is_debug,
                 "image": name,
                 "key_origin": origin.map(Origin::as_str),
                 "doubt": doubt.map(|doubt| doubt.to_string()),
+                "limits": limits,
                 "document": document_json(&document),
             }))?;
         } else {
@@ -118,10 +125,8 @@ impl AttestShow {
             });
             if let Some(origin) = origin {
                 lines.push(format!("key: {origin}, by what this enclave said"));
-                if name.is_none() {
-                    lines.push("LIMITED: no image was expected, so any program may have said so".to_owned());
-                }
             }
+            lines.extend(limits.iter().map(|limit| format!("LIMITED: {limit}")));
             print(format_args!("{}\n", lines.join("\n")))?;
             print(document_text(&document, now_unix_ms()).trim_end())?;
         }

@@ -176,6 +176,7 @@ impl AttestVerify {
             "verdict": name,
             "doubt": verdict.as_ref().err().map(ToString::to_string),
             "limits": limits,
+            "root": asked.expected.root,
             "image": image,
             "checks": findings_json(&asked.questioned),
             "document": asked.questioned.examination.document().map(document_json),

@@ -159,14 +159,9 @@ pub(super) fn document_json(document: &Document) -> Value {
     said
 }
 
-/// What was not checked, so that the verdict is less than the full one.
+/// What was not checked of who answers, so that the verdict is less than the full one.
 pub(super) fn limits(image: Image, has_tls: bool, expected: &Expected) -> Vec<&'static str> {
-    let mut limits = Vec::new();
-    if image == Image::Any {
-        limits.push(
-            "some enclave of somebody's: no image was expected, so nobody knows what program runs in it",
-        );
-    }
+    let mut limits = limits_of_document(image, expected);
     if !has_tls {
         limits
             .push("no tls: such an enclave exists, and somebody relays what it says; you may not talk to it");
@@ -174,6 +169,17 @@ pub(super) fn limits(image: Image, has_tls: bool, expected: &Expected) -> Vec<&'
     if expected.is_key_provided(image) {
         limits.push(
             "a tls key made outside, as tls.mode of the nitro.toml says: whoever kept a copy passes for the enclave",
+        );
+    }
+    limits
+}
+
+/// What was not checked of a document, whoever shows it.
+pub(super) fn limits_of_document(image: Image, expected: &Expected) -> Vec<&'static str> {
+    let mut limits = Vec::new();
+    if image == Image::Any {
+        limits.push(
+            "some enclave of somebody's: no image was expected, so nobody knows what program runs in it",
         );
     }
     if expected.has_other_root {

@@ -53,6 +53,7 @@ fn the_expected_enclave_is_attested_by_each_way_to_expect_it() {
         let json = verify(&notes, &server.url(), &[arguments, &["--json"]].concat());
         let json: Value = serde_json::from_str(&json.stdout).unwrap();
         assert_eq!((&json["verdict"], &json["image"]), (&"limited".into(), &name.into()), "{json}");
+        assert_eq!(json["root"], "the root in root.pem, which is not aws's", "{json}");
         assert_eq!(json["document"]["pcrs"]["PCR0"], hex(1));
         assert_eq!(json["tls"]["not_after"], "2099-01-01T00:00:00Z");
         assert!(json["age_ms"].as_i64().is_some_and(|age| age < 60_000), "{json}");
