@@ -22,8 +22,9 @@ The file holds a document, its base64, or the JSON that a signer replied. It is 
 it was made, so its age, its nonce and whose connection it was for are not: this tells what was, not who answers now.
 What it proves less than all, such as for want of an image to compare with, is in lines with LIMITED, or in `limits`.
 
-Exit status: 0 it is authentic, not of debug mode, and of the expected image if one is named; 1 it is not; 65 the file
-holds no document.
+Exit status: 0 it is authentic, not of debug mode, and of the expected image and key if they are named; 1 it is not; 64
+wrong command line; 65 the file holds no document, or another one is not what it should be; 66 a file cannot be read; 73
+the output cannot be written.
 
 Examples:
   signerctl attest show document.cose

@@ -27,7 +27,9 @@ Credentials are those of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSIO
 `aws configure export-credentials` gives, which goes by profiles and single sign-on. Not on the parent instance, which
 must not see the secret; its role may not encrypt anyway.
 
-Exit status: 0 sealed, 1 KMS refuses, 65 the secret is none, 69 KMS cannot be reached, 78 nitro.toml is wrong.
+Exit status: 0 sealed, 1 KMS refuses or there are no credentials, 64 wrong command line, 65 the secret is none or a file is
+not what it should be, 66 the secret or a file cannot be read, 69 KMS cannot be reached, 73 the output cannot be written,
+78 nitro.toml is wrong, 129, 130, 131 and 143 stopped by a signal while it asked.
 
 Examples:
   openssl rand -base64 32 | signerctl secret seal TICKET_SIGNING_SECRET --nitro-toml infra/nitro.toml

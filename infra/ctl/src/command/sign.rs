@@ -15,8 +15,9 @@ use crate::wait::wait_for;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exit status: 0 signed, 1 the signer refuses, or its signature is not the key's, 65 its answer is none or a file is not
-what it should be, 69 it cannot be reached, or is not able to now.
+Exit status: 0 signed, 1 the signer refuses, is not the attested one, or its signature is not the key's, 64 wrong command
+line or a secret is missing, 65 its answer is none, or a file or secret is not what it should be, 66 a file cannot be read,
+69 it cannot be reached, or is not able to now, 73 the output cannot be written.
 
 Example:
   signerctl sign http://127.0.0.1:7001 --identity 9b2f0c1e-58f4-4f0c-8d3e-0a5b6c7d8e9f \\
