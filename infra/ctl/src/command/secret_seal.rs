@@ -88,11 +88,12 @@ impl SecretSeal {
             Some(path) => Some(read(path, MAX_CHAIN_BYTES)?),
             None => None,
         };
+        // Before anybody types a secret for nothing.
+        let credentials = aws_credentials::find().map_err(|fault| Failure::new(NOT_GOOD, fault))?;
         wait_for(async {
             let secret = secret_input::from_stdin(self.name.as_str(), self.name.is_text()).await?;
             let checked = self.name.check(&secret, chain.as_deref());
             checked.map_err(|fault| Failure::new(EX_DATAERR, fault))?;
-            let credentials = aws_credentials::find().map_err(|fault| Failure::new(NOT_GOOD, fault))?;
             let sealed = encrypt(&client, &credentials, key, self.name, &secret).await.map_err(|fault| {
                 let code = if fault.is_refusal() { NOT_GOOD } else { EX_UNAVAILABLE };
                 Failure::new(code, format_args!("{}: {fault}", client.endpoint()))
