@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde_json::json;
+use verification::PublicKey;
 
 use crate::api_key::ApiKey;
 use crate::connection::{Answer, Client, Connection, Unreachable};
@@ -126,7 +127,6 @@ impl Keys {
 }
 
 fn public_key_of(answer: &Answer) -> Option<[u8; 33]> {
-    let mut public_key = [0; 33];
-    let hex = answer.text("public_key")?;
-    (base16ct::lower::decode(hex, &mut public_key).ok()?.len() == 33).then_some(public_key)
+    let key: PublicKey = answer.text("public_key")?.parse().ok()?;
+    Some(*key.as_bytes())
 }

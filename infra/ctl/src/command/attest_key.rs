@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use enclave_core::IdentityId;
 use serde_json::json;
 use signerctl::attestation::{NotAttested, check_status, now_unix_ms};
 use signerctl::certificate::printable;
+use signerctl::identity::Identity;
 use verification::{Nonce, Origin, document_in, examine_key};
 
 use super::attest_verify::{Asked, Peer};
@@ -36,8 +36,8 @@ pub(crate) struct AttestKey {
     api_key: Key,
 
     /// Whose key
-    #[arg(long, value_name = "UUID", value_parser = identity)]
-    identity: IdentityId,
+    #[arg(long, value_name = "UUID")]
+    identity: Identity,
 
     /// Takes another origin for a doubt
     #[arg(long, value_name = "ORIGIN")]
@@ -67,17 +67,6 @@ impl From<RequiredOrigin> for Origin {
     }
 }
 
-/// The signer's own idea of a UUID.
-pub(super) fn identity(text: &str) -> Result<IdentityId, &'static str> {
-    IdentityId::from_text(text.as_bytes()).ok_or("not a UUID as the signer takes it")
-}
-
-/// As the signer reads it.
-fn uuid(identity: &IdentityId) -> String {
-    let hex = base16ct::lower::encode_string(identity.as_bytes());
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
-}
-
 impl AttestKey {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let api_key = self.api_key.read()?;
@@ -86,7 +75,7 @@ impl AttestKey {
             questioned.examination.verdict().map_err(|doubt| self.peer.doubt(doubt))?;
 
             let nonce = Nonce::random();
-            let order = json!({ "identity_id": uuid(&self.identity), "nonce": nonce.to_string() });
+            let order = json!({ "identity_id": self.identity.to_string(), "nonce": nonce.to_string() });
             let answer = connection
                 .post("/internal/attest", &api_key, order.to_string())
                 .await
@@ -110,7 +99,7 @@ impl AttestKey {
             if self.json {
                 print(json!({
                     "url": self.peer.url.to_string(),
-                    "identity_id": uuid(&self.identity),
+                    "identity_id": self.identity.to_string(),
                     "public_key": key.public_key.to_string(),
                     "origin": key.origin.as_str(),
                     "image": image,
@@ -119,7 +108,7 @@ impl AttestKey {
                     "module_id": key.enclave.document().module_id,
                 }))?;
             } else {
-                print(format_args!("{:<14}{}", "identity", uuid(&self.identity)))?;
+                print(format_args!("{:<14}{}", "identity", self.identity))?;
                 print(format_args!("{:<14}{}", "public key", key.public_key))?;
                 print(format_args!("{:<14}{}", "origin", key.origin))?;
                 print(format_args!("{:<14}{}", "image", image.unwrap_or("any")))?;

@@ -4,9 +4,9 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use enclave_core::IdentityId;
 use serde_json::json;
 use signerctl::attestation::now_unix_ms;
+use signerctl::identity::Identity;
 use verification::{
     Doubt, KeyProof, MAX_SAVED_BYTES, Origin, PublicKey, Refused, authenticate_at_its_time, document_in,
     read_unverified, verify_saved_key,
@@ -38,8 +38,8 @@ pub(crate) struct AttestShow {
     file: PathBuf,
 
     /// Says where the key of this identity comes from, by a document that `attest key` saved
-    #[arg(long, value_name = "UUID", value_parser = super::attest_key::identity, requires = "public_key")]
-    identity: Option<IdentityId>,
+    #[arg(long, value_name = "UUID", requires = "public_key")]
+    identity: Option<Identity>,
 
     /// That key, compressed, in 66 hex digits
     #[arg(long, value_name = "HEX", requires = "identity")]

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use signerctl::bip340::PublicKey;
+use signerctl::bip340::{is_key, is_signed};
 use signerctl::connection::Answer;
+use verification::PublicKey;
 
 use super::server::{Key, Server};
 use super::ticket_mint::{Minting, Order};
-use crate::failure::{EX_DATAERR, EX_UNAVAILABLE, Failure, NOT_GOOD, print};
+use crate::failure::{EX_DATAERR, EX_UNAVAILABLE, EX_USAGE, Failure, NOT_GOOD, print};
 use crate::secret_input;
 use crate::wait::wait_for;
 
@@ -51,6 +52,9 @@ pub(crate) struct Sign {
 
 impl Sign {
     pub(crate) fn run(self) -> Result<(), Failure> {
+        if self.public_key.is_some_and(|key| !is_key(key.as_bytes())) {
+            return Err(Failure::new(EX_USAGE, "--public-key is no point of secp256k1"));
+        }
         let client = self.server.client()?;
         let api_key = self.key.read()?;
         let ticket = match &self.ticket_file {
@@ -75,12 +79,12 @@ impl Sign {
             let (code, line) = refusal(&answer);
             return Err(Failure::new(code, about(&line)));
         }
-        let signature = answer.text("signature").filter(|text| is_signature(text));
-        let signature =
+        let signature = answer.text("signature").and_then(|text| Some((signature_of(&text)?, text)));
+        let (bytes, signature) =
             signature.ok_or_else(|| Failure::new(EX_DATAERR, about(&"its answer is no signature")))?;
         let is_verified = match &self.public_key {
             None => None,
-            Some(key) if key.verifies(self.order.digest.as_bytes(), &signature) => Some(true),
+            Some(key) if is_signed(key.as_bytes(), self.order.digest.as_bytes(), &bytes) => Some(true),
             Some(_) => {
                 let line = "its signature does not verify under --public-key: another key, or another signer";
                 return Err(Failure::new(NOT_GOOD, about(&line)));
@@ -94,8 +98,10 @@ impl Sign {
     }
 }
 
-fn is_signature(text: &str) -> bool {
-    text.len() == 128 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+/// As the signer spells it.
+fn signature_of(hex: &str) -> Option<[u8; 64]> {
+    let mut bytes = [0; 64];
+    (base16ct::lower::decode(hex, &mut bytes).ok()?.len() == 64).then_some(bytes)
 }
 
 /// What to tell of an answer that is no success: the signer's word for it, and what it means here.
