@@ -9,6 +9,7 @@ use verification::PublicKey;
 use crate::api_key::ApiKey;
 use crate::connection::{Answer, Client, Connection, Unreachable};
 use crate::identity::Identity;
+use crate::printable::{MAX_WORDS_CHARS, printable};
 
 /// How often a key is tried to be destroyed, each time over a new connection.
 const DESTROY_ATTEMPTS: usize = 3;
@@ -80,7 +81,10 @@ impl Keys {
                     self.keys.pop();
                     return Err(match status {
                         401 => NotGenerated::KeyRefused,
-                        _ => NotGenerated::Refused(status, answer.text("error").unwrap_or_default()),
+                        _ => {
+                            let words = answer.text("error").unwrap_or_default();
+                            NotGenerated::Refused(status, printable(&words, MAX_WORDS_CHARS))
+                        }
                     });
                 }
             }

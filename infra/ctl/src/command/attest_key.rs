@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use signerctl::attestation::{NotAttested, check_status, now_unix_ms};
-use signerctl::certificate::printable;
 use signerctl::identity::Identity;
+use signerctl::printable::{MAX_WORDS_CHARS, printable};
 use verification::{Nonce, Origin, document_in, examine_key};
 
 use super::attest_verify::{Asked, Peer};
@@ -82,7 +82,8 @@ impl AttestKey {
                 .map_err(|fault| not_attested(&self.peer.url, &NotAttested::from(fault)))?;
             if let Err(fault) = check_status(answer.status) {
                 let code = if fault.is_doubt() { NOT_GOOD } else { EX_UNAVAILABLE };
-                let said = answer.text("error").map(|said| format!(": {}", printable(&said)));
+                let said =
+                    answer.text("error").map(|said| format!(": {}", printable(&said, MAX_WORDS_CHARS)));
                 let line = format!("{}: {fault}{}", self.peer.url, said.unwrap_or_default());
                 return Err(Failure::new(code, line));
             }

@@ -6,7 +6,8 @@ use std::io::{self, Write as _};
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
 use signerctl::attestation::Questioned;
-use signerctl::certificate::{Certificate, printable};
+use signerctl::certificate::Certificate;
+use signerctl::printable::{MAX_WORDS_CHARS, printable};
 use signerctl::time::{DAY_S, distance, utc};
 use verification::{Check, Document, Finding, Image};
 
@@ -91,7 +92,7 @@ pub(super) fn document_text(document: &Document, now_unix_ms: u64) -> String {
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "{name:<14}{value}");
     };
-    line("module", &printable(&document.module_id));
+    line("module", &printable(&document.module_id, MAX_WORDS_CHARS));
     let made = utc(document.timestamp_unix_ms / 1000);
     line("made", &format!("{made}, {}", distance(now_unix_ms, document.timestamp_unix_ms)));
     for (index, value) in document.pcrs.iter() {

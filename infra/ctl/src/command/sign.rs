@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 use signerctl::bip340::{is_key, is_signed};
 use signerctl::connection::Answer;
+use signerctl::printable::{MAX_WORDS_CHARS, printable};
 use verification::PublicKey;
 
 use super::server::{Key, Server};
@@ -107,8 +108,6 @@ fn signature_of(hex: &str) -> Option<[u8; 64]> {
 /// What to tell of an answer that is no success: the signer's word for it, and what it means here.
 fn refusal(answer: &Answer) -> (u8, String) {
     let said = answer.text("error").unwrap_or_else(|| "no reason".to_owned());
-    let said: String =
-        said.chars().take(200).map(|char| if char.is_control() { ' ' } else { char }).collect();
     let (code, meaning) = match (answer.status, &said[..]) {
         (401, "Invalid internal API key") => (NOT_GOOD, "the API key is another than the signer's"),
         (401, _) => (NOT_GOOD, "the ticket has expired, lives too long, or is signed with another secret"),
@@ -123,5 +122,5 @@ fn refusal(answer: &Answer) -> (u8, String) {
         (503, _) => (EX_UNAVAILABLE, "the signer is busy, starts or stops: try again"),
         _ => (EX_DATAERR, "this is no answer of a signer"),
     };
-    (code, format!("{meaning} ({} {said})", answer.status))
+    (code, format!("{meaning} ({} {})", answer.status, printable(&said, MAX_WORDS_CHARS)))
 }

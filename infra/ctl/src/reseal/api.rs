@@ -13,15 +13,13 @@ use crate::api_key::ApiKey;
 use crate::backup_table::MAX_SEALED_KEY_BYTES;
 use crate::connection::{Answer, Client, Connection, Unreachable};
 use crate::identity::Identity;
+use crate::printable::{MAX_WORDS_CHARS, printable};
 
 /// First wait before a try is repeated; each is twice the one before.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
 /// Longest wait before a try is repeated: so long is a signer that came back left alone.
 const MAX_WAIT: Duration = Duration::from_secs(2);
-
-/// Bytes of the signer's words that are passed on. Its longest are 50.
-const MAX_WORDS_BYTES: usize = 200;
 
 const EXPORT: &str = "/internal/backup/export";
 const IMPORT: &str = "/internal/backup/import";
@@ -196,22 +194,11 @@ fn is_ok(answer: &Answer) -> bool {
 fn refusal(answer: &Answer) -> Result<Refusal, Halt> {
     let words = answer.text("error").filter(|_| matches!(answer.status, 400 | 409 | 413 | 429 | 500..=504));
     let words = match (words, may_pass(answer.status)) {
-        (Some(words), _) => shown(&words),
+        (Some(words), _) => printable(&words, MAX_WORDS_CHARS),
         (None, true) => "no answer of the signer's".to_owned(),
         (None, false) => return Err(Halt::NoSigner(answer.status)),
     };
     Ok(Refusal { status: answer.status, words })
-}
-
-/// One line of printable text.
-fn shown(words: &str) -> String {
-    let mut shown: String = words.chars().filter(|character| !character.is_control()).collect();
-    let mut end = shown.len().min(MAX_WORDS_BYTES);
-    while !shown.is_char_boundary(end) {
-        end -= 1;
-    }
-    shown.truncate(end);
-    shown
 }
 
 #[cfg(test)]
@@ -225,7 +212,7 @@ mod tests {
     use tokio::sync::watch;
     use zeroize::Zeroizing;
 
-    use super::{BackupApi as _, Caller, Halt, Import, Refusal, is_ok, refusal, shown};
+    use super::{BackupApi as _, Caller, Halt, Import, Refusal, is_ok, refusal};
     use crate::api_key::ApiKey;
     use crate::connection::{Answer, Client};
     use crate::identity::Identity;
@@ -252,13 +239,6 @@ mod tests {
         assert_eq!(said, Refusal { status: 500, words: "Unable to open sealed key".to_owned() });
         assert_eq!(refusal(&answer(502, "<html>")).unwrap().words, "no answer of the signer's");
         assert!(is_ok(&answer(200, r#"{"ok":true}"#)) && !is_ok(&answer(200, r#"{"ok":1}"#)));
-    }
-
-    #[test]
-    fn words_are_one_short_line() {
-        assert_eq!(shown("a\n\u{1b}[1mb"), "a[1mb");
-        assert_eq!(shown(&"é".repeat(101)), "é".repeat(100));
-        assert_eq!(shown(&format!("x{}", "é".repeat(101))), format!("x{}", "é".repeat(99)));
     }
 
     /// Takes an import on each connection and answers it so, or not at all.
