@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::enclave::{Notes, good, not_found};
 use crate::pretences::PRETENCES;
-use crate::process::{Outcome, installed, run};
+use crate::process::{self, Outcome, installed, run, succeed};
 use crate::server::{Answer, Drips, Request, Server, TlsIdentity};
 use crate::verify::enclave;
 
@@ -18,19 +18,6 @@ fn example(name: &str) -> PathBuf {
 
 fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attest").join(name)
-}
-
-/// The interpreter of an environment that has what `requirements.txt` says.
-fn python() -> PathBuf {
-    let requirements = source("python/requirements.txt");
-    let wanted = fs::read_to_string(&requirements).unwrap();
-    let folder = installed("attest-python", &wanted, |folder| {
-        let python = folder.join("venv/bin/python");
-        succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder.join("venv")));
-        let pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--requirement"];
-        succeed(Command::new(python).args(pip).arg(&requirements));
-    });
-    folder.join("venv/bin/python")
 }
 
 /// A folder in which Node finds undici, and `requests.mjs`.
@@ -50,9 +37,8 @@ fn node_folder() -> PathBuf {
     folder
 }
 
-fn succeed(command: &mut Command) {
-    let outcome = run(command);
-    assert_eq!(outcome.code, Some(0), "{command:?}: {outcome:?}");
+fn python() -> PathBuf {
+    process::python("attest-python", &source("python/requirements.txt"))
 }
 
 fn node_client() -> Command {

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use verification::{KeyProof, Origin, PublicKey};
 
 use crate::cbor;
+use crate::client::signerctl;
 use crate::enclave::{CHAIN, Notes, good, not_found, payload};
-use crate::process::{Outcome, signerctl};
+use crate::process::Outcome;
 use crate::server::{Answer, Request, Server, TlsIdentity};
 
 const IDENTITY: &str = "9b2f0c1e-58f4-4f0c-8d3e-0a5b6c7d8e9f";

@@ -1,7 +1,8 @@
 //! Commands that talk to a signer: `--attested-by`, which all of them have, and what they see before and after.
 
+use crate::client::signerctl;
 use crate::enclave::{Notes, good, not_found};
-use crate::process::{Outcome, signerctl};
+use crate::process::Outcome;
 use crate::server::{Answer, Request, Server, TlsIdentity};
 
 /// As an enclave that can sign, with documents for this key.

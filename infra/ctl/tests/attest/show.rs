@@ -7,8 +7,8 @@ use base64ct::{Base64, Encoding as _};
 use serde_json::Value;
 
 use crate::cbor;
+use crate::client::signerctl;
 use crate::enclave::{CHAIN, Notes, STRANGER, payload};
-use crate::process::signerctl;
 
 /// AWS's hardware made it.
 const REAL: &[u8] = include_bytes!("../../../attestation/tests/data/attestation-doc-2022.cose");

@@ -6,9 +6,10 @@ use serde_json::Value;
 use signerctl::connection::Client;
 use signerctl::tls_trust::TlsTrust;
 
+use crate::client::signerctl;
 use crate::enclave::{CHAIN, Notes, good, hex, not_found};
 use crate::pretences::PRETENCES;
-use crate::process::{Outcome, signerctl};
+use crate::process::Outcome;
 use crate::server::{Answer, Request, Server, TlsIdentity};
 
 /// The expected enclave, with or without TLS.

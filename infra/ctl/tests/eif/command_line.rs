@@ -6,8 +6,9 @@ use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, da
 use serde_json::Value;
 
 use crate::keys::{self, ALGORITHMS, Form};
+use crate::process::succeed;
 use crate::signatures::SIGNED;
-use crate::workshop::{Workshop, build_arguments, committed, elf, nitro_toml, succeed};
+use crate::workshop::{Workshop, build_arguments, committed, elf, nitro_toml};
 
 const EX_USAGE: i32 = 64;
 const EX_DATAERR: i32 = 65;

@@ -14,7 +14,7 @@ use acceptance::process::Process;
 use acceptance::signer::new_identity;
 use serde_json::Value;
 
-use crate::workshop::{Outcome, run};
+use crate::process::{Outcome, run};
 
 const EX_USAGE: i32 = 64;
 const EX_DATAERR: i32 = 65;
