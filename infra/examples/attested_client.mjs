@@ -27,7 +27,7 @@
 //
 // From the command line:
 //
-//   node attested_client.mjs https://signer.example.com:7001 --nitro-toml infra/nitro.toml
+//   node attested_client.mjs https://signer.example.com:7001 --nitro-toml infra/nitro.toml [--time-limit-s 10]
 //
 // Exit status: 0 it is the expected enclave, 1 there is a doubt, 64 wrong command line, 69 it does not answer.
 
@@ -55,7 +55,9 @@ IwLz3/Y=
 `
 const AWS_ROOT_SHA256 = '641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b'
 
-const DEADLINE_MS = 10_000
+// For all of it: connecting, the handshake, the request and the whole answer. One for each read would let whoever is
+// between drip bytes for ever.
+const TIME_LIMIT_MS = 10_000
 // A document of 16 KiB is 21,848 characters of base64.
 const MAX_REPLY_BYTES = 24 * 1024
 const MAX_DOCUMENT_BYTES = 16 * 1024
@@ -390,8 +392,11 @@ export function verifyReply(reply, { nonce, spki, pcrs, rootPem = AWS_ROOT_PEM, 
 
 // --- Connections ------------------------------------------------------------------------------------------------
 
-/** A TLS connection whose other end holds the key of the certificate that it shows, whatever that is: [socket, spki]. */
-function connectToAnyone(host, port) {
+/**
+ * A TLS connection whose other end holds the key of the certificate that it shows, whatever that is: [socket, spki]. It
+ * is there at `endsAtMs` of performance.now(), or fails.
+ */
+function connectToAnyone(host, port, endsAtMs) {
   return new Promise((resolve, reject) => {
     const isAddress = /^[\d.]+$|:/.test(host)
     const socket = tls.connect({
@@ -404,14 +409,15 @@ function connectToAnyone(host, port) {
       rejectUnauthorized: false,
     })
     const fail = (fault) => {
+      clearTimeout(timer)
       socket.destroy()
       reject(new Unreachable(fault.message))
     }
-    socket.setTimeout(DEADLINE_MS, () => fail(new Error('the connection did not come in time')))
+    const timer = setTimeout(() => fail(new Error('the connection did not come in time')), endsAtMs - performance.now())
     socket.once('error', fail)
     socket.once('secureConnect', () => {
+      clearTimeout(timer)
       socket.removeListener('error', fail)
-      socket.setTimeout(0)
       try {
         resolve([socket, certificateFields(socket.getPeerX509Certificate().raw).spki])
       } catch {
@@ -421,13 +427,15 @@ function connectToAnyone(host, port) {
   })
 }
 
-/** GETs `path` on this connection, and ends it: [status, body]. */
-function get(socket, host, path) {
+/** GETs `path` on this connection, and ends it: [status, body], whole at `endsAtMs`. */
+function get(socket, host, path, endsAtMs) {
   return new Promise((resolve, reject) => {
     const fail = (fault) => {
+      clearTimeout(timer)
       socket.destroy()
       reject(fault instanceof Doubt ? fault : new Unreachable(fault.message))
     }
+    const timer = setTimeout(() => fail(new Error('the answer did not come in time')), endsAtMs - performance.now())
     // Without an agent, which would connect by itself.
     const options = { createConnection: () => socket, host, path, headers: { connection: 'close' } }
     const request = https.request(options, (answer) => {
@@ -439,9 +447,11 @@ function get(socket, host, path) {
         if (length > MAX_REPLY_BYTES) fail(new Doubt('reply is longer than any attestation document'))
         else chunks.push(chunk)
       })
-      answer.on('end', () => resolve([answer.statusCode, Buffer.concat(chunks)]))
+      answer.on('end', () => {
+        clearTimeout(timer)
+        resolve([answer.statusCode, Buffer.concat(chunks)])
+      })
     })
-    request.setTimeout(DEADLINE_MS, () => fail(new Error('the answer did not come in time')))
     request.on('error', fail)
     request.end()
   })
@@ -449,24 +459,27 @@ function get(socket, host, path) {
 
 /**
  * Attests the signer at `url` and gives ways to talk to it and nobody else: `agent` for node:https, `connect` for an
- * Agent of undici. `pcrs` is one image's registers, or a list of such: during a roll-over there are two.
+ * Agent of undici. `pcrs` is one image's registers, or a list of such: during a roll-over there are two. Attesting takes
+ * `timeLimitMs` at most, and so does each connection until it is there; requests on it are the caller's to limit.
  */
-export async function attestedAgent({ url, pcrs, rootPem = AWS_ROOT_PEM }) {
+export async function attestedAgent({ url, pcrs, rootPem = AWS_ROOT_PEM, timeLimitMs = TIME_LIMIT_MS }) {
   const { protocol, hostname, port } = new URL(url)
   if (protocol !== 'https:') {
     throw new Doubt('no tls: without it the document proves that such an enclave exists, not that you talk to it')
   }
   const [host, tcpPort] = [hostname.replace(/^\[|\]$/g, ''), Number(port || 443)]
   const nonce = randomBytes(32)
-  const [socket, spki] = await connectToAnyone(host, tcpPort)
-  const [status, reply] = await get(socket, hostname, `/.well-known/attestation?nonce=${nonce.toString('hex')}`)
+  const endsAtMs = performance.now() + timeLimitMs
+  const [socket, spki] = await connectToAnyone(host, tcpPort, endsAtMs)
+  const path = `/.well-known/attestation?nonce=${nonce.toString('hex')}`
+  const [status, reply] = await get(socket, hostname, path, endsAtMs)
   if ([429, 502, 503].includes(status)) throw new Unreachable(`no attestation document now: status ${status}`)
   ensure(status === 200, `no attestation document: status ${status}`)
   const attestation = verifyReply(reply, { nonce, spki, pcrs, rootPem })
 
   // Gives a connection away only once its key is known to be the attested one: nothing of a request is written before.
   const connect = (_options, callback) => {
-    connectToAnyone(host, tcpPort).then(
+    connectToAnyone(host, tcpPort, performance.now() + timeLimitMs).then(
       ([socket, presented]) => {
         if (presented.equals(spki)) return callback(null, socket)
         socket.destroy()
@@ -483,6 +496,11 @@ export async function attestedAgent({ url, pcrs, rootPem = AWS_ROOT_PEM }) {
 
 // --- The command line -------------------------------------------------------------------------------------------
 
+function milliseconds(seconds) {
+  if (!/^[1-9]\d{0,3}$/.test(seconds)) throw new TypeError('--time-limit-s takes whole seconds')
+  return Number(seconds) * 1000
+}
+
 async function main(words) {
   const [pcrs, options] = [[], { rootPem: AWS_ROOT_PEM }]
   try {
@@ -490,6 +508,7 @@ async function main(words) {
       if (words[at] === '--nitro-toml') pcrs.push(pcrsFromNitroToml(readFileSync(words[(at += 1)], 'utf8')))
       else if (words[at] === '--measurements') pcrs.push(pcrsFromMeasurements(readFileSync(words[(at += 1)], 'utf8')))
       else if (words[at] === '--root') options.rootPem = readFileSync(words[(at += 1)], 'utf8')
+      else if (words[at] === '--time-limit-s') options.timeLimitMs = milliseconds(words[(at += 1)])
       else if (words[at].startsWith('-') || options.url) throw new TypeError(`${words[at]} is not understood`)
       else options.url = new URL(words[at]).href
     }

@@ -15,7 +15,7 @@ written. When the enclave starts anew with a self-signed certificate it has anot
 
 From the command line:
 
-    python3 attested_client.py https://signer.example.com:7001 --nitro-toml infra/nitro.toml
+    python3 attested_client.py https://signer.example.com:7001 --nitro-toml infra/nitro.toml [--time-limit-s 10]
 
 Exit status: 0 it is the expected enclave, 1 there is a doubt, 64 wrong command line, 69 it does not answer.
 """
@@ -27,6 +27,7 @@ import http.client
 import json
 import re
 import secrets
+import socket
 import ssl
 import sys
 import time
@@ -58,7 +59,9 @@ IwLz3/Y=
 """
 AWS_ROOT_SHA256 = "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b"
 
-DEADLINE_S = 10
+# For all of it: connecting, the handshake, the request and the whole answer. One for each read would let whoever is
+# between drip bytes for ever.
+TIME_LIMIT_S = 10
 # A document of 16 KiB is 21,848 characters of base64.
 MAX_REPLY_BYTES = 24 * 1024
 MAX_DOCUMENT_BYTES = 16 * 1024
@@ -389,19 +392,70 @@ def _context():
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["http/1.1"])
+    context.sslsocket_class = TimedSocket
     return context
 
 
-class PinnedConnection(http.client.HTTPSConnection):
-    """A connection whose other end holds the key `spki`; any key with None."""
+def _left_s(ends_at_s):
+    left_s = ends_at_s - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError
+    return left_s
 
-    def __init__(self, host, port, spki):
-        super().__init__(host, port, timeout=DEADLINE_S, context=_context())
+
+def _tcp(host, port, ends_at_s):
+    """Connects to the first address that answers; how long a name takes is the resolver's to limit."""
+    refused = OSError("the name has no address")
+    for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        try:
+            return socket.create_connection(address[:2], _left_s(ends_at_s))
+        except OSError as fault:
+            refused = fault
+    raise refused
+
+
+class TimedSocket(ssl.SSLSocket):
+    """TLS on which no call goes on after `ends_at_s` of time.monotonic(), which is to be set."""
+
+    def recv_into(self, *arguments):
+        self.settimeout(_left_s(self.ends_at_s))
+        return super().recv_into(*arguments)
+
+    def send(self, *arguments):
+        self.settimeout(_left_s(self.ends_at_s))
+        return super().send(*arguments)
+
+
+class PinnedConnection(http.client.HTTPSConnection):
+    """A connection whose other end holds the key `spki`; any key with None. From a request's beginning to its answer's end
+    it takes `time_limit_s` at most, or raises TimeoutError.
+    """
+
+    def __init__(self, host, port, spki, time_limit_s):
+        self._tls = _context()
+        super().__init__(host, port, context=self._tls)
         self.spki = spki
+        self.time_limit_s = time_limit_s
+
+    def putrequest(self, *arguments, **options):
+        # With this every request begins.
+        if self.sock is not None:
+            self.sock.ends_at_s = time.monotonic() + self.time_limit_s
+        super().putrequest(*arguments, **options)
 
     def connect(self):
         # http.client writes a request after this, and not before.
-        super().connect()
+        ends_at_s = time.monotonic() + self.time_limit_s
+        tcp = _tcp(self.host, self.port, ends_at_s)
+        try:
+            tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # A handshake as a whole takes no longer than this.
+            tcp.settimeout(_left_s(ends_at_s))
+            self.sock = self._tls.wrap_socket(tcp, server_hostname=self.host)
+        except BaseException:
+            tcp.close()
+            raise
+        self.sock.ends_at_s = ends_at_s
         try:
             presented = _spki(self.sock.getpeercert(binary_form=True))
             is_attested = self.spki is None or presented == self.spki
@@ -423,9 +477,10 @@ def _spki(certificate):
 class AttestedSigner:
     """A signer that was attested, by the key of its TLS."""
 
-    def __init__(self, host, port, spki, said, image):
-        self._address = host, port
-        self.spki = spki
+    def __init__(self, connection, said, image):
+        self._address = connection.host, connection.port
+        self._time_limit_s = connection.time_limit_s
+        self.spki = connection.spki
         self.module_id = said["module_id"]
         self.pcrs = said["pcrs"]
         #: Which of the expected images it runs.
@@ -433,12 +488,12 @@ class AttestedSigner:
 
     def connection(self):
         """A new connection to it, and to nobody else."""
-        return PinnedConnection(*self._address, self.spki)
+        return PinnedConnection(*self._address, self.spki, self._time_limit_s)
 
 
-def attest(url, images, root_pem=AWS_ROOT_PEM):
-    """The signer at `url`, if it is an enclave that runs one of the images. Raises Doubt or Unreachable; ValueError for
-    what is no URL.
+def attest(url, images, root_pem=AWS_ROOT_PEM, time_limit_s=TIME_LIMIT_S):
+    """The signer at `url`, if it is an enclave that runs one of the images. Raises Doubt or Unreachable, after
+    `time_limit_s` at the latest; ValueError for what is no URL.
     """
     parts = urllib.parse.urlsplit(url)
     if not parts.hostname or parts.port == 0:
@@ -448,11 +503,13 @@ def attest(url, images, root_pem=AWS_ROOT_PEM):
         "no tls: without it the document proves that such an enclave exists, not that you talk to it",
     )
     nonce = secrets.token_bytes(32)
-    connection = PinnedConnection(parts.hostname, parts.port or 443, None)
+    connection = PinnedConnection(parts.hostname, parts.port or 443, None, time_limit_s)
     try:
         connection.request("GET", f"/.well-known/attestation?nonce={nonce.hex()}")
         answer = connection.getresponse()
         reply = answer.read(MAX_REPLY_BYTES + 1)
+    except TimeoutError as fault:
+        raise Unreachable("the answer did not come in time") from fault
     except (OSError, http.client.HTTPException) as fault:
         raise Unreachable(fault) from fault
     finally:
@@ -461,14 +518,14 @@ def attest(url, images, root_pem=AWS_ROOT_PEM):
         raise Unreachable(f"no attestation document now: status {answer.status}")
     ensure(answer.status == 200, f"no attestation document: status {answer.status}")
     said, image = verify_reply(reply, nonce, connection.spki, images, root_pem)
-    return AttestedSigner(parts.hostname, parts.port or 443, connection.spki, said, image)
+    return AttestedSigner(connection, said, image)
 
 
 # --- The command line ---------------------------------------------------------------------------------------------
 
 
 def main(words):
-    url, images, root_pem = None, [], AWS_ROOT_PEM
+    url, images, root_pem, time_limit_s = None, [], AWS_ROOT_PEM, TIME_LIMIT_S
     try:
         words = iter(words)
         for word in words:
@@ -478,6 +535,11 @@ def main(words):
                 images.append(pcrs_from_measurements(Path(next(words, "")).read_text()))
             elif word == "--root":
                 root_pem = Path(next(words, "")).read_text()
+            elif word == "--time-limit-s":
+                seconds = next(words, "")
+                if not re.fullmatch(r"[1-9]\d{0,3}", seconds, re.ASCII):
+                    raise ValueError("--time-limit-s takes whole seconds")
+                time_limit_s = int(seconds)
             elif word.startswith("-") or url:
                 raise ValueError(f"{word} is not understood")
             else:
@@ -490,7 +552,7 @@ def main(words):
     if root_pem != AWS_ROOT_PEM:
         print("attested_client: WARNING: another root than aws's is believed", file=sys.stderr)
     try:
-        signer = attest(url, images, root_pem)
+        signer = attest(url, images, root_pem, time_limit_s)
     except ValueError as fault:
         print(f"attested_client: {fault}", file=sys.stderr)
         return 64

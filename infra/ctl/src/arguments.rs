@@ -15,7 +15,8 @@ use crate::failure::Failure;
     name = "signerctl",
     after_help = "\
 Exit status: 0 done, 1 what was looked at is not as it should be, 64 wrong command line, 65 a file is not what it
-should be, 66 a file cannot be read, 69 a service does not answer, 73 a file cannot be written, 78 nitro.toml is wrong."
+should be, 66 a file cannot be read, 69 a service does not answer, 73 a file or the output cannot be written, 78
+nitro.toml is wrong. Each command's help says which of them it has, and when."
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -128,6 +129,7 @@ mod tests {
     use clap::{Command, CommandFactory as _, Parser as _};
 
     use super::Arguments;
+    use crate::failure::{EX_CANTCREAT, EX_USAGE};
 
     #[test]
     fn the_definition_is_sound() {
@@ -198,6 +200,33 @@ mod tests {
                     panic!("{example}\n{fault}");
                 }
             }
+        }
+    }
+
+    /// The statuses under `Exit status`.
+    fn statuses(help: &str) -> Vec<u8> {
+        let paragraph = help.split("\n\n").find_map(|it| it.strip_prefix("Exit status: "));
+        paragraph.unwrap_or_default().split([' ', '\n', ',']).filter_map(|word| word.parse().ok()).collect()
+    }
+
+    #[test]
+    fn each_command_states_its_exit_statuses() {
+        let all = statuses(&Arguments::command().get_after_help().unwrap().to_string());
+        assert_eq!(all, [0, 1, 64, 65, 66, 69, 73, 78]);
+        let mut found = Vec::new();
+        leaves(&Arguments::command(), "", &mut found);
+        for (path, help) in found {
+            let statuses = statuses(&help);
+            assert!(statuses.is_sorted(), "{path}: {statuses:?}");
+            // Each reads a command line, and prints.
+            assert!(
+                [0, EX_USAGE, EX_CANTCREAT].iter().all(|it| statuses.contains(it)),
+                "{path}: {statuses:?}"
+            );
+            // Above 128 it is that of a signal, as shells report it.
+            let is_known =
+                |status: &u8| all.contains(status) || (*status > 128 && path.ends_with("secret seal"));
+            assert!(statuses.iter().all(is_known), "{path}: {statuses:?}");
         }
     }
 

@@ -8,6 +8,8 @@ use aws_credential_types::Credentials;
 use serde::Deserialize;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::printable::printable;
+
 /// The variables that every tool of AWS's reads.
 const VARIABLES: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 
@@ -91,16 +93,16 @@ fn ask_the_command() -> Result<Credentials, NoCredentials> {
     }
     let status = child.wait().map_err(NoCredentials::NoCommand)?;
     if !status.success() {
-        return Err(NoCredentials::Refused(one_line(&reason)));
+        return Err(NoCredentials::Refused(last_line(&reason)));
     }
     read(&output).ok_or(NoCredentials::Unintelligible)
 }
 
 /// The last line that says something.
-fn one_line(bytes: &[u8]) -> String {
+fn last_line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let last = text.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("nothing");
-    last.chars().take(MAX_REASON_CHARS).map(|char| if char.is_control() { ' ' } else { char }).collect()
+    printable(last, MAX_REASON_CHARS)
 }
 
 /// What `credential_process` prints (AWS SDKs and tools reference guide, "Process credential provider").
@@ -135,7 +137,7 @@ fn read(output: &[u8]) -> Option<Credentials> {
 
 #[cfg(test)]
 mod tests {
-    use super::{one_line, read};
+    use super::{last_line, read};
 
     #[test]
     fn what_the_command_prints_is_read() {
@@ -151,9 +153,9 @@ mod tests {
             assert!(read(wrong.as_bytes()).is_none(), "{wrong}");
         }
         assert_eq!(
-            one_line(b"\nOne\nThe SSO session has expired\x1b[0m\n\n"),
-            "The SSO session has expired [0m"
+            last_line(b"\nOne\nThe SSO session has expired\x1b[0m\n\n"),
+            r"The SSO session has expired\u{1b}[0m"
         );
-        assert_eq!(one_line(b""), "nothing");
+        assert_eq!(last_line(b""), "nothing");
     }
 }

@@ -9,6 +9,7 @@ use similar::TextDiff;
 
 use crate::eif::{CertificateFacts, Image, MalformedImage, MalformedSignature, MeasurementSet, examine};
 use crate::kernel::Kernel;
+use crate::printable::printable;
 use crate::ramdisk::{Entry, MalformedRamdisk, entries, unpack};
 
 /// What the image carries of the configuration.
@@ -183,14 +184,14 @@ impl fmt::Display for Difference {
                     writeln!(formatter, "{part}")?;
                     for (sign, value) in [('-', old), ('+', new)] {
                         if let Some(value) = value {
-                            writeln!(formatter, "{sign} {}", printable(value))?;
+                            writeln!(formatter, "{sign} {}", whole(value))?;
                         }
                     }
                 }
                 Change::Lines { part, diff } => {
                     writeln!(formatter, "{part}")?;
                     for line in diff.lines() {
-                        writeln!(formatter, "{}", printable(line))?;
+                        writeln!(formatter, "{}", whole(line))?;
                     }
                 }
             }
@@ -199,9 +200,9 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Somebody else's image tells a terminal nothing.
-fn printable(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() && char != '\t' { '\u{fffd}' } else { char }).collect()
+/// All of it: what differs is what one wants to know.
+fn whole(text: &str) -> String {
+    printable(text, usize::MAX)
 }
 
 fn checksum(bytes: &[u8]) -> String {

@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::boot_secret::SecretName;
 use crate::connection::{Client, Unreachable};
+use crate::printable::printable;
 
 /// What KMS takes for `Decrypt`, so that nothing longer is of use.
 const MAX_CIPHERTEXT_BYTES: usize = 6144;
@@ -183,13 +184,10 @@ struct ErrorDocument {
 fn refusal(status: u16, body: &[u8]) -> KmsFault {
     let ErrorDocument { kind, message } = serde_json::from_slice(body).unwrap_or_default();
     // Some services put a namespace and `#` before the name.
-    let kind = kind.as_deref().map(|kind| printable(kind.rsplit('#').next().unwrap_or(kind)));
-    let message = message.as_deref().map_or_else(|| "no message".to_owned(), printable);
+    let line = |text: &str| printable(text, MAX_MESSAGE_CHARS);
+    let kind = kind.as_deref().map(|kind| line(kind.rsplit('#').next().unwrap_or(kind)));
+    let message = message.as_deref().map_or_else(|| "no message".to_owned(), line);
     KmsFault::Refused { status, kind: kind.unwrap_or_else(|| format!("HTTP status {status}")), message }
-}
-
-fn printable(text: &str) -> String {
-    text.chars().take(MAX_MESSAGE_CHARS).map(|char| if char.is_control() { ' ' } else { char }).collect()
 }
 
 #[cfg(test)]
@@ -217,7 +215,7 @@ mod tests {
             (
                 400,
                 &br#"{"__type":"a.b#AccessDeniedException","Message":"no\nmore"}"#[..],
-                "AccessDeniedException: no more",
+                r"AccessDeniedException: no\nmore",
             ),
             (
                 400,

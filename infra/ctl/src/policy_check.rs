@@ -30,6 +30,7 @@ use self::document::{Effect, Of, Patterns, Statement, statements};
 use self::principal::Principal;
 use self::stand_ins::StandIns;
 use crate::eif::MeasurementSet;
+use crate::printable::{MAX_WORDS_CHARS, printable};
 
 pub use document::{InvalidPolicy, MAX_POLICY_BYTES};
 
@@ -497,5 +498,5 @@ fn enclave_in_words(enclave: &Enclave, statement: &Statement) -> String {
 
 /// What is somebody's choice, as a part of one line.
 fn line(text: &str) -> String {
-    text.chars().take(200).map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
+    printable(text, MAX_WORDS_CHARS)
 }

@@ -11,7 +11,7 @@
 //! * Its new sealed key opens, and to the key that the old one opens to. Both were compared, in the signer, with one live
 //!   key: an import over a live key is good only if it is the same (`reseal/task.rs` has the calls).
 //! * What is live in the signer afterwards is what was before. A key that was not there is taken out again only while it
-//!   is known to be that of the backup.
+//!   is known to be that of the backup. So it is with rows that fail, and one whose key may have stayed says so.
 //! * It is in the journal before it is done.
 
 mod api;
@@ -89,6 +89,8 @@ pub enum Cause {
     NewOneDoesNotOpen(Refusal),
     /// Its key could not be taken out of the signer again.
     StaysLive(Refusal),
+    /// It failed for this, and its key may still be in the signer, where it was not before.
+    MayStayLive(Box<Cause>),
     /// Somebody else kept changing the identity's key.
     Contended,
 }
@@ -96,13 +98,14 @@ pub enum Cause {
 impl Cause {
     /// What the signer answered, if it was asked.
     #[must_use]
-    pub const fn refusal(&self) -> Option<&Refusal> {
+    pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Signer(refusal)
             | Self::OtherKeyThan { refusal, .. }
             | Self::LiveKeyDiffers(refusal)
             | Self::NewOneDoesNotOpen(refusal)
             | Self::StaysLive(refusal) => Some(refusal),
+            Self::MayStayLive(cause) => cause.refusal(),
             Self::Row(_) | Self::Contended => None,
         }
     }
@@ -119,6 +122,7 @@ impl fmt::Display for Cause {
             Self::LiveKeyDiffers(_) => formatter.write_str("the signer holds another key of this identity"),
             Self::NewOneDoesNotOpen(_) => formatter.write_str("the new sealed key does not open"),
             Self::StaysLive(_) => formatter.write_str("the key could not be taken out of the signer again"),
+            Self::MayStayLive(cause) => write!(formatter, "{cause}, and its key may still be in the signer"),
             Self::Contended => formatter.write_str("somebody else changes the key all the time"),
         }
     }

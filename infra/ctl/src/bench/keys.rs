@@ -4,10 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde_json::json;
+use verification::PublicKey;
 
 use crate::api_key::ApiKey;
 use crate::connection::{Answer, Client, Connection, Unreachable};
 use crate::identity::Identity;
+use crate::printable::{MAX_WORDS_CHARS, printable};
 
 /// How often a key is tried to be destroyed, each time over a new connection.
 const DESTROY_ATTEMPTS: usize = 3;
@@ -79,7 +81,10 @@ impl Keys {
                     self.keys.pop();
                     return Err(match status {
                         401 => NotGenerated::KeyRefused,
-                        _ => NotGenerated::Refused(status, answer.text("error").unwrap_or_default()),
+                        _ => {
+                            let words = answer.text("error").unwrap_or_default();
+                            NotGenerated::Refused(status, printable(&words, MAX_WORDS_CHARS))
+                        }
                     });
                 }
             }
@@ -126,7 +131,6 @@ impl Keys {
 }
 
 fn public_key_of(answer: &Answer) -> Option<[u8; 33]> {
-    let mut public_key = [0; 33];
-    let hex = answer.text("public_key")?;
-    (base16ct::lower::decode(hex, &mut public_key).ok()?.len() == 33).then_some(public_key)
+    let key: PublicKey = answer.text("public_key")?.parse().ok()?;
+    Some(*key.as_bytes())
 }

@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use super::keys::Key;
 use crate::bip340::is_signed;
 use crate::connection::Unreachable;
+use crate::printable::{MAX_WORDS_CHARS, printable};
 
 /// Longest time that is told from longer ones: over that of any deadline of a client.
 const MAX_LATENCY_US: u64 = 120_000_000;
@@ -85,8 +86,7 @@ impl Tally {
     }
 
     pub(super) fn refused(&mut self, status: u16, words: Option<String>) {
-        let words = words.unwrap_or_default();
-        let words: String = words.chars().filter(|character| !character.is_control()).take(100).collect();
+        let words = printable(&words.unwrap_or_default(), MAX_WORDS_CHARS);
         self.count(format!("{status} {words}").trim_end().to_owned(), 1);
     }
 
@@ -146,7 +146,7 @@ mod tests {
         }
         one.add(other);
         assert_eq!((one.successes, one.latency.len(), one.errors.values().sum::<u64>()), (150, 150, 152));
-        assert_eq!(one.errors["503 Signer is atcapacity"], 150);
+        assert_eq!(one.errors[r"503 Signer is at\ncapacity"], 150);
         assert_eq!(one.errors["500"], 2);
         assert_eq!(one.connecting.len(), 2);
         assert_eq!(one.samples.len(), 2 * MAX_SAMPLES);

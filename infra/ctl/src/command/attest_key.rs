@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use enclave_core::IdentityId;
 use serde_json::json;
 use signerctl::attestation::{NotAttested, check_status, now_unix_ms};
-use signerctl::certificate::printable;
+use signerctl::identity::Identity;
+use signerctl::printable::{MAX_WORDS_CHARS, printable};
 use verification::{Nonce, Origin, document_in, examine_key};
 
 use super::attest_verify::{Asked, Peer};
@@ -21,8 +21,9 @@ First checks, as `attest verify` does, that the expected enclave is at the other
 for a document about the key, and checks that too: it says whether the key was generated in an enclave with that image or
 came from a backup. A saved document convinces others, with `attest show --identity UUID --public-key HEX`.
 
-Exit status: 0 it is so, 1 there is a doubt, no such key, or another origin than the required one, 64 nothing to expect
-was said, 69 it does not answer.
+Exit status: 0 it is so, 1 there is a doubt, no such key, or another origin than the required one, 64 wrong command line,
+no API key, or nothing to expect was said, 65 a file or the API key is not what it should be, 66 a file cannot be read,
+69 it does not answer, 73 a file cannot be written.
 
 Example:
   signerctl attest key https://signer.example.com:7001 --nitro-toml infra/nitro.toml --require-origin generated \\
@@ -35,8 +36,8 @@ pub(crate) struct AttestKey {
     api_key: Key,
 
     /// Whose key
-    #[arg(long, value_name = "UUID", value_parser = identity)]
-    identity: IdentityId,
+    #[arg(long, value_name = "UUID")]
+    identity: Identity,
 
     /// Takes another origin for a doubt
     #[arg(long, value_name = "ORIGIN")]
@@ -66,17 +67,6 @@ impl From<RequiredOrigin> for Origin {
     }
 }
 
-/// The signer's own idea of a UUID.
-pub(super) fn identity(text: &str) -> Result<IdentityId, &'static str> {
-    IdentityId::from_text(text.as_bytes()).ok_or("not a UUID as the signer takes it")
-}
-
-/// As the signer reads it.
-fn uuid(identity: &IdentityId) -> String {
-    let hex = base16ct::lower::encode_string(identity.as_bytes());
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
-}
-
 impl AttestKey {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let api_key = self.api_key.read()?;
@@ -85,14 +75,15 @@ impl AttestKey {
             questioned.examination.verdict().map_err(|doubt| self.peer.doubt(doubt))?;
 
             let nonce = Nonce::random();
-            let order = json!({ "identity_id": uuid(&self.identity), "nonce": nonce.to_string() });
+            let order = json!({ "identity_id": self.identity.to_string(), "nonce": nonce.to_string() });
             let answer = connection
                 .post("/internal/attest", &api_key, order.to_string())
                 .await
                 .map_err(|fault| not_attested(&self.peer.url, &NotAttested::from(fault)))?;
             if let Err(fault) = check_status(answer.status) {
                 let code = if fault.is_doubt() { NOT_GOOD } else { EX_UNAVAILABLE };
-                let said = answer.text("error").map(|said| format!(": {}", printable(&said)));
+                let said =
+                    answer.text("error").map(|said| format!(": {}", printable(&said, MAX_WORDS_CHARS)));
                 let line = format!("{}: {fault}{}", self.peer.url, said.unwrap_or_default());
                 return Err(Failure::new(code, line));
             }
@@ -109,15 +100,16 @@ impl AttestKey {
             if self.json {
                 print(json!({
                     "url": self.peer.url.to_string(),
-                    "identity_id": uuid(&self.identity),
+                    "identity_id": self.identity.to_string(),
                     "public_key": key.public_key.to_string(),
                     "origin": key.origin.as_str(),
                     "image": image,
+                    "root": expected.root,
                     "limits": limits,
                     "module_id": key.enclave.document().module_id,
                 }))?;
             } else {
-                print(format_args!("{:<14}{}", "identity", uuid(&self.identity)))?;
+                print(format_args!("{:<14}{}", "identity", self.identity))?;
                 print(format_args!("{:<14}{}", "public key", key.public_key))?;
                 print(format_args!("{:<14}{}", "origin", key.origin))?;
                 print(format_args!("{:<14}{}", "image", image.unwrap_or("any")))?;

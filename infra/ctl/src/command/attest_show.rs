@@ -4,15 +4,15 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use enclave_core::IdentityId;
 use serde_json::json;
 use signerctl::attestation::now_unix_ms;
+use signerctl::identity::Identity;
 use verification::{
     Doubt, KeyProof, MAX_SAVED_BYTES, Origin, PublicKey, Refused, authenticate_at_its_time, document_in,
     read_unverified, verify_saved_key,
 };
 
-use super::attestation_report::{document_json, document_text};
+use super::attestation_report::{document_json, document_text, limits_of_document};
 use super::expected_enclave::ExpectedEnclave;
 use crate::failure::{EX_DATAERR, EX_NOINPUT, Failure, NOT_GOOD, print, read};
 
@@ -20,9 +20,11 @@ use crate::failure::{EX_DATAERR, EX_NOINPUT, Failure, NOT_GOOD, print, read};
 #[command(after_help = "\
 The file holds a document, its base64, or the JSON that a signer replied. It is judged at the time at which it says that
 it was made, so its age, its nonce and whose connection it was for are not: this tells what was, not who answers now.
+What it proves less than all, such as for want of an image to compare with, is in lines with LIMITED, or in `limits`.
 
-Exit status: 0 it is authentic, not of debug mode, and of the expected image if one is named; 1 it is not; 65 the file
-holds no document.
+Exit status: 0 it is authentic, not of debug mode, and of the expected image and key if they are named; 1 it is not; 64
+wrong command line; 65 the file holds no document, or another one is not what it should be; 66 a file cannot be read; 73
+the output cannot be written.
 
 Examples:
   signerctl attest show document.cose
@@ -36,8 +38,8 @@ pub(crate) struct AttestShow {
     file: PathBuf,
 
     /// Says where the key of this identity comes from, by a document that `attest key` saved
-    #[arg(long, value_name = "UUID", value_parser = super::attest_key::identity, requires = "public_key")]
-    identity: Option<IdentityId>,
+    #[arg(long, value_name = "UUID", requires = "public_key")]
+    identity: Option<Identity>,
 
     /// That key, compressed, in 66 hex digits
     #[arg(long, value_name = "HEX", requires = "identity")]
@@ -82,14 +84,20 @@ impl AttestShow {
         };
         let origin = key.and_then(Result::ok);
         let name = image.ok().and_then(|image| expected.name_of(image));
+        let limits = match (doubt, image) {
+            (None, Ok(image)) => limits_of_document(image, &expected),
+            _ => Vec::new(),
+        };
 
         if self.json {
             print(json!({
                 "authentic": authentic.is_ok(),
+                "root": expected.root,
                 "debug_mode": is_debug,
                 "image": name,
                 "key_origin": origin.map(Origin::as_str),
                 "doubt": doubt.map(|doubt| doubt.to_string()),
+                "limits": limits,
                 "document": document_json(&document),
             }))?;
         } else {
@@ -118,10 +126,8 @@ impl AttestShow {
             });
             if let Some(origin) = origin {
                 lines.push(format!("key: {origin}, by what this enclave said"));
-                if name.is_none() {
-                    lines.push("LIMITED: no image was expected, so any program may have said so".to_owned());
-                }
             }
+            lines.extend(limits.iter().map(|limit| format!("LIMITED: {limit}")));
             print(format_args!("{}\n", lines.join("\n")))?;
             print(document_text(&document, now_unix_ms()).trim_end())?;
         }

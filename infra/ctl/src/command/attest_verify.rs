@@ -27,8 +27,9 @@ not in debug mode; that the document is fresh and answers this very request; tha
 that it is for the TLS key of this connection, so that nobody is in between. The TLS certificate itself may be anybody's:
 its key counts.
 
-Exit status: 0 it is the expected enclave, or what was waived is said; 1 there is a doubt; 64 nothing to expect was said;
-69 it does not answer.
+Exit status: 0 it is the expected enclave, or what was waived is said; 1 there is a doubt; 64 wrong command line, or
+nothing to expect was said; 65 a file is not what it should be; 66 a file cannot be read; 69 it does not answer; 73 a
+file cannot be written.
 
 Examples:
   signerctl attest verify https://signer.example.com:7001 --nitro-toml infra/nitro.toml
@@ -176,6 +177,7 @@ impl AttestVerify {
             "verdict": name,
             "doubt": verdict.as_ref().err().map(ToString::to_string),
             "limits": limits,
+            "root": asked.expected.root,
             "image": image,
             "checks": findings_json(&asked.questioned),
             "document": asked.questioned.examination.document().map(document_json),

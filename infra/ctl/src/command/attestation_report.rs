@@ -6,7 +6,8 @@ use std::io::{self, Write as _};
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
 use signerctl::attestation::Questioned;
-use signerctl::certificate::{Certificate, printable};
+use signerctl::certificate::Certificate;
+use signerctl::printable::{MAX_WORDS_CHARS, printable};
 use signerctl::time::{DAY_S, distance, utc};
 use verification::{Check, Document, Finding, Image};
 
@@ -91,7 +92,7 @@ pub(super) fn document_text(document: &Document, now_unix_ms: u64) -> String {
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "{name:<14}{value}");
     };
-    line("module", &printable(&document.module_id));
+    line("module", &printable(&document.module_id, MAX_WORDS_CHARS));
     let made = utc(document.timestamp_unix_ms / 1000);
     line("made", &format!("{made}, {}", distance(now_unix_ms, document.timestamp_unix_ms)));
     for (index, value) in document.pcrs.iter() {
@@ -159,14 +160,9 @@ pub(super) fn document_json(document: &Document) -> Value {
     said
 }
 
-/// What was not checked, so that the verdict is less than the full one.
+/// What was not checked of who answers, so that the verdict is less than the full one.
 pub(super) fn limits(image: Image, has_tls: bool, expected: &Expected) -> Vec<&'static str> {
-    let mut limits = Vec::new();
-    if image == Image::Any {
-        limits.push(
-            "some enclave of somebody's: no image was expected, so nobody knows what program runs in it",
-        );
-    }
+    let mut limits = limits_of_document(image, expected);
     if !has_tls {
         limits
             .push("no tls: such an enclave exists, and somebody relays what it says; you may not talk to it");
@@ -174,6 +170,17 @@ pub(super) fn limits(image: Image, has_tls: bool, expected: &Expected) -> Vec<&'
     if expected.is_key_provided(image) {
         limits.push(
             "a tls key made outside, as tls.mode of the nitro.toml says: whoever kept a copy passes for the enclave",
+        );
+    }
+    limits
+}
+
+/// What was not checked of a document, whoever shows it.
+pub(super) fn limits_of_document(image: Image, expected: &Expected) -> Vec<&'static str> {
+    let mut limits = Vec::new();
+    if image == Image::Any {
+        limits.push(
+            "some enclave of somebody's: no image was expected, so nobody knows what program runs in it",
         );
     }
     if expected.has_other_root {

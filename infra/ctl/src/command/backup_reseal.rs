@@ -53,9 +53,9 @@ The input is never changed. The output is written when all rows are done, in the
 overwritten. Until then what is done is in OUTPUT.journal: the same command goes on where the last one ended, however it
 ended, Ctrl-C included. Rows that failed are listed in OUTPUT.failures.ndjson, and tried again by the same command.
 
-Exit status: 0 all rows resealed and the output written, 1 rows failed or it was stopped, 64 wrong command line, 65 the
-input or the journal is not what it should be or the API key is refused, 66 the input cannot be read, 69 the signer does
-not answer, 73 a file cannot be written.
+Exit status: 0 all rows resealed and the output written, 1 rows failed, it was stopped or the signer is not the attested
+one, 64 wrong command line or no API key, 65 the input, the journal or another file is not what it should be or the API
+key is refused, 66 a file cannot be read, 69 the signer does not answer, 73 a file cannot be written.
 
 Examples:
   signerctl backup reseal http://127.0.0.1:7001 --input backups.csv --dry-run

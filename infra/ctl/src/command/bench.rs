@@ -39,8 +39,9 @@ a connection are verified by BIP-340 when all is over.
 
 Not for a signer that serves: it takes its CPUs, and the signer remembers each nonce as long as its ticket lives.
 
-Exit status: 0 every request got its signature, 1 some did not or it was stopped, 64 wrong command line, 65 the API key is
-refused, 69 the signer does not answer or makes no keys.
+Exit status: 0 every request got its signature, 1 some did not, it was stopped, keys are left or the signer is not the
+attested one, 64 wrong command line or a secret is missing, 65 the API key is refused, or a file or secret is not what it
+should be, 66 a file cannot be read, 69 the signer does not answer or makes no keys, 73 the output cannot be written.
 
 Examples:
   signerctl bench http://127.0.0.1:7001

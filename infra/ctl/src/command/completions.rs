@@ -11,6 +11,8 @@ use crate::failure::{Failure, print};
 Bash reads such a file when it first completes the command, zsh those of a folder in fpath, fish those of
 ~/.config/fish/completions.
 
+Exit status: 0 printed, 64 wrong command line, 73 the output cannot be written.
+
 Example:
   signerctl completions bash > ~/.local/share/bash-completion/completions/signerctl")]
 pub(crate) struct Completions {

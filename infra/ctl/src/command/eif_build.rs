@@ -15,6 +15,9 @@ const MAX_SMALL_FILE_BYTES: usize = 64 * 1024;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Exit status: 0 built, 64 wrong command line, 65 a file is not what it should be, 66 a file cannot be read, 73 a file
+cannot be written, 78 nitro.toml is wrong, or leaves the image too little memory.
+
 Example:
   signerctl eif build --enclave enclave --nitro-toml infra/nitro.toml --kernel bzImage \\
       --cmdline infra/emulator/kernel.cmdline --output nitro-signer.eif

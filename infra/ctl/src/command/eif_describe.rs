@@ -14,6 +14,9 @@ use crate::failure::{EX_DATAERR, Failure, NOT_GOOD, print, read};
 Prints JSON with the names of `nitro-cli describe-eif`, and the sections. A damaged image is an error; so is one whose
 signature is not over its own PCR0, after it is printed.
 
+Exit status: 0 printed, 1 its signature is not over its own PCR0, 64 wrong command line, 65 it is no image, or a damaged
+one, 66 it cannot be read, 73 the output cannot be written.
+
 Example:
   signerctl eif describe target/image/nitro-signer.eif | jq -r .Measurements.PCR0")]
 pub(crate) struct EifDescribe {

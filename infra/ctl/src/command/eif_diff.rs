@@ -13,7 +13,8 @@ use crate::failure::{EX_DATAERR, Failure, NOT_GOOD, print, read};
 Shows measurements, kernel and its version, command line, ramdisks and the files in them, metadata, certificate and
 signature, each where it differs, and the lines of nitro.toml that do.
 
-Exit status: 0 the same, 1 different, 65 one of them is damaged.
+Exit status: 0 the same, 1 different, 64 wrong command line, 65 one of them is no image, or a damaged one, 66 one of them
+cannot be read, 73 the output cannot be written.
 
 Example:
   signerctl eif diff target/image/nitro-signer.eif target/image-next/nitro-signer.eif")]

@@ -37,7 +37,7 @@ pub(crate) struct ExpectedEnclave {
 /// An expectation, and names for what it consists of.
 pub(crate) struct Expected {
     pub(crate) expectation: Expectation,
-    /// By whom documents are signed.
+    /// Whose certificate documents lead to, in words.
     pub(crate) root: String,
     pub(crate) has_other_root: bool,
     images: Vec<NamedImage>,

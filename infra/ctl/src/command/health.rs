@@ -9,8 +9,9 @@ use crate::wait::wait_for;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exit status: 0 it can sign, 1 it answers and cannot sign (it boots or stops), 69 it does not answer, or is no
-signer.
+Exit status: 0 it can sign, 1 it answers and cannot sign (it boots or stops), or is not the attested one, 64 wrong command
+line, 65 a file is not what it should be, 66 a file cannot be read, 69 it does not answer, or is no signer, 73 the output
+cannot be written.
 
 Example:
   signerctl health http://127.0.0.1:7001")]

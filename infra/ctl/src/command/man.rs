@@ -11,6 +11,8 @@ use crate::failure::{EX_CANTCREAT, Failure, print, write};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Exit status: 0 printed or written, 64 wrong command line, 73 a file or the output cannot be written.
+
 Examples:
   signerctl man | man --local-file -
   signerctl man --output /usr/local/share/man/man1")]

@@ -22,7 +22,8 @@ instance or whomever IAM lets encrypt boot secrets, change the policy or delete 
 else than boot secrets. What is not surely denied counts as allowed, and what IAM decides, as allowed by it. Grants that
 exist already are in no policy: `aws kms list-grants` shows them.
 
-Exit status: 0 no doubt, 1 doubts, 65 no policy, or one with placeholders.
+Exit status: 0 no doubt, 1 doubts, 64 wrong command line, 65 a file is no policy, or one with placeholders, or no
+measurements, 66 a file cannot be read, 73 the output cannot be written, 78 nitro.toml is wrong, or has no measurements.
 
 Examples:
   signerctl policy check target/image/kms-key-policy.json --nitro-toml infra/nitro.toml \\

@@ -20,6 +20,9 @@ const MAX_TEMPLATE_BYTES: usize = 64 * 1024;
 During a roll-over, name the measurements of the old image and of the new one; afterwards, those of the new one alone.
 Measurements of zeros (debug mode) are refused, and so is a policy in which any placeholder is left.
 
+Exit status: 0 rendered, 64 wrong command line, 65 a file is not what it should be, 66 a file cannot be read, 73 the
+policy cannot be written, 78 nitro.toml is wrong.
+
 Examples:
   signerctl policy render --template infra/kms-key-policy.json --nitro-toml infra/nitro.toml \\
       --measurements new/measurements.json --measurements old/measurements.json

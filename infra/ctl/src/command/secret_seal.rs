@@ -27,7 +27,9 @@ Credentials are those of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSIO
 `aws configure export-credentials` gives, which goes by profiles and single sign-on. Not on the parent instance, which
 must not see the secret; its role may not encrypt anyway.
 
-Exit status: 0 sealed, 1 KMS refuses, 65 the secret is none, 69 KMS cannot be reached, 78 nitro.toml is wrong.
+Exit status: 0 sealed, 1 KMS refuses or there are no credentials, 64 wrong command line, 65 the secret is none or a file is
+not what it should be, 66 the secret or a file cannot be read, 69 KMS cannot be reached, 73 the output cannot be written,
+78 nitro.toml is wrong, 129, 130, 131 and 143 stopped by a signal while it asked.
 
 Examples:
   openssl rand -base64 32 | signerctl secret seal TICKET_SIGNING_SECRET --nitro-toml infra/nitro.toml
@@ -86,11 +88,12 @@ impl SecretSeal {
             Some(path) => Some(read(path, MAX_CHAIN_BYTES)?),
             None => None,
         };
+        // Before anybody types a secret for nothing.
+        let credentials = aws_credentials::find().map_err(|fault| Failure::new(NOT_GOOD, fault))?;
         wait_for(async {
             let secret = secret_input::from_stdin(self.name.as_str(), self.name.is_text()).await?;
             let checked = self.name.check(&secret, chain.as_deref());
             checked.map_err(|fault| Failure::new(EX_DATAERR, fault))?;
-            let credentials = aws_credentials::find().map_err(|fault| Failure::new(NOT_GOOD, fault))?;
             let sealed = encrypt(&client, &credentials, key, self.name, &secret).await.map_err(|fault| {
                 let code = if fault.is_refusal() { NOT_GOOD } else { EX_UNAVAILABLE };
                 Failure::new(code, format_args!("{}: {fault}", client.endpoint()))

@@ -4,19 +4,22 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use signerctl::bip340::PublicKey;
+use signerctl::bip340::{is_key, is_signed};
 use signerctl::connection::Answer;
+use signerctl::printable::{MAX_WORDS_CHARS, printable};
+use verification::PublicKey;
 
 use super::server::{Key, Server};
 use super::ticket_mint::{Minting, Order};
-use crate::failure::{EX_DATAERR, EX_UNAVAILABLE, Failure, NOT_GOOD, print};
+use crate::failure::{EX_DATAERR, EX_UNAVAILABLE, EX_USAGE, Failure, NOT_GOOD, print};
 use crate::secret_input;
 use crate::wait::wait_for;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exit status: 0 signed, 1 the signer refuses, or its signature is not the key's, 65 its answer is none or a file is not
-what it should be, 69 it cannot be reached, or is not able to now.
+Exit status: 0 signed, 1 the signer refuses, is not the attested one, or its signature is not the key's, 64 wrong command
+line or a secret is missing, 65 its answer is none, or a file or secret is not what it should be, 66 a file cannot be read,
+69 it cannot be reached, or is not able to now, 73 the output cannot be written.
 
 Example:
   signerctl sign http://127.0.0.1:7001 --identity 9b2f0c1e-58f4-4f0c-8d3e-0a5b6c7d8e9f \\
@@ -50,6 +53,9 @@ pub(crate) struct Sign {
 
 impl Sign {
     pub(crate) fn run(self) -> Result<(), Failure> {
+        if self.public_key.is_some_and(|key| !is_key(key.as_bytes())) {
+            return Err(Failure::new(EX_USAGE, "--public-key is no point of secp256k1"));
+        }
         let client = self.server.client()?;
         let api_key = self.key.read()?;
         let ticket = match &self.ticket_file {
@@ -74,12 +80,12 @@ impl Sign {
             let (code, line) = refusal(&answer);
             return Err(Failure::new(code, about(&line)));
         }
-        let signature = answer.text("signature").filter(|text| is_signature(text));
-        let signature =
+        let signature = answer.text("signature").and_then(|text| Some((signature_of(&text)?, text)));
+        let (bytes, signature) =
             signature.ok_or_else(|| Failure::new(EX_DATAERR, about(&"its answer is no signature")))?;
         let is_verified = match &self.public_key {
             None => None,
-            Some(key) if key.verifies(self.order.digest.as_bytes(), &signature) => Some(true),
+            Some(key) if is_signed(key.as_bytes(), self.order.digest.as_bytes(), &bytes) => Some(true),
             Some(_) => {
                 let line = "its signature does not verify under --public-key: another key, or another signer";
                 return Err(Failure::new(NOT_GOOD, about(&line)));
@@ -93,15 +99,15 @@ impl Sign {
     }
 }
 
-fn is_signature(text: &str) -> bool {
-    text.len() == 128 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+/// As the signer spells it.
+fn signature_of(hex: &str) -> Option<[u8; 64]> {
+    let mut bytes = [0; 64];
+    (base16ct::lower::decode(hex, &mut bytes).ok()?.len() == 64).then_some(bytes)
 }
 
 /// What to tell of an answer that is no success: the signer's word for it, and what it means here.
 fn refusal(answer: &Answer) -> (u8, String) {
     let said = answer.text("error").unwrap_or_else(|| "no reason".to_owned());
-    let said: String =
-        said.chars().take(200).map(|char| if char.is_control() { ' ' } else { char }).collect();
     let (code, meaning) = match (answer.status, &said[..]) {
         (401, "Invalid internal API key") => (NOT_GOOD, "the API key is another than the signer's"),
         (401, _) => (NOT_GOOD, "the ticket has expired, lives too long, or is signed with another secret"),
@@ -116,5 +122,5 @@ fn refusal(answer: &Answer) -> (u8, String) {
         (503, _) => (EX_UNAVAILABLE, "the signer is busy, starts or stops: try again"),
         _ => (EX_DATAERR, "this is no answer of a signer"),
     };
-    (code, format!("{meaning} ({} {said})", answer.status))
+    (code, format!("{meaning} ({} {})", answer.status, printable(&said, MAX_WORDS_CHARS)))
 }

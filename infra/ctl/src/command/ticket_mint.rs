@@ -15,6 +15,9 @@ use crate::failure::{Failure, print};
 #[command(after_help = "\
 For trying things out, where the API runs: whoever has the secret signs with every key. A ticket is good once.
 
+Exit status: 0 minted, 64 wrong command line or no secret, 65 the secret is none, 66 its file cannot be read, 73 the output
+cannot be written.
+
 Example:
   TICKET_SIGNING_SECRET=\"$(cat secret)\" signerctl ticket mint --identity 9b2f0c1e-58f4-4f0c-8d3e-0a5b6c7d8e9f \\
       --digest 243f6a8885a308d313198a2e03707344a4093822299f31d0082efa98ec4e6c89")]

@@ -8,6 +8,7 @@ use super::condition::Condition;
 use super::json;
 use super::principal::{Principal, Principals};
 use crate::key_policy::stands_for_something;
+use crate::printable::printable;
 use crate::wildcard;
 
 /// Twice what KMS takes.
@@ -167,13 +168,8 @@ fn wrong(place: &str) -> InvalidPolicy {
 fn known(members: &Map<String, Value>, names: &[&str], place: &str) -> Result<(), InvalidPolicy> {
     match members.keys().find(|name| !names.contains(&name.as_str())) {
         None => Ok(()),
-        Some(name) => Err(wrong(&format!("{place}{}", shown(name)))),
+        Some(name) => Err(wrong(&format!("{place}{}", printable(name, MAX_SID_CHARS)))),
     }
-}
-
-/// A name of somebody's choice, in a line.
-fn shown(name: &str) -> String {
-    name.chars().take(MAX_SID_CHARS).map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
 }
 
 const MEMBERS: [&str; 9] = [
@@ -201,7 +197,7 @@ fn statement(index: usize, value: &Value, of: Of) -> Result<Statement, InvalidPo
     let sid = match members.get("Sid") {
         None => None,
         Some(Value::String(sid)) if sid.is_empty() => None,
-        Some(Value::String(sid)) => Some(shown(sid)),
+        Some(Value::String(sid)) => Some(printable(sid, MAX_SID_CHARS)),
         Some(_) => return Err(at("Sid")),
     };
     let patterns = |name: &str, opposite: &str| match (members.get(name), members.get(opposite)) {
@@ -299,7 +295,7 @@ fn placeholder(value: &Value, place: &str) -> Option<String> {
             .find_map(|(index, value)| placeholder(value, &format!("{place}[{index}]"))),
         Value::Object(members) => members.iter().find_map(|(name, value)| {
             let separator = if place.is_empty() { "" } else { "." };
-            let place = format!("{place}{separator}{}", shown(name));
+            let place = format!("{place}{separator}{}", printable(name, MAX_SID_CHARS));
             if stands_for_something(name) { Some(place) } else { placeholder(value, &place) }
         }),
         _ => None,

@@ -13,15 +13,13 @@ use crate::api_key::ApiKey;
 use crate::backup_table::MAX_SEALED_KEY_BYTES;
 use crate::connection::{Answer, Client, Connection, Unreachable};
 use crate::identity::Identity;
+use crate::printable::{MAX_WORDS_CHARS, printable};
 
 /// First wait before a try is repeated; each is twice the one before.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
 /// Longest wait before a try is repeated: so long is a signer that came back left alone.
 const MAX_WAIT: Duration = Duration::from_secs(2);
-
-/// Bytes of the signer's words that are passed on. Its longest are 50.
-const MAX_WORDS_BYTES: usize = 200;
 
 const EXPORT: &str = "/internal/backup/export";
 const IMPORT: &str = "/internal/backup/import";
@@ -55,7 +53,8 @@ pub(super) enum Import {
     Done,
     /// Another key of this identity is.
     OtherKey(Refusal),
-    Refused(Refusal),
+    /// `is_lost`: to one of the tries the signer gave no answer, so that it may have put the key in.
+    Refused { refusal: Refusal, is_lost: bool },
 }
 
 /// The outcome of a destruction.
@@ -88,6 +87,13 @@ pub(super) struct Caller {
     connection: Option<Connection>,
 }
 
+/// What a signer said in the end.
+struct Reply {
+    answer: Answer,
+    /// It did not answer one of the tries before.
+    is_lost: bool,
+}
+
 impl Caller {
     pub(super) fn new(
         client: Client,
@@ -99,16 +105,21 @@ impl Caller {
     }
 
     /// The answer that stays when all has been tried.
-    async fn ask(&mut self, path: &'static str, body: String) -> Result<Answer, Halt> {
+    async fn ask(&mut self, path: &'static str, body: String) -> Result<Reply, Halt> {
         let mut wait = FIRST_WAIT;
+        let mut is_lost = false;
         let started = Instant::now();
         loop {
             let answer = self.ask_once(path, body.clone()).await;
+            // A proxy before the signer has words of its own.
+            is_lost |= answer
+                .as_ref()
+                .map_or(true, |answer| may_pass(answer.status) && answer.text("error").is_none());
             let is_settled = answer.as_ref().is_ok_and(|answer| !may_pass(answer.status));
             if is_settled || started.elapsed() + wait > self.patience {
                 return match answer {
                     Ok(answer) if answer.status == 401 => Err(Halt::KeyRefused),
-                    Ok(answer) => Ok(answer),
+                    Ok(answer) => Ok(Reply { answer, is_lost }),
                     Err(fault) => Err(Halt::Gone(fault)),
                 };
             }
@@ -139,7 +150,8 @@ const fn may_pass(status: u16) -> bool {
 
 impl BackupApi for Caller {
     async fn export(&mut self, identity: &Identity) -> Result<Export, Halt> {
-        let answer = self.ask(EXPORT, json!({ "identity_id": identity.to_string() }).to_string()).await?;
+        let body = json!({ "identity_id": identity.to_string() });
+        let answer = self.ask(EXPORT, body.to_string()).await?.answer;
         if answer.status == 404 && answer.text("error").as_deref() == Some(KEY_NOT_FOUND) {
             return Ok(Export::NotLive);
         }
@@ -154,16 +166,17 @@ impl BackupApi for Caller {
     async fn import(&mut self, identity: &Identity, sealed_key: &str) -> Result<Import, Halt> {
         let body =
             json!({ "identity_id": identity.to_string(), "alg": "secp256k1", "sealed_key": sealed_key });
-        let answer = self.ask(IMPORT, body.to_string()).await?;
+        let Reply { answer, is_lost } = self.ask(IMPORT, body.to_string()).await?;
         match answer.status {
             200 if is_ok(&answer) => Ok(Import::Done),
             409 => refusal(&answer).map(Import::OtherKey),
-            _ => refusal(&answer).map(Import::Refused),
+            _ => refusal(&answer).map(|refusal| Import::Refused { refusal, is_lost }),
         }
     }
 
     async fn destroy(&mut self, identity: &Identity) -> Result<Destroy, Halt> {
-        let answer = self.ask(DESTROY, json!({ "identity_id": identity.to_string() }).to_string()).await?;
+        let body = json!({ "identity_id": identity.to_string() });
+        let answer = self.ask(DESTROY, body.to_string()).await?.answer;
         let is_absent = answer.status == 404 && answer.text("error").as_deref() == Some(KEY_NOT_FOUND);
         if is_absent || answer.status == 200 && is_ok(&answer) {
             return Ok(Destroy::Done);
@@ -181,29 +194,29 @@ fn is_ok(answer: &Answer) -> bool {
 fn refusal(answer: &Answer) -> Result<Refusal, Halt> {
     let words = answer.text("error").filter(|_| matches!(answer.status, 400 | 409 | 413 | 429 | 500..=504));
     let words = match (words, may_pass(answer.status)) {
-        (Some(words), _) => shown(&words),
-        // A proxy before the signer has words of its own.
+        (Some(words), _) => printable(&words, MAX_WORDS_CHARS),
         (None, true) => "no answer of the signer's".to_owned(),
         (None, false) => return Err(Halt::NoSigner(answer.status)),
     };
     Ok(Refusal { status: answer.status, words })
 }
 
-/// One line of printable text.
-fn shown(words: &str) -> String {
-    let mut shown: String = words.chars().filter(|character| !character.is_control()).collect();
-    let mut end = shown.len().min(MAX_WORDS_BYTES);
-    while !shown.is_char_boundary(end) {
-        end -= 1;
-    }
-    shown.truncate(end);
-    shown
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Halt, Refusal, is_ok, refusal, shown};
-    use crate::connection::Answer;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::thread;
+    use std::time::Duration;
+
+    use tokio::sync::watch;
+    use zeroize::Zeroizing;
+
+    use super::{BackupApi as _, Caller, Halt, Import, Refusal, is_ok, refusal};
+    use crate::api_key::ApiKey;
+    use crate::connection::{Answer, Client};
+    use crate::identity::Identity;
+    use crate::tls_trust::TlsTrust;
 
     fn answer(status: u16, body: &str) -> Answer {
         Answer { status, body: body.to_owned().into() }
@@ -228,10 +241,48 @@ mod tests {
         assert!(is_ok(&answer(200, r#"{"ok":true}"#)) && !is_ok(&answer(200, r#"{"ok":1}"#)));
     }
 
+    /// Takes an import on each connection and answers it so, or not at all.
+    fn import_from(answers: &'static [&'static str]) -> Import {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let signer = thread::spawn(move || {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"}") {
+                    let mut bytes = [0; 1024];
+                    let read = stream.read(&mut bytes).unwrap();
+                    request.extend_from_slice(&bytes[..read]);
+                }
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        let api_key = ApiKey::new(Zeroizing::new(b"0mEyH5c7nPzQ81ka".to_vec())).unwrap();
+        let client = Client::new(url.parse().unwrap(), &TlsTrust::WebPki);
+        let (_stop, stopped) = watch::channel(false);
+        let mut caller = Caller::new(client, Arc::new(api_key), Duration::from_secs(20), stopped);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let import = runtime.block_on(caller.import(&Identity::random(), "ns1.x")).unwrap();
+        signer.join().unwrap();
+        import
+    }
+
     #[test]
-    fn words_are_one_short_line() {
-        assert_eq!(shown("a\n\u{1b}[1mb"), "a[1mb");
-        assert_eq!(shown(&"é".repeat(101)), "é".repeat(100));
-        assert_eq!(shown(&format!("x{}", "é".repeat(101))), format!("x{}", "é".repeat(99)));
+    fn a_try_without_an_answer_is_remembered() {
+        const OWN: &str =
+            "HTTP/1.1 503 So\r\nconnection: close\r\ncontent-length: 16\r\n\r\n{\"error\":\"Full\"}";
+        const PROXYS: &str = "HTTP/1.1 504 So\r\nconnection: close\r\ncontent-length: 6\r\n\r\n<html>";
+        const LAST: &str =
+            "HTTP/1.1 500 So\r\nconnection: close\r\ncontent-length: 14\r\n\r\n{\"error\":\"No\"}";
+        let refusal = Refusal { status: 500, words: "No".to_owned() };
+        for (answers, is_lost) in
+            [(&[LAST][..], false), (&[OWN, LAST], false), (&["", LAST], true), (&[PROXYS, OWN, LAST], true)]
+        {
+            assert_eq!(
+                import_from(answers),
+                Import::Refused { refusal: refusal.clone(), is_lost },
+                "{answers:?}"
+            );
+        }
     }
 }

@@ -42,10 +42,21 @@ pub(super) struct Task<'t> {
 enum Attempt {
     /// The rows that `sealed_key` holds for, and those that failed.
     Settled { sealed_key: String, accepted: Vec<usize>, failures: Vec<RowFailure> },
-    /// All rows have failed. Before that, the key was that of one of them, or not, as far as is known.
-    Failed { failures: Vec<RowFailure>, is_of_backup: bool },
+    /// All rows have failed.
+    Failed { failures: Vec<RowFailure>, left: Left },
     /// Somebody else changed the key.
     Changed,
+}
+
+/// What is live when all rows have failed, as far as is known, if it was not before.
+#[derive(Clone, Copy)]
+enum Left {
+    /// Nothing of ours.
+    Nothing,
+    /// The key of a row.
+    OfBackup,
+    /// The key of a row, or nothing, or somebody else's.
+    Unknown,
 }
 
 impl<'t> Task<'t> {
@@ -82,12 +93,19 @@ impl<'t> Task<'t> {
         for _ in 0..MAX_ATTEMPTS {
             let (sealed_key, accepted, failures) = match self.attempt(api).await? {
                 Attempt::Settled { sealed_key, accepted, failures } => (sealed_key, accepted, failures),
-                Attempt::Failed { failures, is_of_backup } => {
-                    // Refused or not: they have failed, and the next run tries again.
-                    if is_of_backup && self.has_begun && !keeps_loaded {
-                        api.destroy(self.identity).await?;
-                    }
-                    return Ok(failures);
+                Attempt::Failed { failures, .. } if !self.has_begun || keeps_loaded => return Ok(failures),
+                Attempt::Failed { failures, left } => {
+                    let may_stay = match left {
+                        Left::Nothing => false,
+                        Left::OfBackup => api.destroy(self.identity).await? != Destroy::Done,
+                        // What may be somebody else's is not ours to take out.
+                        Left::Unknown => true,
+                    };
+                    return Ok(if may_stay {
+                        failures.into_iter().map(may_stay_live).collect()
+                    } else {
+                        failures
+                    });
                 }
                 Attempt::Changed => continue,
             };
@@ -110,8 +128,11 @@ impl<'t> Task<'t> {
         let live = match api.export(self.identity).await? {
             Export::Sealed(sealed_key) => Some(sealed_key),
             Export::NotLive => None,
-            Export::Refused(refusal) => return Ok(self.failed(&Cause::Signer(refusal), false)),
+            // Of an earlier run, it may be.
+            Export::Refused(refusal) => return Ok(self.failed(&Cause::Signer(refusal), Left::Unknown)),
         };
+        // After an import that was refused.
+        let left_by = |is_lost| if live.is_some() || is_lost { Left::Unknown } else { Left::Nothing };
         if live.is_none() {
             let first = self.open[0].0;
             self.note(|journal| journal.note_beginning(first))?;
@@ -123,15 +144,21 @@ impl<'t> Task<'t> {
         if let Some((row, sealed_key)) = &self.anchor {
             match api.import(self.identity, sealed_key).await? {
                 Import::Done => first = Some(*row),
-                Import::OtherKey(refusal) => return Ok(self.failed(&Cause::LiveKeyDiffers(refusal), false)),
-                Import::Refused(refusal) => return Ok(self.failed(&Cause::NewOneDoesNotOpen(refusal), false)),
+                Import::OtherKey(refusal) => {
+                    return Ok(self.failed(&Cause::LiveKeyDiffers(refusal), Left::Nothing));
+                }
+                Import::Refused { refusal, is_lost } => {
+                    return Ok(self.failed(&Cause::NewOneDoesNotOpen(refusal), left_by(is_lost)));
+                }
             }
         }
         let (mut accepted, mut failures) = (Vec::new(), Vec::new());
+        let mut left = if first.is_some() { Left::OfBackup } else { Left::Nothing };
         for (row, sealed_key) in &self.open {
             let cause = match api.import(self.identity, sealed_key).await? {
                 Import::Done => {
                     first.get_or_insert(*row);
+                    left = Left::OfBackup;
                     accepted.push((*row, *sealed_key));
                     continue;
                 }
@@ -139,12 +166,17 @@ impl<'t> Task<'t> {
                     Some(row) => Cause::OtherKeyThan { row, refusal },
                     None => Cause::LiveKeyDiffers(refusal),
                 },
-                Import::Refused(refusal) => Cause::Signer(refusal),
+                Import::Refused { refusal, is_lost } => {
+                    if matches!(left, Left::Nothing) {
+                        left = left_by(is_lost);
+                    }
+                    Cause::Signer(refusal)
+                }
             };
             failures.push(RowFailure { row: *row, cause });
         }
         let Some((_, old)) = accepted.first() else {
-            return Ok(Attempt::Failed { failures, is_of_backup: self.anchor.is_some() });
+            return Ok(Attempt::Failed { failures, left });
         };
 
         let sealed_key = match (&self.anchor, live) {
@@ -158,7 +190,7 @@ impl<'t> Task<'t> {
                 let sealed_key = match api.export(self.identity).await? {
                     Export::Sealed(sealed_key) => sealed_key,
                     Export::NotLive => return Ok(Attempt::Changed),
-                    Export::Refused(refusal) => return Ok(self.failed(&Cause::Signer(refusal), true)),
+                    Export::Refused(refusal) => return Ok(self.failed(&Cause::Signer(refusal), left)),
                 };
                 if let Err(attempt) = self.opens(api, &sealed_key).await? {
                     return Ok(attempt);
@@ -166,7 +198,7 @@ impl<'t> Task<'t> {
                 match api.import(self.identity, old).await? {
                     Import::Done => sealed_key,
                     Import::OtherKey(_) => return Ok(Attempt::Changed),
-                    Import::Refused(refusal) => return Ok(self.failed(&Cause::Signer(refusal), true)),
+                    Import::Refused { refusal, .. } => return Ok(self.failed(&Cause::Signer(refusal), left)),
                 }
             }
         };
@@ -179,7 +211,9 @@ impl<'t> Task<'t> {
         Ok(match api.import(self.identity, sealed_key).await? {
             Import::Done => Ok(()),
             Import::OtherKey(_) => Err(Attempt::Changed),
-            Import::Refused(refusal) => Err(self.failed(&Cause::NewOneDoesNotOpen(refusal), true)),
+            Import::Refused { refusal, .. } => {
+                Err(self.failed(&Cause::NewOneDoesNotOpen(refusal), Left::OfBackup))
+            }
         })
     }
 
@@ -187,13 +221,17 @@ impl<'t> Task<'t> {
         what(&mut lock(self.journal)).map_err(Halt::Journal)
     }
 
-    fn failed(&self, cause: &Cause, is_of_backup: bool) -> Attempt {
-        Attempt::Failed { failures: self.all_failed(cause), is_of_backup }
+    fn failed(&self, cause: &Cause, left: Left) -> Attempt {
+        Attempt::Failed { failures: self.all_failed(cause), left }
     }
 
     fn all_failed(&self, cause: &Cause) -> Vec<RowFailure> {
         self.open.iter().map(|(row, _)| RowFailure { row: *row, cause: cause.clone() }).collect()
     }
+}
+
+fn may_stay_live(failure: RowFailure) -> RowFailure {
+    RowFailure { row: failure.row, cause: Cause::MayStayLive(Box::new(failure.cause)) }
 }
 
 fn lock(journal: &Mutex<Journal>) -> MutexGuard<'_, Journal> {

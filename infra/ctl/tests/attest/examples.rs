@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::enclave::{Notes, good, not_found};
 use crate::pretences::PRETENCES;
-use crate::process::{Outcome, installed, run};
-use crate::server::{Answer, Request, Server, TlsIdentity};
+use crate::process::{self, Outcome, installed, run, succeed};
+use crate::server::{Answer, Drips, Request, Server, TlsIdentity};
 use crate::verify::enclave;
 
 fn example(name: &str) -> PathBuf {
@@ -18,19 +18,6 @@ fn example(name: &str) -> PathBuf {
 
 fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attest").join(name)
-}
-
-/// The interpreter of an environment that has what `requirements.txt` says.
-fn python() -> PathBuf {
-    let requirements = source("python/requirements.txt");
-    let wanted = fs::read_to_string(&requirements).unwrap();
-    let folder = installed("attest-python", &wanted, |folder| {
-        let python = folder.join("venv/bin/python");
-        succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder.join("venv")));
-        let pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--requirement"];
-        succeed(Command::new(python).args(pip).arg(&requirements));
-    });
-    folder.join("venv/bin/python")
 }
 
 /// A folder in which Node finds undici, and `requests.mjs`.
@@ -50,9 +37,8 @@ fn node_folder() -> PathBuf {
     folder
 }
 
-fn succeed(command: &mut Command) {
-    let outcome = run(command);
-    assert_eq!(outcome.code, Some(0), "{command:?}: {outcome:?}");
+fn python() -> PathBuf {
+    process::python("attest-python", &source("python/requirements.txt"))
 }
 
 fn node_client() -> Command {
@@ -125,6 +111,38 @@ fn python_judges_as_signerctl_does() {
     judges(python_client);
 }
 
+/// A relay between that is never silent for long, and never done: one time limit is for all of it.
+fn gives_up(client: fn() -> Command) {
+    let (notes, identity) = (Notes::new(), TlsIdentity::new());
+    let run = |url: &str, seconds: &str| {
+        let options = ["--root", "root.pem", "--nitro-toml", "nitro.toml", "--time-limit-s", seconds];
+        run(client().arg(url).args(options).current_dir(notes.path("")))
+    };
+    for drips in [Drips::Tls, Drips::Answers] {
+        let spki = identity.spki.clone();
+        // To its end, this takes minutes.
+        let server = Server::start_dripping(&identity, drips, move |request| {
+            request.nonce().map_or_else(not_found, |nonce| good(&nonce, Some(&spki)))
+        });
+        let outcome = run(&server.url(), "1");
+        assert_eq!((outcome.code, &*outcome.stdout), (Some(69), ""), "{drips:?} {outcome:?}");
+        assert!(outcome.stderr.contains("did not come in time"), "{drips:?} {outcome:?}");
+    }
+    let outcome = run("https://localhost:1", "0");
+    assert_eq!(outcome.code, Some(64), "{outcome:?}");
+    assert!(outcome.stderr.contains("--time-limit-s takes whole seconds"), "{outcome:?}");
+}
+
+#[test]
+fn node_waits_for_no_dripping() {
+    gives_up(node_client);
+}
+
+#[test]
+fn python_waits_for_no_dripping() {
+    gives_up(python_client);
+}
+
 /// An enclave for the first `attested` connections; then somebody else takes its place, with another key. Requests that
 /// reach either are counted.
 struct Takeover {
@@ -179,12 +197,16 @@ fn nodes_agent_talks_to_the_attested_key_alone() {
     let notes = Notes::new();
     let all = Takeover::after(10);
     let outcome = node_requests(&notes, &all.server.url());
-    assert_eq!(outcome.stdout, "https 200\nhttps 200\nfetch 200\nfetch 200\n", "{outcome:?}");
+    let expected = "https 200\nhttps 200\nfetch 200\nfetch 200\ntimeout listeners 0\n";
+    assert_eq!(outcome.stdout, expected, "{outcome:?}");
     assert_eq!(all.counts(), (4, 0));
     // One connection to attest, and no more.
     let stolen = Takeover::after(1);
     let outcome = node_requests(&notes, &stolen.server.url());
-    let refused = format!("https {REFUSED}\nhttps {REFUSED}\nfetch {REFUSED}\nfetch {REFUSED}\n");
+    let refused: String = ["https", "https", "fetch", "fetch", "timeout listeners"]
+        .into_iter()
+        .map(|name| format!("{name} {REFUSED}\n"))
+        .collect();
     assert_eq!(outcome.stdout, refused, "{outcome:?}");
     assert_eq!(stolen.counts(), (0, 0), "a request was written to somebody else");
 }

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use verification::{KeyProof, Origin, PublicKey};
 
 use crate::cbor;
+use crate::client::signerctl;
 use crate::enclave::{CHAIN, Notes, good, not_found, payload};
-use crate::process::{Outcome, signerctl};
+use crate::process::Outcome;
 use crate::server::{Answer, Request, Server, TlsIdentity};
 
 const IDENTITY: &str = "9b2f0c1e-58f4-4f0c-8d3e-0a5b6c7d8e9f";
@@ -125,16 +126,24 @@ fn a_saved_proof_is_checked_without_the_enclave() {
     let shown = show(IDENTITY, &key, &["--nitro-toml", "nitro.toml"]);
     assert_eq!(shown.code, Some(0), "{shown:?}");
     assert!(shown.stdout.contains("key: generated, by what this enclave said\n"), "{shown:?}");
-    assert!(
-        shown.stdout.contains("image: that of nitro.toml\n") && !shown.stdout.contains("LIMITED"),
-        "{shown:?}"
-    );
+    assert!(shown.stdout.contains("image: that of nitro.toml\n"), "{shown:?}");
+    // What the text says is in the JSON too.
+    let limits = |text: &Outcome| -> Vec<String> {
+        text.stdout.lines().filter_map(|line| line.strip_prefix("LIMITED: ")).map(str::to_owned).collect()
+    };
+    let other_root = "another root than aws's: whoever holds its key made the document";
+    assert_eq!(limits(&shown), [other_root], "{shown:?}");
     let json = show(IDENTITY, &key, &["--nitro-toml", "nitro.toml", "--json"]);
     let json: Value = serde_json::from_str(&json.stdout).unwrap();
     assert_eq!((&json["authentic"], &json["key_origin"]), (&true.into(), &"generated".into()));
+    assert_eq!(json["limits"], Value::from(limits(&shown)), "{json}");
+    assert_eq!(json["root"], "the root in root.pem, which is not aws's", "{json}");
 
     let any = show(IDENTITY, &key, &[]);
-    assert!(any.code == Some(0) && any.stdout.contains("LIMITED: no image was expected"), "{any:?}");
+    assert_eq!(any.code, Some(0), "{any:?}");
+    assert!(matches!(&limits(&any)[..], [image, _] if image.contains("no image was expected")), "{any:?}");
+    let json: Value = serde_json::from_str(&show(IDENTITY, &key, &["--json"]).stdout).unwrap();
+    assert_eq!(json["limits"], Value::from(limits(&any)), "{json}");
     let of_another = show("9b2f0c1e-58f4-4f0c-8d3e-0a5b6c7d8e90", &key, &[]);
     assert_eq!(of_another.code, Some(1), "{of_another:?}");
     assert!(of_another.stderr.contains("attestation document is no proof of this key"), "{of_another:?}");

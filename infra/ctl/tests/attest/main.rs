@@ -11,13 +11,15 @@ mod chain;
 #[allow(dead_code, reason = "attestation's tests bend more")]
 #[path = "../../../attestation/tests/own_chain/draft.rs"]
 mod draft;
+#[path = "../eif/process.rs"]
+mod process;
 
+mod client;
 mod enclave;
 mod examples;
 mod key;
 mod other_commands;
 mod pretences;
-mod process;
 mod server;
 mod show;
 mod verify;

@@ -1,7 +1,8 @@
-//! `--attested-by`, which every command has that talks to a signer.
+//! Commands that talk to a signer: `--attested-by`, which all of them have, and what they see before and after.
 
+use crate::client::signerctl;
 use crate::enclave::{Notes, good, not_found};
-use crate::process::{Outcome, signerctl};
+use crate::process::Outcome;
 use crate::server::{Answer, Request, Server, TlsIdentity};
 
 /// As an enclave that can sign, with documents for this key.
@@ -65,5 +66,20 @@ fn who_is_no_signer_is_not_healthy() {
         assert_eq!(outcome.code, Some(code), "{body}: {outcome:?}");
         let said = [&*outcome.stdout, &*outcome.stderr].concat();
         assert!(said.contains(words), "{body}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_key_that_is_none_is_seen_before_anything_is_signed() {
+    let notes = Notes::new();
+    let (identity, digest) = ("9b2f0c1e-58f4-4f0c-8d3e-0a5b6c7d8e9f", "ab".repeat(32));
+    let usual = ["sign", "http://127.0.0.1:1", "--identity", identity, "--digest", &digest, "--public-key"];
+    for (key, words) in [
+        (format!("02{}", "f".repeat(64)), "--public-key is no point of secp256k1"),
+        (format!("04{}", "1".repeat(64)), "not a compressed public key in 66 hex digits"),
+    ] {
+        let outcome = signerctl(&notes, &[&usual[..], &[&key]].concat());
+        assert_eq!((outcome.code, &*outcome.stdout), (Some(64), ""), "{outcome:?}");
+        assert!(outcome.stderr.contains(words), "{outcome:?}");
     }
 }

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{JoinHandle, spawn};
+use std::thread::{JoinHandle, sleep, spawn};
 use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair, PublicKeyData as _, date_time_ymd};
@@ -72,6 +72,47 @@ impl TlsIdentity {
     }
 }
 
+/// What a server sends a byte at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Drips {
+    Nothing,
+    /// What TLS makes of its answers, and the handshake.
+    Tls,
+    /// Its answers, in TLS.
+    Answers,
+}
+
+/// Less than any client waits for one byte, and for all bytes of an answer too much.
+const DRIP_PAUSE: Duration = Duration::from_millis(50);
+
+/// Writes a byte at a time if it is told to.
+struct Dripping<S> {
+    stream: S,
+    drips: bool,
+}
+
+impl<S: Read> Read for Dripping<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.stream.read(buffer)
+    }
+}
+
+impl<S: Write> Write for Dripping<S> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let at_once = if self.drips { bytes.len().min(1) } else { bytes.len() };
+        let written = self.stream.write(&bytes[..at_once])?;
+        if self.drips {
+            self.stream.flush()?;
+            sleep(DRIP_PAUSE);
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.stream.flush()
+    }
+}
+
 /// Listens until it is dropped.
 pub(crate) struct Server {
     address: SocketAddr,
@@ -85,7 +126,7 @@ impl Server {
         tls: Option<&TlsIdentity>,
         answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
     ) -> Self {
-        Self::listen(tls.cloned().into_iter().collect(), move |request, _| answer(request))
+        Self::listen(tls.cloned().into_iter().collect(), Drips::Nothing, move |request, _| answer(request))
     }
 
     /// Each connection is served with another identity, and the last ones with the last. `answer` is told its key.
@@ -93,11 +134,20 @@ impl Server {
         identities: Vec<TlsIdentity>,
         answer: impl Fn(&Request, &[u8]) -> Answer + Send + Sync + 'static,
     ) -> Self {
-        Self::listen(identities, answer)
+        Self::listen(identities, Drips::Nothing, answer)
+    }
+
+    pub(crate) fn start_dripping(
+        tls: &TlsIdentity,
+        drips: Drips,
+        answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen(vec![tls.clone()], drips, move |request, _| answer(request))
     }
 
     fn listen(
         identities: Vec<TlsIdentity>,
+        drips: Drips,
         answer: impl Fn(&Request, &[u8]) -> Answer + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -118,7 +168,9 @@ impl Server {
                     None => drop(serve(stream, &|request| answer(request, &[]))),
                     Some(TlsIdentity { configuration, spki, .. }) => {
                         let tls = ServerConnection::new(configuration).unwrap();
+                        let stream = Dripping { stream, drips: matches!(drips, Drips::Tls) };
                         let stream = StreamOwned::new(tls, stream);
+                        let stream = Dripping { stream, drips: matches!(drips, Drips::Answers) };
                         drop(serve(stream, &|request| answer(request, &spki)));
                     }
                 });

@@ -7,11 +7,17 @@ use base64ct::{Base64, Encoding as _};
 use serde_json::Value;
 
 use crate::cbor;
+use crate::client::signerctl;
 use crate::enclave::{CHAIN, Notes, STRANGER, payload};
-use crate::process::signerctl;
 
 /// AWS's hardware made it.
 const REAL: &[u8] = include_bytes!("../../../attestation/tests/data/attestation-doc-2022.cose");
+
+const OTHER_ROOT: &str = "the root in root.pem, which is not aws's";
+
+/// What a document proves less if no image is named.
+const ANY_IMAGE: &str =
+    "some enclave of somebody's: no image was expected, so nobody knows what program runs in it";
 
 #[test]
 fn awss_document_is_authentic_in_each_form() {
@@ -30,12 +36,17 @@ fn awss_document_is_authentic_in_each_form() {
         );
         assert!(shown.stdout.contains("made          2022-07-06T"), "{shown:?}");
         assert!(shown.stdout.contains("image: not compared with any"), "{shown:?}");
+        assert!(shown.stdout.contains(&format!("\nLIMITED: {ANY_IMAGE}\n")), "{shown:?}");
         assert_eq!(shown.stdout.lines().filter(|line| line.starts_with("pcr")).count(), 16);
         assert_eq!(shown.stdout.lines().filter(|line| line.starts_with("certificate ")).count(), 5);
         let json = signerctl(&notes, &["attest", "show", file, "--json"]);
         let json: Value = serde_json::from_str(&json.stdout).unwrap();
         assert_eq!((&json["authentic"], &json["debug_mode"]), (&true.into(), &false.into()));
         assert_eq!(json["document"]["certificates"][0]["not_after"], "2049-10-28T14:28:05Z");
+        assert_eq!(
+            (&json["root"], &json["limits"]),
+            (&"aws's root g1".into(), &Value::from(vec![ANY_IMAGE]))
+        );
     }
     let mut process = Command::new(env!("CARGO_BIN_EXE_signerctl"))
         .args(["attest", "show", "-"])
@@ -78,6 +89,15 @@ fn what_is_wrong_is_named_and_the_rest_is_shown() {
             ["attest", "show", "document.cose", "--root", "root.pem", "--nitro-toml", "nitro.toml"];
         let shown = signerctl(&notes, &expecting);
         assert!(shown.code == Some(1) && !shown.stdout.contains("image: that of"), "{shown:?}");
+        // A doubt is no limit.
+        let shown = signerctl(&notes, &[&expecting[..], &["--json"]].concat());
+        let json: Value = serde_json::from_str(&shown.stdout).unwrap();
+        assert_eq!(
+            (&json["root"], &json["limits"]),
+            (&OTHER_ROOT.into(), &Value::Array(Vec::new())),
+            "{json}"
+        );
+        assert!(json["doubt"].as_str().is_some_and(|doubt| doubt.contains(words)), "{json}");
     }
     notes.write("document.cose", &bent);
     signerctl(&notes, &["attest", "show", "document.cose"])

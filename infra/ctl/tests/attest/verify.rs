@@ -6,9 +6,10 @@ use serde_json::Value;
 use signerctl::connection::Client;
 use signerctl::tls_trust::TlsTrust;
 
+use crate::client::signerctl;
 use crate::enclave::{CHAIN, Notes, good, hex, not_found};
 use crate::pretences::PRETENCES;
-use crate::process::{Outcome, signerctl};
+use crate::process::Outcome;
 use crate::server::{Answer, Request, Server, TlsIdentity};
 
 /// The expected enclave, with or without TLS.
@@ -53,6 +54,7 @@ fn the_expected_enclave_is_attested_by_each_way_to_expect_it() {
         let json = verify(&notes, &server.url(), &[arguments, &["--json"]].concat());
         let json: Value = serde_json::from_str(&json.stdout).unwrap();
         assert_eq!((&json["verdict"], &json["image"]), (&"limited".into(), &name.into()), "{json}");
+        assert_eq!(json["root"], "the root in root.pem, which is not aws's", "{json}");
         assert_eq!(json["document"]["pcrs"]["PCR0"], hex(1));
         assert_eq!(json["tls"]["not_after"], "2099-01-01T00:00:00Z");
         assert!(json["age_ms"].as_i64().is_some_and(|age| age < 60_000), "{json}");

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use signerctl::eif::Image;
 
 use crate::keys::{self, ALGORITHMS, FORMS};
+use crate::process::succeed;
 use crate::python::ask;
 use crate::signatures::SIGNED;
-use crate::workshop::{Workshop, kernel, nitro_toml, succeed};
+use crate::workshop::{Workshop, kernel, nitro_toml};
 
 /// Of our version's length.
 const NAME: &str = "nitro-signer-nitro-signer".split_at(env!("CARGO_PKG_VERSION").len()).0;

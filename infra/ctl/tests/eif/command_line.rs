@@ -6,8 +6,9 @@ use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, da
 use serde_json::Value;
 
 use crate::keys::{self, ALGORITHMS, Form};
+use crate::process::succeed;
 use crate::signatures::SIGNED;
-use crate::workshop::{Workshop, build_arguments, committed, elf, nitro_toml, succeed};
+use crate::workshop::{Workshop, build_arguments, committed, elf, nitro_toml};
 
 const EX_USAGE: i32 = 64;
 const EX_DATAERR: i32 = 65;
@@ -28,7 +29,7 @@ fn help_is_no_error_and_names_every_exit_status() {
     let whole = help(&[]);
     for text in [
         "Exit status: 0 done, 1 what was looked at is not as it should be, 64 wrong command line, 65 a file is not what it",
-        "66 a file cannot be read, 69 a service does not answer, 73 a file cannot be written, 78 nitro.toml is wrong",
+        "66 a file cannot be read, 69 a service does not answer, 73 a file or the output cannot be written, 78",
         "\n  eif ",
         "\n  policy ",
     ] {

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::workshop::{Workshop, succeed};
+use crate::process::succeed;
+use crate::workshop::Workshop;
 
 /// A curve, the digest that goes with it, and the protected header of COSE that names the two (RFC 9053, table 1).
 #[derive(Clone, Copy, Debug)]

@@ -12,6 +12,7 @@ mod damage;
 mod keys;
 mod output;
 mod policies;
+mod process;
 mod python;
 mod ramdisks;
 mod signatures;

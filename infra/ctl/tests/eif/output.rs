@@ -3,7 +3,8 @@
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt, symlink};
 
-use crate::workshop::{Outcome, Workshop, build_arguments, run, succeed};
+use crate::process::{Outcome, run, succeed};
+use crate::workshop::{Workshop, build_arguments};
 
 const EX_CANTCREAT: i32 = 73;
 

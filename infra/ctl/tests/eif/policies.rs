@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::workshop::{ACCOUNT, Outcome, Workshop, committed, key_arn};
+use crate::process::Outcome;
+use crate::workshop::{ACCOUNT, Workshop, committed, key_arn};
 
 const EX_USAGE: i32 = 64;
 const EX_DATAERR: i32 = 65;

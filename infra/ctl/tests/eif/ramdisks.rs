@@ -7,8 +7,9 @@ use std::process::Command;
 use serde_json::{Value, json};
 use signerctl::eif::Image;
 
+use crate::process::{run, succeed};
 use crate::python::ask;
-use crate::workshop::{Workshop, build_arguments, run, succeed};
+use crate::workshop::{Workshop, build_arguments};
 
 const WITH_DRIVER: [(&str, &str); 1] = [("--nsm-module", "nsm.ko")];
 

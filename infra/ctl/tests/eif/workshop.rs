@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::process::{Outcome, run};
+
 /// The key of the committed files, which stands for none.
 const NO_KEY: &str = "00000000-0000-0000-0000-000000000000";
 
@@ -26,14 +28,6 @@ const BUILD: [(&str, &str); 5] = [
 
 pub(crate) struct Workshop {
     folder: TempDir,
-}
-
-/// What a process did.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) code: Option<i32>,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
 }
 
 impl Workshop {
@@ -100,21 +94,6 @@ impl Outcome {
         assert_eq!((self.code, &self.stdout[..]), (Some(code), ""), "{self:?}");
         assert_eq!(self.stderr, format!("signerctl: {line}\n"));
     }
-}
-
-/// Runs a process to its end.
-pub(crate) fn run(command: &mut Command) -> Outcome {
-    let output =
-        command.output().unwrap_or_else(|error| panic!("{command:?} is needed for this test: {error}"));
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Outcome { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
-}
-
-/// Runs a process that has to succeed, and gives what it wrote.
-pub(crate) fn succeed(command: &mut Command) -> String {
-    let outcome = run(command);
-    assert_eq!(outcome.code, Some(0), "{command:?}: {outcome:?}");
-    outcome.stdout
 }
 
 /// The arguments to build with these options, each in place of the usual one if there is one.

@@ -6,7 +6,8 @@ use flate2::{Compression, GzBuilder};
 use serde_json::Value;
 use signerctl::eif::Image;
 
-use crate::workshop::{Outcome, Workshop, kernel, nitro_toml, succeed};
+use crate::process::{Outcome, succeed};
+use crate::workshop::{Workshop, kernel, nitro_toml};
 
 const EX_USAGE: i32 = 64;
 const EX_DATAERR: i32 = 65;

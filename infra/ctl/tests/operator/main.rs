@@ -7,6 +7,9 @@ mod manual;
 mod policies;
 mod policy_check;
 mod policy_judge;
+#[path = "../eif/process.rs"]
+#[allow(dead_code, reason = "no Python from PyPI is needed")]
+mod process;
 mod sealed_secrets;
 mod tls_key;
 #[path = "../eif/workshop.rs"]

@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use crate::workshop::{Workshop, run, succeed};
+use crate::process::{run, succeed};
+use crate::workshop::Workshop;
 
 const EX_USAGE: i32 = 64;
 const EX_CANTCREAT: i32 = 73;

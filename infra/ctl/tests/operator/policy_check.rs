@@ -6,7 +6,8 @@ use signerctl::policy_check::{Expectation, Finding, check_key_policy, check_role
 use crate::policies::{
     ACCOUNT, ADMINISTRATOR, Case, KEY, OTHER, SEALER, committed, good, image, other_image, rendered, wrong,
 };
-use crate::workshop::{Outcome, Workshop};
+use crate::process::Outcome;
+use crate::workshop::Workshop;
 
 const EX_USAGE: i32 = 64;
 const EX_DATAERR: i32 = 65;

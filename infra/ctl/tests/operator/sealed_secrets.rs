@@ -14,7 +14,7 @@ use acceptance::process::Process;
 use acceptance::signer::new_identity;
 use serde_json::Value;
 
-use crate::workshop::{Outcome, run};
+use crate::process::{Outcome, run};
 
 const EX_USAGE: i32 = 64;
 const EX_DATAERR: i32 = 65;
@@ -369,6 +369,14 @@ fn the_aws_cli_gives_credentials_where_the_environment_has_none() {
         TICKET_SECRET.as_bytes(),
     );
     half.refuses(1, "no credentials: AWS_SECRET_ACCESS_KEY is not set");
+
+    // It does not wait for a secret that it cannot seal.
+    let mut sealing = account.sealing("TICKET_SIGNING_SECRET", &[]);
+    sealing.env_remove("AWS_SECRET_ACCESS_KEY").stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut child = sealing.spawn().unwrap();
+    let open = child.stdin.take();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    drop(open);
 }
 
 /// Python's `pty` is the terminal: it types, and says what was shown and how the terminal was left.

@@ -7,8 +7,8 @@ use rcgen::{
     PKCS_ECDSA_P256_SHA256, date_time_ymd,
 };
 
+use crate::process::{run, succeed};
 use crate::sealed_secrets::{Account, pipe};
-use crate::workshop::{run, succeed};
 
 const EX_USAGE: i32 = 64;
 const EX_DATAERR: i32 = 65;

@@ -36,6 +36,8 @@ struct Model {
     deeds: Vec<(usize, Deed)>,
     /// The calls that are refused.
     refused: Vec<usize>,
+    /// The imports that are made, and answered by a proxy that did not wait.
+    lost: Vec<usize>,
     /// Keys that we destroyed.
     destroyed: Vec<char>,
     /// The signer seals so that nobody can open it.
@@ -82,11 +84,17 @@ impl BackupApi for Model {
 
     async fn import(&mut self, _: &Identity, sealed_key: &str) -> Result<Import, Halt> {
         if let Err(refusal) = self.begin() {
-            return Ok(Import::Refused(refusal));
+            return Ok(Import::Refused { refusal, is_lost: false });
         }
+        let is_lost = self.lost.contains(&(self.calls - 1));
         let refusal = |status| Refusal { status, words: String::new() };
-        let Some(key) = self.key_of(sealed_key) else { return Ok(Import::Refused(refusal(500))) };
-        Ok(if *self.live.get_or_insert(key) == key { Import::Done } else { Import::OtherKey(refusal(409)) })
+        let refused = |status, is_lost| Ok(Import::Refused { refusal: refusal(status), is_lost });
+        let Some(key) = self.key_of(sealed_key) else { return refused(500, false) };
+        match *self.live.get_or_insert(key) == key {
+            _ if is_lost => refused(502, true),
+            true => Ok(Import::Done),
+            false => Ok(Import::OtherKey(refusal(409))),
+        }
     }
 
     async fn destroy(&mut self, _: &Identity) -> Result<Destroy, Halt> {
@@ -235,6 +243,41 @@ fn a_refusal_leaves_no_key_behind() {
         assert_eq!(bench.run(&mut signer, false), []);
         assert_eq!(signer.live, None, "{refused}");
     }
+}
+
+/// Neither the row nor the destruction of its key goes well, or nobody knows whether the import did.
+#[test]
+fn a_key_that_may_have_stayed_is_told() {
+    let run = |live, refused: &[usize], lost: &[usize], keeps_loaded| {
+        let bench = Bench::new(&[OLD_A]);
+        if live == Some('A') {
+            bench.journal.lock().unwrap().note_beginning(0).unwrap();
+        }
+        let (refused, lost) = (refused.to_vec(), lost.to_vec());
+        let mut signer = Model { live, refused, lost, ..Model::default() };
+        let mut failures = bench.run(&mut signer, keeps_loaded);
+        assert_eq!((failures.len(), bench.new_key(0)), (1, None), "{:?} {:?}", signer.refused, signer.lost);
+        (failures.remove(0).1, signer.live)
+    };
+    for (live, refused, lost) in [
+        (None, &[2, 3][..], &[][..]),
+        (None, &[3, 4], &[]),
+        (None, &[4, 5], &[]),
+        (None, &[], &[1]),
+        // A killed run left it, and no call says whose it is.
+        (Some('A'), &[0], &[]),
+        (Some('A'), &[1], &[]),
+        (Some('A'), &[2, 3], &[]),
+    ] {
+        let (cause, live_after) = run(live, refused, lost, false);
+        assert_eq!(live_after, Some('A'), "{refused:?} {lost:?}");
+        assert_eq!(cause.refusal().map(|refusal| refusal.status), Some(502), "{refused:?} {lost:?}");
+        let words = cause.to_string();
+        assert!(words.ends_with(", and its key may still be in the signer"), "{refused:?} {lost:?}: {words}");
+    }
+    // What the signer itself refused is not there, and who wants a key to stay is not told that it does.
+    assert!(matches!(run(None, &[1], &[], false), (Cause::Signer(_), None)));
+    assert!(matches!(run(None, &[2, 3], &[], true), (Cause::Signer(_), Some('A'))));
 }
 
 /// Others do up to two things, at any two moments.

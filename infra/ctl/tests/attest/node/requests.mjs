@@ -1,4 +1,5 @@
-// Makes two requests with an attested agent, and two with fetch: for the test beside it.
+// Makes two requests with an attested agent, and two with fetch, and says whether a connection comes with a listener that
+// a caller's own time limit would call: for the test beside it.
 //
 //   node requests.mjs MODULE URL ROOT NITRO_TOML
 
@@ -36,3 +37,12 @@ const fetched = () => fetch(`${url}/internal/sign`, { dispatcher, method: 'POST'
 await say('fetch', fetched())
 await say('fetch', fetched())
 await dispatcher.destroy()
+
+const listeners = new Promise((resolve, reject) => {
+  connect({}, (fault, socket) => {
+    if (fault) return reject(fault)
+    socket.destroy()
+    resolve(socket.listenerCount('timeout'))
+  })
+})
+await say('timeout listeners', listeners)

@@ -1,9 +1,10 @@
-//! Processes, what they did, and what they need.
+//! Processes, what they did, and what they need. For every folder of tests here.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
+/// What a process did.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) code: Option<i32>,
@@ -13,32 +14,17 @@ pub(crate) struct Outcome {
 
 /// Runs a process to its end.
 pub(crate) fn run(command: &mut Command) -> Outcome {
-    command.stdin(Stdio::null());
     let output =
         command.output().unwrap_or_else(|error| panic!("{command:?} is needed for this test: {error}"));
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Outcome { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
-/// `signerctl attest …`, in the folder of the notes.
-pub(crate) fn signerctl(notes: &crate::enclave::Notes, arguments: &[&str]) -> Outcome {
-    run(Command::new(env!("CARGO_BIN_EXE_signerctl"))
-        .env_remove("INTERNAL_API_KEY")
-        .current_dir(notes.path(""))
-        .args(arguments))
-}
-
-impl Outcome {
-    /// It failed so, said these words, and nothing that anybody could take for success.
-    #[track_caller]
-    pub(crate) fn doubts(&self, words: &str) {
-        assert_eq!(self.code, Some(1), "{self:?}");
-        assert!(self.stderr.contains(words), "{words}: {self:?}");
-        let said = format!("{}\n{}", self.stdout, self.stderr);
-        let mut words = said.split(|character: char| !character.is_alphanumeric() && character != '_');
-        assert!(!words.any(|word| matches!(word, "valid" | "ATTESTED" | "attested")), "{self:?}");
-        assert!(!said.contains("AUTHENTIC at"), "{self:?}");
-    }
+/// Runs a process that has to succeed, and gives what it wrote.
+pub(crate) fn succeed(command: &mut Command) -> String {
+    let outcome = run(command);
+    assert_eq!(outcome.code, Some(0), "{command:?}: {outcome:?}");
+    outcome.stdout
 }
 
 /// A folder of this name below the target folder, which `install` has filled for the same `wanted`, now or earlier. Only
@@ -54,4 +40,14 @@ pub(crate) fn installed(name: &str, wanted: &str, install: impl FnOnce(&Path)) -
         fs::write(&stamp, wanted).unwrap();
     }
     folder
+}
+
+/// The interpreter of an environment of this name, which has what this file says.
+pub(crate) fn python(name: &str, requirements: &Path) -> PathBuf {
+    let folder = installed(name, &fs::read_to_string(requirements).unwrap(), |folder| {
+        succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder.join("venv")));
+        let pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--requirement"];
+        succeed(Command::new(folder.join("venv/bin/python")).args(pip).arg(requirements));
+    });
+    folder.join("venv/bin/python")
 }
