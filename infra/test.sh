@@ -41,7 +41,7 @@ main() {
 
     step 'prerequisites' prerequisites
     # Its time is spent waiting, for deadlines: others compile meanwhile.
-    in_background infra/parent.test.sh
+    in_background 'parent scripts and units' infra/parent.test.sh
     step 'format' check_format
     step 'clippy' check_clippy
     step 'rustdoc' check_rustdoc
@@ -56,19 +56,21 @@ main() {
     step 'no development parts in production' check_production
     if [[ -z $quick ]]; then
         step 'cargo-deny' check_dependencies
+        # An interpreter has use for one core only, and so has most of what follows.
+        in_background 'enclave-core under Miri' check_under_miri
         step 'fuzz' check_fuzz
     fi
     step 'benches, once each' cargo bench --locked -p benches --bench signer -- --test
     if [[ -z $quick ]]; then
-        step 'enclave-core under Miri' check_under_miri
         step 'instruction counts' benches/instructions.sh
         step 'enclave-core as it ships' check_core_as_it_ships
     fi
     step 'shellcheck' check_scripts
     step 'policies and templates' infra/policies.test.sh
-    step 'parent scripts and units' join_background
+    join_background 'parent scripts and units'
     step 'dev-up.sh, and the contract against it' infra/dev-up.test.sh
     if [[ -z $quick ]]; then
+        join_background 'enclave-core under Miri'
         step 'images beside those of AWS'"'"'s builder' check_images
         step 'the image, and the contract against it in QEMU' check_image_in_qemu
     fi
@@ -86,30 +88,42 @@ step() {
     durations+=("$(printf '%6d s  %s' $((SECONDS - started_at)) "$current")")
 }
 
-background='' background_output=''
+# Of what runs in the background, by its name.
+declare -A background=() background_output=()
 
 # Starts a command whose output and end `join_background` is there for.
 in_background() {
-    background_output=$(mktemp)
-    "$@" >"$background_output" 2>&1 </dev/null &
-    background=$!
+    local name=$1
+    shift
+    background_output[$name]=$(mktemp)
+    # As a process group, so that what it has started can be ended with it.
+    set -m
+    "$@" >"${background_output[$name]}" 2>&1 </dev/null &
+    set +m
+    background[$name]=$!
 }
 
+# Waits for the end of one, as a step of its own: the time is what was still to be waited for.
 join_background() {
+    step "$1" await_background "$1"
+}
+
+await_background() {
     local code=0
-    wait "$background" || code=$?
-    background=''
-    cat "$background_output"
+    wait "${background[$1]}" || code=$?
+    unset "background[$1]"
+    cat "${background_output[$1]}"
     return "$code"
 }
 
 summarize() {
     local code=$?
-    if [[ $background ]]; then
-        kill "$background" 2>/dev/null || true
-        wait "$background" || true
-    fi
-    [[ -z $background_output ]] || rm -f -- "$background_output"
+    local name
+    for name in "${!background[@]}"; do
+        kill -- "-${background[$name]}" 2>/dev/null || true
+        wait "${background[$name]}" || true
+    done
+    rm -f -- "${background_output[@]}"
     # Out of the way of the folders that are removed.
     [[ -z ${scratch:-} ]] || rm -rf -- "$scratch"
     printf '\n'
