@@ -449,9 +449,10 @@ acme_gets_routes_a_folder_and_port_443() {
     for server in https://acme.example/directory=acme.example:443 https://CA.example:14000/dir=ca.example:14000; do
         new_machine
         use_acme "${server%=*}"
-        sed -i 's/^certificate_store_port = .*/certificate_store_port = 8_105/' "$release/nitro.toml"
+        sed -i -e 's/^certificate_store_port = .*/certificate_store_port = 8_105/' \
+            -e 's/^acme_challenge_port = .*/acme_challenge_port = 5_102/' "$release/nitro.toml"
         exits_with 0 setup-parent --release "$release"
-        line='Environment="ACME_ROUTES=--route tcp:0.0.0.0:443=enclave:/etc/nitro-signer/env:5002'
+        line='Environment="ACME_ROUTES=--route tcp:0.0.0.0:443=enclave:/etc/nitro-signer/env:5102'
         line+=" --route vsock:any:8004=tcp:${server#*=} --route vsock:any:8105=file:/var/lib/nitro-signer/acme/certificate"
         line+=' --route vsock:any:8006=replace:/var/lib/nitro-signer/acme/certificate"'
         grep -qxF "$line" "$drop_in" || fail "$(<"$drop_in")"

@@ -287,7 +287,8 @@ $api_key=
 # What the API signs tickets with, likewise.
 $ticket=
 $tls
-# The port of the API. After a change: systemctl restart nitro-parent.service
+# The port of the API. After a change: systemctl restart nitro-parent.service; to or from 443, which only works with
+# tls.mode = "acme", setup-parent.sh again before that.
 BRIDGE_LISTEN_PORT=7001
 
 # Below, run-enclave.sh writes ENCLAVE_CID, which enclave the proxy dials.

@@ -274,7 +274,9 @@ async fn serve_booting(
     // Ends with this function.
     let mut challenges = JoinSet::new();
     if let (Some(_), Some(front), Some(address)) = (&keeper, &front, &listen.acme_challenges) {
-        challenges.spawn(answer_challenges(bind(address).await?, Arc::clone(front)));
+        let listener = bind(address).await?;
+        tracing::info!("answering the acme server on {}", listener.local_address());
+        challenges.spawn(answer_challenges(listener, Arc::clone(front)));
     }
     tracing::info!("listening on {}, waiting for secrets", listener.local_address());
     listening(listener.local_address());

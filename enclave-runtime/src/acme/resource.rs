@@ -10,7 +10,7 @@ use super::fault::AcmeFault;
 use super::problem::{Problem, ProblemMessage};
 use crate::configuration::HttpsUrl;
 
-/// The one kind of challenge that is answered on the port that is there already, and in the enclave.
+/// The one kind of challenge whose answer is made in the enclave and presented by it.
 const KIND: &str = "tls-alpn-01";
 
 /// A token has 22 bytes at least (RFC 8555 §8.3), and 43 with public servers.

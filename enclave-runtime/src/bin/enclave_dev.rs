@@ -101,7 +101,7 @@ struct ParentAddresses {
     /// What takes log lines
     #[arg(long, value_name = "ADDRESS", requires = "nitro_toml")]
     log: Option<Address>,
-    /// Where to listen for the ACME server's validation, apart from the API
+    /// Where to listen for the ACME server's validation, apart from the API; only with tls.mode acme
     #[arg(long, value_name = "ADDRESS", requires = "acme")]
     listen_acme: Option<Address>,
     /// What reaches the ACME server

@@ -28,6 +28,10 @@ const PLACE_DEADLINE: Duration = Duration::from_secs(3);
 /// connected, or sent half a message, takes none of these places.
 const MAX_HANDSHAKES: usize = 128;
 
+/// Handshakes of validators: a few of a core's milliseconds, since anybody may come. An ACME server validates from a
+/// handful of places, and what has no turn waits for it.
+const MAX_VALIDATIONS: usize = 8;
+
 /// The type of a record that a handshake begins with (RFC 8446 §5.1).
 const HANDSHAKE_RECORD: u8 = 0x16;
 
@@ -37,6 +41,8 @@ pub struct TlsFront {
     /// How to speak with who validates our name for a certificate, while somebody may.
     challenge: watch::Sender<Option<Arc<ServerConfig>>>,
     handshakes: Semaphore,
+    /// On the port for validators.
+    validations: Semaphore,
 }
 
 impl std::fmt::Debug for TlsFront {
@@ -61,6 +67,7 @@ impl TlsFront {
             current: watch::Sender::new(Arc::new(identity)),
             challenge: watch::Sender::new(None),
             handshakes: Semaphore::new(MAX_HANDSHAKES),
+            validations: Semaphore::new(MAX_VALIDATIONS),
         }
     }
 
@@ -112,14 +119,16 @@ impl TlsFront {
     }
 
     /// Takes a new connection that can do nothing but validate our name; none if it does not, or nobody may now. Has no
-    /// deadline of its own.
+    /// deadline of its own but for the time with a place, and takes none of the places of [`receive`](Self::receive).
     pub(crate) async fn receive_validator<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Option<()> {
         let answer = self.challenge.borrow().clone()?;
         let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await.ok()?;
         if !is_a_challenge(&hello.client_hello()) {
             return None;
         }
-        validate(hello, answer).await
+        // Never closed.
+        let _place = self.validations.acquire().await.ok()?;
+        timeout(PLACE_DEADLINE, validate(hello, answer)).await.ok()?
     }
 }
 
@@ -144,7 +153,7 @@ mod tests {
     use tokio::time::Instant;
     use tokio_rustls::TlsConnector;
 
-    use super::{HANDSHAKE_DEADLINE, MAX_HANDSHAKES, Received, TlsFront};
+    use super::{HANDSHAKE_DEADLINE, MAX_HANDSHAKES, MAX_VALIDATIONS, Received, TlsFront};
     use crate::tls::TlsIdentity;
 
     fn identity() -> TlsIdentity {
@@ -200,30 +209,35 @@ mod tests {
         }
     }
 
-    /// What a client of `protocol` that trusts anybody gets from the port for validators: the protocol, if it is spoken.
-    async fn on_the_port_for_validators(front: &TlsFront, protocol: Option<&[u8]>) -> Option<Vec<u8>> {
+    /// Whether a client of `protocols` that trusts anybody is spoken with on the port for validators.
+    async fn on_the_port_for_validators(front: &TlsFront, protocols: &[&[u8]]) -> bool {
         let mut config = client(front);
         let verifier = AnyCertificate(Arc::clone(config.crypto_provider()));
         config.dangerous().set_certificate_verifier(Arc::new(verifier));
-        config.alpn_protocols = protocol.map(<[u8]>::to_vec).into_iter().collect();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         let (client, server) = duplex(64 * 1024);
         let (client, validated) = tokio::join!(
             TlsConnector::from(Arc::new(config)).connect(name(), client),
             front.receive_validator(server)
         );
         assert_eq!(client.is_ok(), validated.is_some());
-        client.ok()?.get_ref().1.alpn_protocol().map(<[u8]>::to_vec)
+        client.is_ok_and(|client| {
+            assert_eq!(client.get_ref().1.alpn_protocol(), Some(ACME));
+            true
+        })
     }
+
+    const ACME: &[u8] = b"acme-tls/1";
 
     #[tokio::test]
     async fn the_port_for_validators_is_for_them_and_when_they_are_expected() {
-        const ACME: &[u8] = b"acme-tls/1";
         let front = TlsFront::new(identity());
-        assert_eq!(on_the_port_for_validators(&front, Some(ACME)).await, None, "nobody is expected");
+        assert!(!on_the_port_for_validators(&front, &[ACME]).await, "nobody is expected");
         front.answer_challenges_with(Some(crate::acme::answer_of_a_test("signer")));
-        assert_eq!(on_the_port_for_validators(&front, Some(ACME)).await.as_deref(), Some(ACME));
-        for protocol in [None, Some(&b"http/1.1"[..]), Some(b"h2")] {
-            assert_eq!(on_the_port_for_validators(&front, protocol).await, None, "{protocol:?}");
+        assert!(on_the_port_for_validators(&front, &[ACME]).await);
+        let others: [&[&[u8]]; 5] = [&[], &[b"http/1.1"], &[b"h2"], &[ACME, b"h2"], &[b"http/1.1", ACME]];
+        for protocols in others {
+            assert!(!on_the_port_for_validators(&front, protocols).await, "{protocols:?}");
         }
         let (mut client, server) = duplex(64 * 1024);
         client.write_all(b"GET /health HTTP/1.1\r\nhost: signer\r\n\r\n").await.unwrap();
@@ -233,7 +247,34 @@ mod tests {
         client.read_to_end(&mut said).await.unwrap();
         assert!(said.len() < 16 && !said.contains(&b'H'), "{}", said.escape_ascii());
         front.answer_challenges_with(None);
-        assert_eq!(on_the_port_for_validators(&front, Some(ACME)).await, None, "nobody is expected any more");
+        assert!(!on_the_port_for_validators(&front, &[ACME]).await, "nobody is expected any more");
+    }
+
+    /// A crowd of validators has places of its own, and gives them up.
+    #[tokio::test(start_paused = true)]
+    async fn validators_take_nothing_from_clients() {
+        let front = Arc::new(TlsFront::new(identity()));
+        front.answer_challenges_with(Some(crate::acme::answer_of_a_test("signer")));
+        let mut config = client(&front);
+        config.alpn_protocols = vec![ACME.to_vec()];
+        let mut connection = ClientConnection::new(Arc::new(config), name()).unwrap();
+        let mut hello = Vec::new();
+        connection.write_tls(&mut hello).unwrap();
+        let mut crowd = Vec::new();
+        for _ in 0..MAX_VALIDATIONS {
+            let (mut client, server) = duplex(64 * 1024);
+            client.write_all(&hello).await.unwrap();
+            let front = Arc::clone(&front);
+            crowd.push((client, tokio::spawn(async move { front.receive_validator(server).await })));
+        }
+        while front.validations.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(front.handshakes.available_permits(), MAX_HANDSHAKES);
+        assert!(on_the_port_for_validators(&front, &[ACME]).await, "those who stall have gone");
+        for (_client, validated) in crowd {
+            assert!(validated.await.unwrap().is_none());
+        }
     }
 
     #[derive(Debug)]
