@@ -99,7 +99,7 @@ pub struct Enclave {
 pub struct Vsock {
     /// Where the enclave listens for clients.
     pub enclave_app_port: u32,
-    /// Where the enclave listens for metrics.
+    /// Kept for metrics: nothing listens there yet.
     pub admin_port: u32,
     /// Where the enclave listens for who validates its names, and for nobody else.
     pub acme_challenge_port: u32,

@@ -414,10 +414,10 @@ function connectToAnyone(host, port, endsAtMs) {
       reject(new Unreachable(fault.message))
     }
     const timer = setTimeout(() => fail(new Error('the connection did not come in time')), endsAtMs - performance.now())
-    socket.once('error', fail)
+    // For good: what comes after the handshake, and while nobody else listens, must not end the process.
+    socket.on('error', fail)
     socket.once('secureConnect', () => {
       clearTimeout(timer)
-      socket.removeListener('error', fail)
       try {
         resolve([socket, certificateFields(socket.getPeerX509Certificate().raw).spki])
       } catch {
@@ -515,6 +515,7 @@ async function main(words) {
     if (!options.url || pcrs.length === 0) {
       throw new TypeError('a URL is needed, and an image to expect: --nitro-toml FILE or --measurements FILE')
     }
+    new X509Certificate(options.rootPem)
   } catch (fault) {
     console.error(`attested_client: ${fault.message}`)
     return 64

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Talks to a signer only if it is the expected enclave. Python 3.11 or later, and the package `cryptography`.
+"""Talks to a signer only if it is the expected enclave. Python 3.11 or later, and the package `cryptography`, 42
+or later.
 
     from attested_client import attest, pcrs_from_nitro_toml
 
@@ -258,7 +259,9 @@ def _leaf_key(said, root, now_ms):
     try:
         path = [x509.load_der_x509_certificate(der) for der in [*said["cabundle"][1:], said["certificate"]]]
         path = [(certificate, *_usage(certificate)) for certificate in [root, *path]]
-    except (ValueError, x509.DuplicateExtension):
+    except Doubt:
+        raise
+    except Exception:  # The library has more of them than it documents.
         raise Doubt("certificate in the attestation document is malformed") from None
     for place, (certificate, constraints, usage) in enumerate(path):
         if place > 0:
@@ -510,8 +513,11 @@ def attest(url, images, root_pem=AWS_ROOT_PEM, time_limit_s=TIME_LIMIT_S):
         reply = answer.read(MAX_REPLY_BYTES + 1)
     except TimeoutError as fault:
         raise Unreachable("the answer did not come in time") from fault
-    except (OSError, http.client.HTTPException) as fault:
+    except OSError as fault:
         raise Unreachable(fault) from fault
+    except http.client.HTTPException as fault:
+        # What it repeats of the answer could steer a terminal.
+        raise Unreachable("the answer is not http") from fault
     finally:
         connection.close()
     if answer.status in (429, 502, 503):

@@ -1,9 +1,10 @@
 //! Files that are there whole or not at all, also when the disk is full or the program is stopped.
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions, remove_file, rename};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Writes `bytes` beside `path`, or the file that it links to, and puts them in its place, with the permissions of what
 /// was there.
@@ -40,6 +41,9 @@ pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
+/// Drafts of other processes that are passed over: more than a restart leaves.
+const MAX_DRAFTS: u32 = 1000;
+
 /// Read and write, for the owner.
 const PRIVATE: u32 = 0o600;
 
@@ -53,25 +57,40 @@ fn replace(path: &Path, bytes: &[u8], mode: Option<u32>) -> io::Result<()> {
     let Some(name) = path.file_name() else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the name of a file"));
     };
-    let mut draft_name = name.to_owned();
-    draft_name.push(format!(".{}", std::process::id()));
-    let draft = path.with_file_name(draft_name);
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     if let Some(mode) = mode {
         options.mode(mode);
     }
-    let written = options.open(&draft).and_then(|mut file| {
+    let (draft, mut file) = draft_of(path, name, &options)?;
+    let write = || {
         file.write_all(bytes)?;
         if let (Some(before), None) = (before, mode) {
             file.set_permissions(before.permissions())?;
         }
         file.sync_all()
-    });
-    written.and_then(|()| rename(&draft, path)).inspect_err(|_| {
-        // It may not be there.
+    };
+    write().and_then(|()| rename(&draft, path)).inspect_err(|_| {
+        // It may not be there any more.
         let _ = remove_file(&draft);
     })
+}
+
+/// Opens a file beside `path` that was not there. One that another process left, with the same number in another container
+/// or before a restart, stays.
+fn draft_of(path: &Path, name: &OsStr, options: &OpenOptions) -> io::Result<(PathBuf, File)> {
+    let mut attempt = 0;
+    loop {
+        let mut draft_name = name.to_owned();
+        draft_name.push(format!(".{}.{attempt}", std::process::id()));
+        let draft = path.with_file_name(draft_name);
+        match options.open(&draft) {
+            Err(fault) if fault.kind() == io::ErrorKind::AlreadyExists && attempt < MAX_DRAFTS => {
+                attempt += 1;
+            }
+            opened => return opened.map(|file| (draft, file)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -79,6 +98,17 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::{write, write_new, write_private};
+
+    #[test]
+    fn what_another_process_left_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = folder.path().join(format!("file.{}.0", std::process::id()));
+        std::fs::write(&left, b"another's").unwrap();
+        write(&folder.path().join("file"), b"ours").unwrap();
+        assert_eq!(std::fs::read(folder.path().join("file")).unwrap(), b"ours");
+        assert_eq!(std::fs::read(&left).unwrap(), b"another's");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
 
     #[test]
     fn a_file_is_replaced_whole() {

@@ -8,8 +8,8 @@ use serde_json::json;
 use signerctl::attestation::now_unix_ms;
 use signerctl::identity::Identity;
 use verification::{
-    Doubt, KeyProof, MAX_SAVED_BYTES, Origin, PublicKey, Refused, authenticate_at_its_time, document_in,
-    read_unverified, verify_saved_key,
+    Doubt, KeyProof, MAX_SAVED_BYTES, Origin, PublicKey, Refused, authenticate_at_its_time, check_debug_mode,
+    document_in, read_unverified, verify_saved_key,
 };
 
 use super::attestation_report::{document_json, document_text, limits_of_document};
@@ -66,7 +66,8 @@ impl AttestShow {
                 read_unverified(&bytes).map_err(|doubt| Failure::of_file(NOT_GOOD, &self.file, doubt))?
             }
         };
-        let is_debug = document.pcrs.get(0).is_some_and(|pcr0| pcr0.iter().all(|byte| *byte == 0));
+        let debug_mode = check_debug_mode(&document);
+        let is_debug = matches!(debug_mode, Err(Doubt::Refused(Refused::DebugMode)));
         // What anybody may have written is compared with nothing.
         let image = authentic.clone().and_then(|document| expected.expectation.image_of(&document));
         let key = match (&self.identity, self.public_key) {
@@ -76,11 +77,11 @@ impl AttestShow {
             }
             _ => None,
         };
-        let doubt = match (&authentic, is_debug, image, key) {
+        let doubt = match (&authentic, debug_mode, image, key) {
             (Err(doubt), ..) => Some(*doubt),
-            (Ok(_), true, ..) => Some(Doubt::Refused(Refused::DebugMode)),
-            (Ok(_), false, Err(doubt), _) | (Ok(_), false, Ok(_), Some(Err(doubt))) => Some(doubt),
-            (Ok(_), false, Ok(_), _) => None,
+            (Ok(_), Err(doubt), ..) => Some(doubt),
+            (Ok(_), Ok(()), Err(doubt), _) | (Ok(_), Ok(()), Ok(_), Some(Err(doubt))) => Some(doubt),
+            (Ok(_), Ok(()), Ok(_), _) => None,
         };
         let origin = key.and_then(Result::ok);
         let name = image.ok().and_then(|image| expected.name_of(image));

@@ -280,7 +280,11 @@ fn examine_document(
     Examination { findings, document: Some(document), image: image.unwrap_or(Image::Any) }
 }
 
-pub(crate) fn check_debug_mode(document: &Document) -> Result<(), Doubt> {
+/// Checks that the enclave was not started in debug mode, in which the parent reads its console and pcr0 is all zeros.
+///
+/// # Errors
+/// [`Refused::DebugMode`]; and [`Doubt::PcrMissing`], for then nothing tells.
+pub fn check_debug_mode(document: &Document) -> Result<(), Doubt> {
     match document.pcrs.get(0) {
         None => Err(Doubt::PcrMissing(0)),
         Some(pcr0) if pcr0.iter().all(|byte| *byte == 0) => Err(Refused::DebugMode.into()),

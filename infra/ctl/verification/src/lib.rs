@@ -59,7 +59,8 @@ mod verify;
 pub use attestation::{Document, InvalidRoot, Refused, Root};
 pub use doubt::Doubt;
 pub use examination::{
-    Attested, AttestedKey, Check, Examination, Finding, KeyExamination, examine, examine_key,
+    Attested, AttestedKey, Check, Examination, Finding, KeyExamination, check_debug_mode, examine,
+    examine_key,
 };
 pub use expectation::{Expectation, Image};
 pub use expected_pcrs::{ExpectedPcr, ExpectedPcrs, InvalidPcrs, MAX_MEASUREMENTS_BYTES};
