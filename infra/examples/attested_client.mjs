@@ -228,6 +228,8 @@ function certificateFields(bytes) {
   const [{ content }] = der(bytes)
   const [body, algorithm] = der(content)
   const fields = der(body.content)
+  // Version 3, or the fields are others.
+  if (fields[0].whole.toString('hex') !== 'a003020102') throw new Error('not a certificate of version 3')
   const [{ content: signedWith }] = der(algorithm.content)
   const found = { spki: fields[6].whole, signedWith: signedWith.toString('hex'), keyUsage: 0, pathLength: undefined }
   const extensions = fields.find(({ tag }) => tag === 0xa3)

@@ -32,3 +32,42 @@ pub(crate) async fn answer_challenges(listener: Listener, front: Arc<TlsFront>) 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::sync::Arc;
+
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpStream;
+    use tokio::time::{Instant, timeout};
+    use transport::{Address, Listener};
+
+    use super::{DEADLINE, MAX_CONNECTIONS, answer_challenges};
+    use crate::acme::answer_of_a_test;
+    use crate::tls::{TlsFront, TlsIdentity};
+
+    /// Who is silent takes a place for so long, and no longer; who comes then finds one.
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_is_gone_after_its_time() {
+        let front = Arc::new(TlsFront::new(TlsIdentity::self_signed(&["signer".to_owned()]).unwrap()));
+        front.answer_challenges_with(Some(answer_of_a_test("signer")));
+        let listener = Listener::bind(&"tcp:127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let Address::Tcp { port, .. } = *listener.local_address() else { panic!("not TCP") };
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let serving = tokio::spawn(answer_challenges(listener, front));
+        let start = Instant::now();
+        let mut crowd = Vec::new();
+        for _ in 0..MAX_CONNECTIONS {
+            crowd.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut next = TcpStream::connect(address).await.unwrap();
+        for stream in &mut crowd {
+            assert_eq!(timeout(DEADLINE * 2, stream.read(&mut [0])).await.unwrap().unwrap_or(0), 0);
+        }
+        // It waited for a place, and then had its time too.
+        assert_eq!(timeout(DEADLINE * 3, next.read(&mut [0])).await.unwrap().unwrap_or(0), 0);
+        assert!(start.elapsed() >= DEADLINE * 2, "{:?}", start.elapsed());
+        serving.abort();
+    }
+}

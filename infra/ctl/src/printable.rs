@@ -1,5 +1,7 @@
 //! What strangers write, for a terminal.
 
+use serde_json::Value;
+
 /// Most characters of a name or a sentence: the names in AWS's certificates have about 120, what a signer says 50.
 pub const MAX_WORDS_CHARS: usize = 200;
 
@@ -21,9 +23,33 @@ pub fn printable(text: &str, max_chars: usize) -> String {
     shown
 }
 
+/// JSON with what strangers wrote, in ASCII: other readers get the same text of it, and a terminal no orders.
+#[must_use]
+pub fn json_in_ascii(json: &Value) -> String {
+    let mut shown = String::new();
+    for char in json.to_string().chars() {
+        match char {
+            // What is no text of JSON's is escaped in it already, but for this one.
+            ' '..='~' => shown.push(char),
+            _ => shown.extend(char.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}"))),
+        }
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
-    use super::printable;
+    use serde_json::{Value, json};
+
+    use super::{json_in_ascii, printable};
+
+    #[test]
+    fn json_is_the_same_in_ascii() {
+        let said = json!({ "a\u{202e}": "b\u{9b}\u{7f}\x1b[2J\n\u{1f600}ä\"\\" });
+        let shown = json_in_ascii(&said);
+        assert!(shown.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{shown}");
+        assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), said);
+    }
 
     #[test]
     fn a_terminal_gets_no_orders() {

@@ -77,8 +77,10 @@ impl Keys {
                     }
                 }
                 (status, _) => {
-                    // It says itself that it made none.
-                    self.keys.pop();
+                    // The signer says itself that it made none; who stands between it and us does not know.
+                    if status != 201 && answer.text("error").is_some() {
+                        self.keys.pop();
+                    }
                     return Err(match status {
                         401 => NotGenerated::KeyRefused,
                         _ => {

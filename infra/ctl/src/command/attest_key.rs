@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use signerctl::attestation::{NotAttested, check_status, now_unix_ms};
 use signerctl::identity::Identity;
-use signerctl::printable::{MAX_WORDS_CHARS, printable};
+use signerctl::printable::{MAX_WORDS_CHARS, json_in_ascii, printable};
 use verification::{Nonce, Origin, document_in, examine_key};
 
 use super::attest_verify::{Asked, Peer};
@@ -43,7 +43,7 @@ pub(crate) struct AttestKey {
     #[arg(long, value_name = "ORIGIN")]
     require_origin: Option<RequiredOrigin>,
 
-    /// Writes the document about the key to this file, in its binary form
+    /// Writes the document about the key to this file, in its binary form, also one that is doubted
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
 
@@ -98,7 +98,7 @@ impl AttestKey {
             let limits = limits(key.enclave.image(), tls_key.is_some(), &expected);
             let image = expected.name_of(key.enclave.image());
             if self.json {
-                print(json!({
+                print(json_in_ascii(&json!({
                     "url": self.peer.url.to_string(),
                     "identity_id": self.identity.to_string(),
                     "public_key": key.public_key.to_string(),
@@ -107,7 +107,7 @@ impl AttestKey {
                     "root": expected.root,
                     "limits": limits,
                     "module_id": key.enclave.document().module_id,
-                }))?;
+                })))?;
             } else {
                 print(format_args!("{:<14}{}", "identity", self.identity))?;
                 print(format_args!("{:<14}{}", "public key", key.public_key))?;

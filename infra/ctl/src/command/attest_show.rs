@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::json;
 use signerctl::attestation::now_unix_ms;
 use signerctl::identity::Identity;
+use signerctl::printable::json_in_ascii;
 use verification::{
     Doubt, KeyProof, MAX_SAVED_BYTES, Origin, PublicKey, Refused, authenticate_at_its_time, check_debug_mode,
     document_in, read_unverified, verify_saved_key,
@@ -91,7 +92,7 @@ impl AttestShow {
         };
 
         if self.json {
-            print(json!({
+            print(json_in_ascii(&json!({
                 "authentic": authentic.is_ok(),
                 "root": expected.root,
                 "debug_mode": is_debug,
@@ -100,7 +101,7 @@ impl AttestShow {
                 "doubt": doubt.map(|doubt| doubt.to_string()),
                 "limits": limits,
                 "document": document_json(&document),
-            }))?;
+            })))?;
         } else {
             let mut lines = match &authentic {
                 Ok(_) => vec![format!(

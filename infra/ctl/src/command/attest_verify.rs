@@ -8,6 +8,7 @@ use signerctl::attestation::{NotAttested, Questioned, question};
 use signerctl::certificate::Certificate;
 use signerctl::connection::{Client, Connection, Unreachable};
 use signerctl::endpoint::Endpoint;
+use signerctl::printable::json_in_ascii;
 use signerctl::time::utc;
 use signerctl::tls_trust::TlsTrust;
 use verification::{Attested, document_in};
@@ -135,7 +136,7 @@ impl AttestVerify {
             })
         });
         if self.json {
-            print(self.report_json(&asked, &verdict, &limits, tls, warning.as_deref()))?;
+            print(json_in_ascii(&self.report_json(&asked, &verdict, &limits, tls, warning.as_deref())))?;
         } else {
             print(findings_text(questioned, expected))?;
             if let Some(document) = questioned.examination.document() {

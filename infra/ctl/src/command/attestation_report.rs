@@ -11,7 +11,7 @@ use signerctl::printable::{MAX_WORDS_CHARS, printable};
 use signerctl::time::{DAY_S, distance, utc};
 use verification::{Check, Document, Finding, Image};
 
-use super::expected_enclave::Expected;
+use super::expected_enclave::{Expected, PROVIDED_KEY};
 
 /// A certificate of TLS is to be renewed before this. Those of ACME authorities are renewed a third of their life before
 /// their end, and the shortest live six days.
@@ -168,9 +168,7 @@ pub(super) fn limits(image: Image, has_tls: bool, expected: &Expected) -> Vec<&'
             .push("no tls: such an enclave exists, and somebody relays what it says; you may not talk to it");
     }
     if expected.is_key_provided(image) {
-        limits.push(
-            "a tls key made outside, as tls.mode of the nitro.toml says: whoever kept a copy passes for the enclave",
-        );
+        limits.push(PROVIDED_KEY);
     }
     limits
 }

@@ -93,7 +93,7 @@ impl ExpectedEnclave {
             let read =
                 if is_toml { ExpectedPcrs::from_nitro_toml } else { ExpectedPcrs::from_measurements_json };
             images.push(read(&text).map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))?);
-            let is_key_provided = is_toml && tls_mode(&text).as_deref() == Some("provided");
+            let is_key_provided = is_toml && is_key_provided(&text);
             named_images.push(NamedImage { name: path.display().to_string(), is_key_provided });
         }
         if !self.pcr.is_empty() {
@@ -116,8 +116,12 @@ impl ExpectedEnclave {
     }
 }
 
-/// What a `nitro.toml` has under `tls.mode`.
-fn tls_mode(text: &str) -> Option<String> {
-    let file: toml::Table = text.parse().ok()?;
-    Some(file.get("tls")?.get("mode")?.as_str()?.to_owned())
+/// What a TLS key that is made outside leaves open.
+pub(super) const PROVIDED_KEY: &str =
+    "a tls key made outside, as tls.mode of the nitro.toml says: whoever kept a copy passes for the enclave";
+
+/// Whether this is a `nitro.toml` whose `tls.mode` has the key made outside.
+pub(super) fn is_key_provided(text: &str) -> bool {
+    let mode = |file: toml::Table| Some(file.get("tls")?.get("mode")?.as_str()? == "provided");
+    text.parse().ok().and_then(mode).unwrap_or(false)
 }

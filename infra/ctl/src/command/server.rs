@@ -10,9 +10,10 @@ use signerctl::attestation::{NotAttested, attest};
 use signerctl::connection::Client;
 use signerctl::endpoint::Endpoint;
 use signerctl::tls_trust::TlsTrust;
-use verification::{Doubt, Expectation, ExpectedPcrs, MAX_MEASUREMENTS_BYTES, Root};
+use verification::{Doubt, Expectation, ExpectedPcrs, Image, MAX_MEASUREMENTS_BYTES, Root};
 
 use super::MAX_ROOTS_BYTES;
+use super::expected_enclave::{PROVIDED_KEY, is_key_provided};
 use crate::failure::{EX_DATAERR, EX_UNAVAILABLE, EX_USAGE, Failure, NOT_GOOD, read, read_text};
 use crate::secret_input;
 use crate::wait::wait_for;
@@ -80,18 +81,28 @@ impl Server {
         if !self.url.has_tls() {
             return Err(Failure::new(EX_USAGE, "--attested-by is for https URLs"));
         }
-        let images = self.attested_by.iter().map(|path| expected_pcrs(path)).collect::<Result<_, _>>()?;
+        let texts = self.attested_by.iter().map(|path| Ok((path, read_text(path, MAX_MEASUREMENTS_BYTES)?)));
+        let texts: Vec<_> = texts.collect::<Result<_, Failure>>()?;
+        let images = texts.iter().map(|(path, text)| {
+            ExpectedPcrs::from_text(text).map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))
+        });
+        let images = images.collect::<Result<_, _>>()?;
         let mut expectation = Expectation::one_of(images).map_err(|doubt| Failure::new(EX_USAGE, doubt))?;
         if let Some(path) = &self.attestation_root {
             expectation = expectation.with_root(attestation_root(path)?);
         }
         let stranger = Client::new(self.url.clone(), &TlsTrust::Anyone);
-        let tls_key = wait_for(async {
+        let (image, tls_key) = wait_for(async {
             let mut connection = stranger.connect().await?;
-            attest(&mut connection, &expectation).await?;
-            Ok::<_, NotAttested>(connection.tls_key().map(<[u8]>::to_vec))
+            let attested = attest(&mut connection, &expectation).await?;
+            Ok::<_, NotAttested>((attested.image(), connection.tls_key().map(<[u8]>::to_vec)))
         })?
         .map_err(|fault| not_attested(&self.url, &fault))?;
+        if let Image::Expected(place) = image
+            && texts.get(place).is_some_and(|(_, text)| is_key_provided(text))
+        {
+            let _ = writeln!(io::stderr(), "signerctl: WARNING: {PROVIDED_KEY}");
+        }
         // An enclave is attested by the key of its connection, or not at all.
         let tls_key = tls_key.ok_or_else(|| Failure::new(NOT_GOOD, Doubt::NoTls))?;
         Ok(Client::new(self.url.clone(), &TlsTrust::Key(tls_key)))
@@ -123,11 +134,6 @@ pub(crate) fn attestation_root(path: &Path) -> Result<Root, Failure> {
 }
 
 /// The measurements in a nitro.toml or a measurements.json.
-fn expected_pcrs(path: &Path) -> Result<ExpectedPcrs, Failure> {
-    let text = read_text(path, MAX_MEASUREMENTS_BYTES)?;
-    ExpectedPcrs::from_text(&text).map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))
-}
-
 /// Where the API key comes from.
 #[derive(Debug, Args)]
 pub(crate) struct Key {

@@ -41,6 +41,25 @@ fn a_self_signed_enclave_is_trusted_by_its_attestation() {
 }
 
 #[test]
+fn a_key_that_is_made_outside_is_warned_of() {
+    let (notes, identity) = (Notes::new(), TlsIdentity::new());
+    let server = signer(&identity, identity.spki.clone());
+    let file = String::from_utf8(notes.read("nitro.toml")).unwrap();
+    for (mode, is_warned) in [("provided", true), ("acme", false), ("self-signed", false)] {
+        notes.write("mode.toml", file.replace("[pcr]", &format!("[tls]\nmode = \"{mode}\"\n[pcr]")));
+        // The file counts whose image answers.
+        for files in [&["mode.toml"][..], &["old.json", "mode.toml"]] {
+            let files = files.iter().flat_map(|file| ["--attested-by", file]).collect::<Vec<_>>();
+            let outcome =
+                health(&notes, &server.url(), &[&files[..], &["--attestation-root", "root.pem"]].concat());
+            assert_eq!((outcome.code, &*outcome.stdout), (Some(0), "ready\n"), "{outcome:?}");
+            let words = "WARNING: a tls key made outside, as tls.mode of the nitro.toml says";
+            assert_eq!(outcome.stderr.contains(words), is_warned, "{mode}: {outcome:?}");
+        }
+    }
+}
+
+#[test]
 fn a_relay_is_not() {
     let (notes, identity) = (Notes::new(), TlsIdentity::new());
     let relay = signer(&identity, b"the key behind it".to_vec());

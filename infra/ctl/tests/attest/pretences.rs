@@ -134,6 +134,18 @@ pub(crate) const PRETENCES: &[Pretence] = &[
         answer: |_, _| reply(b"no document"),
     },
     Pretence {
+        name: "a malformed certificate",
+        words: "certificate in the attestation document is malformed",
+        root: "root.pem",
+        answer: |nonce, spki| {
+            let mut leaf = CHAIN.leaf().to_vec();
+            // Version 7 of X.509, for which Python has an exception of its own.
+            let version = leaf.windows(5).position(|bytes| bytes == [0xa0, 3, 2, 1, 2]).unwrap();
+            leaf[version + 4] = 6;
+            documented(&CHAIN, nonce, Some(spki), &[("certificate", cbor::bytes(&leaf))])
+        },
+    },
+    Pretence {
         name: "not base64",
         words: "attestation document is not in base64",
         root: "root.pem",

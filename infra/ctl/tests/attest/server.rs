@@ -30,6 +30,7 @@ impl Request {
 }
 
 pub(crate) struct Answer {
+    /// 0 for what is not HTTP: nothing is said before the body.
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
 }
@@ -38,6 +39,8 @@ pub(crate) struct Answer {
 #[derive(Clone)]
 pub(crate) struct TlsIdentity {
     configuration: Arc<ServerConfig>,
+    /// Its last messages of a handshake come with a record that nobody can read.
+    spoils: bool,
     pub(crate) certificate_pem: String,
     /// DER.
     pub(crate) spki: Vec<u8>,
@@ -66,9 +69,57 @@ impl TlsIdentity {
             .unwrap();
         Self {
             configuration: Arc::new(configuration),
+            spoils: false,
             certificate_pem: certificate.pem(),
             spki: key.subject_public_key_info(),
         }
+    }
+}
+
+impl TlsIdentity {
+    /// The same, of somebody who wants a client to fail after the handshake.
+    pub(crate) fn spoiling(self) -> Self {
+        Self { spoils: true, ..self }
+    }
+}
+
+/// Sends what is written before the first reply all at once, with a record of application data behind it that no key
+/// opens.
+struct Spoiling<S> {
+    stream: S,
+    spoils: bool,
+    held: Vec<u8>,
+}
+
+/// As long as a record has to be (RFC 8446 §5.2), and of zeros.
+const SPOILT_RECORD: [u8; 37] = {
+    let mut record = [0; 37];
+    [record[0], record[1], record[2], record[4]] = [23, 3, 3, 32];
+    record
+};
+
+impl<S: Read + Write> Read for Spoiling<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.spoils && !self.held.is_empty() {
+            self.spoils = false;
+            self.held.extend(SPOILT_RECORD);
+            self.stream.write_all(&std::mem::take(&mut self.held))?;
+        }
+        self.stream.read(buffer)
+    }
+}
+
+impl<S: Write> Write for Spoiling<S> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if !self.spoils {
+            return self.stream.write(bytes);
+        }
+        self.held.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.stream.flush()
     }
 }
 
@@ -166,8 +217,9 @@ impl Server {
                 // How a client ends is its own affair.
                 spawn(move || match identity {
                     None => drop(serve(stream, &|request| answer(request, &[]))),
-                    Some(TlsIdentity { configuration, spki, .. }) => {
+                    Some(TlsIdentity { configuration, spki, spoils, .. }) => {
                         let tls = ServerConnection::new(configuration).unwrap();
+                        let stream = Spoiling { stream, spoils, held: Vec::new() };
                         let stream = Dripping { stream, drips: matches!(drips, Drips::Tls) };
                         let stream = StreamOwned::new(tls, stream);
                         let stream = Dripping { stream, drips: matches!(drips, Drips::Answers) };
@@ -203,9 +255,13 @@ fn serve<S: Read + Write>(stream: S, answer: &dyn Fn(&Request) -> Answer) -> std
             "HTTP/1.1 {status} So\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
+        let head = if status == 0 { "" } else { &head };
         let stream = stream.get_mut();
         stream.write_all(&[head.as_bytes(), &body].concat())?;
         stream.flush()?;
+        if status == 0 {
+            break;
+        }
     }
     Ok(())
 }

@@ -65,6 +65,8 @@ fn what_is_wrong_is_named_and_the_rest_is_shown() {
     let good = payload(&CHAIN, b"nonce", Some(b"key"));
     let zeros = cbor::map(&[(cbor::uint(0), cbor::bytes(&[0; 48]))]);
     let debug = CHAIN.document(&good.clone().with("pcrs", zeros).payload());
+    let role = cbor::map(&[(cbor::uint(8), cbor::bytes(&[8; 48]))]);
+    let imageless = CHAIN.document(&good.clone().with("pcrs", role).payload());
     let forged = STRANGER.document(&good.payload());
     let unsigned =
         [b"\x84\x43\xa1\x01\x20\xa0", &*cbor::bytes(&good.payload()), &cbor::bytes(&[0; 64])].concat();
@@ -72,6 +74,7 @@ fn what_is_wrong_is_named_and_the_rest_is_shown() {
     bent[REAL.len() - 1] ^= 1;
     for (document, words, line) in [
         (debug, "enclave is in debug mode: pcr0 is all zeros", "DEBUG MODE: pcr0 is all zeros"),
+        (imageless, "pcr0 is missing", "AUTHENTIC at its own time"),
         (forged, "signature of the attestation document is wrong", "NOT AUTHENTIC: signature"),
         (
             unsigned,
