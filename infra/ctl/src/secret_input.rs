@@ -53,6 +53,7 @@ pub(crate) async fn from_stdin(what: &str, is_text: bool) -> Result<Zeroizing<Ve
     }
     let first = ask(&format!("{what}: ")).await?;
     let second = ask(&format!("{what}, again: ")).await?;
+    end_on_signals().map_err(terminal_fault)?;
     // Both are of whoever types; nobody measures how long this takes.
     if *first == *second { Ok(first) } else { Err(Failure::new(EX_DATAERR, "the two are not the same")) }
 }
@@ -86,13 +87,38 @@ fn read_bytes(source: File) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     Ok((bytes.len() <= MAX_SECRET_BYTES).then_some(bytes))
 }
 
+/// The signals that end a process, and that a terminal sends or its end.
+fn ending_signals() -> [SignalKind; 4] {
+    [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()]
+}
+
+/// The exit status of who was ended so.
+fn ended_by(kind: SignalKind) -> u8 {
+    ENDED_BY_SIGNAL + u8::try_from(kind.as_raw_value()).unwrap_or_default()
+}
+
+/// Lets signals end the process again, which they do not by themselves once somebody has waited for them.
+fn end_on_signals() -> io::Result<()> {
+    for kind in ending_signals() {
+        let mut signal = signal(kind)?;
+        tokio::spawn(async move {
+            signal.recv().await;
+            std::process::exit(ended_by(kind).into());
+        });
+    }
+    Ok(())
+}
+
+fn terminal_fault(fault: io::Error) -> Failure {
+    Failure::new(EX_NOINPUT, format_args!("the terminal: {fault}"))
+}
+
 /// Asks for one line on the terminal.
 async fn ask(question: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let cannot = |fault: io::Error| Failure::new(EX_NOINPUT, format_args!("the terminal: {fault}"));
+    let cannot = terminal_fault;
     // Before the echo goes, so that none of these ends the process without it.
-    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
     let mut signals = Vec::new();
-    for kind in kinds {
+    for kind in ending_signals() {
         signals.push((kind, signal(kind).map_err(cannot)?));
     }
     let silence = Silence::of_stdin().map_err(cannot)?;
@@ -119,8 +145,7 @@ async fn ask(question: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     };
     drop(silence);
     let _ = writeln!(io::stderr());
-    let number = u8::try_from(kind.as_raw_value()).unwrap_or_default();
-    Err(Failure::new(ENDED_BY_SIGNAL + number, "stopped"))
+    Err(Failure::new(ended_by(kind), "stopped"))
 }
 
 /// Reads up to a line break.

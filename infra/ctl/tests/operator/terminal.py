@@ -1,7 +1,8 @@
 """Runs a command on a terminal of its own, types into it, and says what it showed.
 
 Arguments: the text to type, a line after each question; the name of a signal to send instead of the last line break, or
-nothing (INT is typed, as Ctrl-C is, behind the text; others come instead of it); the command. Prints JSON: what the
+nothing (INT is typed, as Ctrl-C is, behind the text; others come instead of it; LATER is Ctrl-C once all is answered);
+the command. Prints JSON: what the
 terminal showed, the exit status, and whether the terminal echoes in the end.
 """
 
@@ -51,12 +52,17 @@ for number, line in enumerate(lines.splitlines(keepends=True)):
     if name == "INT":
         # The terminal makes the signal of it.
         os.write(terminal, line.encode() + b"\x03")
-    elif name:
+    elif name and name != "LATER":
         # What is typed in this moment, the terminal might only look at when it echoes again.
         os.kill(child, getattr(signal, f"SIG{name}"))
     else:
         os.write(terminal, line.encode())
 
+if name == "LATER":
+    wait_for_echo(True)
+    # Until it has gone on: it is not ended before either, and then this shows nothing.
+    time.sleep(0.5)
+    os.write(terminal, b"\x03")
 _, status = os.waitpid(child, 0)
 os.set_blocking(terminal, False)
 try:
