@@ -106,8 +106,8 @@ build() {
     # A relative CARGO_TARGET_DIR is relative to the folder we were called from.
     [[ ${CARGO_TARGET_DIR:-/} == /* ]] || export CARGO_TARGET_DIR="$PWD/$CARGO_TARGET_DIR"
     cd "$root"
-    detached cargo build --release --locked -p proxy -p enclave-runtime --features enclave-runtime/dev \
-        --message-format=json-render-diagnostics >"$state/artifacts" &
+    detached cargo build --locked -p proxy -p enclave-runtime --features enclave-runtime/dev \
+        --bin proxy --bin enclave-dev --message-format=json-render-diagnostics >"$state/artifacts" &
     builder=$!
     local code=0
     wait "$builder" || code=$?
