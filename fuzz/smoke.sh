@@ -4,10 +4,11 @@ set -euo pipefail
 
 usage() {
     cat <<'USAGE'
-usage: fuzz/smoke.sh SECONDS_PER_TARGET [TARGET...]
+Usage: fuzz/smoke.sh SECONDS_PER_TARGET [TARGET...]
 
-Runs each fuzz target (all of them by default) for so many seconds. Seeds are read and never written: what the run
-finds goes to a temporary folder. Stops with status 1 after the first target that fails, and says where its input is.
+Runs each fuzz target (all of them by default) through its seeds and then on for so many seconds, one target for each
+core. Seeds are read and never written: what the run finds goes to a temporary folder. Stops with status 1 after the
+first target that fails, and names its input.
 
 CARGO_TARGET_DIR is respected.
 USAGE
@@ -26,9 +27,17 @@ esac
 seconds=$1
 shift
 
+# A relative CARGO_TARGET_DIR is relative to the folder we were called from.
+[[ ${CARGO_TARGET_DIR:-/} == /* ]] || export CARGO_TARGET_DIR="$PWD/$CARGO_TARGET_DIR"
 cd "$(dirname "${BASH_SOURCE[0]}")"
-# Sanitizers are flags of the compiler that a stable one only takes when told so.
-export RUSTC_BOOTSTRAP=1
+
+readonly TRIPLE=x86_64-unknown-linux-gnu
+# What libFuzzer needs of each crate (https://clang.llvm.org/docs/SanitizerCoverage.html): counters of edges, comparisons,
+# the depth of the stack. And AddressSanitizer, for the unsafe code of dependencies.
+readonly COVERAGE=(-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
+    -Cllvm-args=-sanitizer-coverage-trace-compares -Cllvm-args=-sanitizer-coverage-stack-depth
+    -Cllvm-args=-simplifycfg-branch-fold-threshold=0 --cfg=fuzzing -Zsanitizer=address)
 
 # Longest input by target: enough for what the target reads, and short enough to mutate well.
 declare -A max_len=(
@@ -70,24 +79,33 @@ for target in "$@"; do
     fi
 done
 
-cargo fuzz build
+# Sanitizers are flags of the compiler that a stable one only takes when told so.
+RUSTC_BOOTSTRAP=1 RUSTFLAGS="${COVERAGE[*]}" cargo build --locked --release --target "$TRIPLE" --timings
 
 corpora=$(mktemp -d)
 trap 'rm -rf "$corpora"' EXIT
-for target in "$@"; do
-    echo "smoke: $target for $seconds s"
+
+# Runs the target $1 from its seeds, with inputs of at most $2 bytes.
+run_target() {
+    local target=$1 max_len=$2 options=() runs
     mkdir -p "$corpora/$target" "artifacts/$target"
-    touch "$corpora/$target.start"
-    dictionary=()
-    [[ ! -e dictionaries/$target.dict ]] || dictionary=("-dict=dictionaries/$target.dict")
-    if ! cargo fuzz run "$target" "$corpora/$target" "seeds/$target" -- \
-        -max_total_time="$seconds" -max_len="${max_len[$target]}" "${dictionary[@]}" \
-        -timeout=20 2>"$corpora/$target.log"; then
+    [[ ! -e dictionaries/$target.dict ]] || options+=("-dict=dictionaries/$target.dict")
+    if ! "${CARGO_TARGET_DIR:-target}/$TRIPLE/release/$target" -max_total_time="$seconds" -max_len="$max_len" \
+        -timeout=20 -artifact_prefix="artifacts/$target/" "${options[@]}" "$corpora/$target" "seeds/$target" \
+        2>"$corpora/$target.log"; then
         cat "$corpora/$target.log" >&2
-        reproducer=$(find "$PWD/artifacts/$target" -type f -newer "$corpora/$target.start" | head -n 1)
-        echo "smoke: $target failed; its input: ${reproducer:-see above}" >&2
-        exit 1
+        echo "smoke: $target failed; libFuzzer names the input above, which is below fuzz/artifacts/$target" >&2
+        return 1
     fi
-    grep '^Done ' "$corpora/$target.log"
-done
-echo "smoke: ok"
+    runs=$(grep '^Done ' "$corpora/$target.log") || { echo "smoke: $target did not say how often it ran" >&2; return 1; }
+    echo "ok: $target: $runs"
+}
+
+export -f run_target
+export corpora seconds TRIPLE
+# One for each core. xargs ends with a status of its own when one fails.
+for target in "$@"; do
+    printf '%s %s\n' "$target" "${max_len[$target]}"
+done | xargs --max-lines=1 --max-procs="$(nproc)" bash -c 'set -euo pipefail; run_target "$@" || exit 255' smoke \
+    || exit 1
+echo "smoke: all passed"
