@@ -22,26 +22,25 @@ main() {
 
 # An environment of exactly these packages, first in PATH from then on.
 need_linters() {
-    local folder lock
+    local folder
     need_debian_packages python3:python3 flock:util-linux
     python3 -c 'import ensurepip, venv' 2>/dev/null || install_debian_packages python3-venv
     folder="$tools_cache/policy-linters-$(sha256sum "$REQUIREMENTS" | cut -c 1-16)"
-    mkdir -p "$folder"
-    # Only one installs, whoever else tests.
-    exec {lock}>"$folder/lock"
-    flock "$lock"
-    # The interpreter may have gone with an upgrade of the system.
-    if [[ ! -e $folder/installed ]] || ! "$folder/venv/bin/python" -c '' 2>/dev/null; then
-        rm -f "$folder/installed"
-        python3 -m venv --clear "$folder/venv" || die "$EX_UNAVAILABLE" 'cannot make a virtual environment'
-        "$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
-            --requirement "$REQUIREMENTS" || die "$EX_UNAVAILABLE" "cannot install $REQUIREMENTS from PyPI"
-        "$folder/venv/bin/python" -m pip check --quiet --disable-pip-version-check \
-            || die "$EX_UNAVAILABLE" "$REQUIREMENTS is not complete"
-        touch "$folder/installed"
-    fi
-    exec {lock}>&-
+    install_linters "$folder"
     PATH="$folder/venv/bin:$PATH"
 }
+
+install_linters() (
+    lock_cache policy-linters
+    # The interpreter may have gone with an upgrade of the system.
+    [[ ! -e $1/installed ]] || ! "$1/venv/bin/python" -c '' 2>/dev/null || exit 0
+    rm -rf -- "$1"
+    python3 -m venv "$1/venv" || die "$EX_UNAVAILABLE" 'cannot make a virtual environment'
+    "$1/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+        --requirement "$REQUIREMENTS" || die "$EX_UNAVAILABLE" "cannot install $REQUIREMENTS; is PyPI reachable?"
+    "$1/venv/bin/python" -m pip check --quiet --disable-pip-version-check \
+        || die "$EX_UNAVAILABLE" "$REQUIREMENTS is not complete"
+    touch "$1/installed"
+)
 
 main "$@"

@@ -20,7 +20,7 @@ readonly CLEAN_ENVIRONMENT=(env -i PATH=/usr/bin:/bin LC_ALL=C TZ=UTC)
 readonly BY_HAND="fetch $PACKAGE $VERSION by hand, snapshot.debian.org keeps it, and name the file with --source"
 
 config="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/kernel.config"
-cache="${XDG_CACHE_HOME:-$HOME/.cache}/nitro-signer"
+cache=$nitro_signer_cache
 
 usage() {
     cat <<USAGE
@@ -56,10 +56,11 @@ main() {
     [[ $(uname -m) == x86_64 ]] || die "$EX_UNAVAILABLE" 'the kernel is for x86_64, and built there only'
 
     umask 022
-    need_debian_packages gcc:gcc ld:binutils make:make flex:flex bison:bison bc:bc xz:xz-utils zstd:zstd \
-        dpkg-deb:dpkg /usr/include/stdlib.h:libc6-dev /usr/include/libelf.h:libelf-dev
+    need_debian_packages "${KERNEL_NEEDS[@]}"
     compare_tools
-    mkdir -p "$cache"
+    lock_cache kernel
+    # Left by a run that was killed.
+    rm -rf -- "$cache"/kernel.????????
     work=$(mktemp -d "$cache/kernel.XXXXXXXX")
     trap 'rm -rf -- "$work"' EXIT
 
@@ -70,8 +71,8 @@ main() {
         [[ -n $source ]] || { source="$work/source.deb" && fetch "$source"; }
         verify "$source"
         build "$source" "$work/result"
-        # At once or not at all. Who built the same at the same time was not slower.
-        mv -T "$work/result" "$result" 2>/dev/null || [[ -d $result ]] || die 73 "cannot create $result"
+        # At once or not at all.
+        mv -T "$work/result" "$result" || die 73 "cannot create $result"
     fi
     check_kernel "$result"
     printf '%s\n' "$result"

@@ -10,12 +10,13 @@ readonly SERIES=10.0 SUITES=(trixie bookworm-backports)
 # What QEMU's configure looks for in python/wheels; Debian's source package comes without.
 readonly WHEELS=(meson==1.5.0 pycotap==1.3.1)
 readonly CONFIGURE=(--target-list=x86_64-softmmu --without-default-features --enable-system --enable-tcg
-    --enable-gnutls --enable-libcbor --enable-vhost-user --enable-fdt=system --disable-install-blobs --disable-docs)
+    --enable-gnutls --enable-libcbor --enable-vhost-user --enable-fdt=system --disable-install-blobs --disable-docs
+    --disable-debug-info)
 # The firmware of the machines `nitro-enclave` and `microvm`.
 readonly FIRMWARE=(usr/share/qemu/qboot.rom usr/share/qemu/linuxboot_dma.bin usr/share/qemu/kvmvapic.bin
     usr/share/seabios/bios-microvm.bin)
 
-cache="${XDG_CACHE_HOME:-$HOME/.cache}/nitro-signer"
+cache=$nitro_signer_cache
 
 usage() {
     cat <<USAGE
@@ -46,6 +47,7 @@ main() {
     fi
     local result
     result="$cache/qemu-$(key)"
+    lock_cache qemu
     # Libraries that an upgrade of the system took away make it unsuitable.
     is_suitable "$result/qemu-system-x86_64" || build "$result"
     printf '%s\n' "$result/qemu-system-x86_64" -L "$result/firmware"
@@ -74,13 +76,11 @@ key() {
 # Builds QEMU into the folder $1.
 build() {
     umask 022
-    need_debian_packages gcc:gcc ld:binutils ninja:ninja-build flex:flex bison:bison pkg-config:pkg-config \
-        python3:python3 xz:xz-utils dpkg-deb:dpkg /usr/include/stdlib.h:libc6-dev /usr/include/cbor.h:libcbor-dev \
-        /usr/include/gnutls/gnutls.h:libgnutls28-dev /usr/include/glib-2.0/glib.h:libglib2.0-dev \
-        /usr/include/libfdt.h:libfdt-dev
+    need_debian_packages "${QEMU_NEEDS[@]}"
     # QEMU's configure makes a virtual environment; Debian's Python comes without what that needs.
     python3 -c 'import ensurepip, venv' 2>/dev/null || install_debian_packages python3-venv
-    mkdir -p "$cache"
+    # Left by a run that was killed.
+    rm -rf -- "$cache"/qemu.????????
     work=$(mktemp -d "$cache/qemu.XXXXXXXX")
     trap 'rm -rf -- "$work"' EXIT
 
@@ -99,9 +99,9 @@ build() {
     collect_firmware "$work/result/firmware"
     is_suitable "$work/result/qemu-system-x86_64" || die 1 'what was built has no machine nitro-enclave'
 
-    # At once or not at all. Who built it at the same time was not slower.
+    # At once or not at all.
     rm -rf -- "$1"
-    mv -T "$work/result" "$1" 2>/dev/null || [[ -d $1 ]] || die 73 "cannot create $1"
+    mv -T "$work/result" "$1" || die 73 "cannot create $1"
 }
 
 # Debian's source of QEMU and the packages with firmware, from the archive that this machine uses but of newer releases:

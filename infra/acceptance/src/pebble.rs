@@ -197,10 +197,18 @@ pub fn server_certificate(directory: &Path, name: &str) -> Result<String, Failur
     Ok(std::fs::read_to_string(directory.join("authority.pem"))?)
 }
 
-/// Two ports that nobody listens on now. Pebble cannot be asked which ones it took.
+/// Two ports that nobody listens on. Pebble binds them seconds later, so they are none that the kernel gives out
+/// meanwhile: below its default range of ephemeral ports (ip(7), `ip_local_port_range`).
 fn free_ports() -> Result<[u16; 2], Failure> {
-    let (one, other) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
-    Ok([one.local_addr()?.port(), other.local_addr()?.port()])
+    const BELOW_EPHEMERAL: std::ops::Range<u16> = 16_384..32_768;
+    let mut free = Vec::new();
+    while free.len() < 2 {
+        let port = rand::random_range(BELOW_EPHEMERAL);
+        if !free.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            free.push(port);
+        }
+    }
+    Ok([free[0], free[1]])
 }
 
 /// Says that every name is at 127.0.0.1.
