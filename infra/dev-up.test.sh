@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Tests dev-up.sh as a person uses it, and the API contract against what it starts.
+# Tests dev-up.sh as a person uses it, and the API contract against what it starts. The arguments are test programs of
+# infra/acceptance that speak to the signer of ENCLAVE_BASE_URL; without any, cargo builds `routes`, `state` and `clients`.
 set -euo pipefail
 # Each job is a process group of its own, as in a terminal, so that Ctrl-C can be sent to one.
 set -m
@@ -9,9 +10,10 @@ scratch=$(mktemp -d)
 dev_up="$root/infra/dev-up.sh"
 # The first start builds.
 readonly START_PATIENCE_S=1800 STOP_PATIENCE_S=40
-started=()
+started=() contract_tests=("$@")
 
 main() {
+    if ((${#contract_tests[@]} == 0)); then build_contract_tests; fi
     unset INTERNAL_API_KEY TICKET_SIGNING_SECRET SEALING_KEY ENCLAVE_BASE_URL
     # As somebody else's shell would call it.
     cd /
@@ -26,6 +28,14 @@ main() {
     killed_outright_it_leaves_no_process
     given_secrets_are_not_shown_and_the_contract_holds
     echo "dev-up.test.sh: all passed"
+}
+
+build_contract_tests() {
+    local built
+    built=$(cd "$root" && cargo test --locked -p acceptance --no-run --test routes --test state --test clients \
+        --message-format=json-render-diagnostics | jq -r 'select(.executable and .profile.test).executable')
+    readarray -t contract_tests <<<"$built"
+    ((${#contract_tests[@]} == 3)) || fail "cargo built ${#contract_tests[@]} test programs instead of 3"
 }
 
 a_wrong_command_line_is_refused() {
@@ -141,12 +151,11 @@ given_secrets_are_not_shown_and_the_contract_holds() {
         ! grep -qF -- "${secret: -16}" "$scratch/given.out" "$scratch/given.err" || fail 'a given secret is shown'
     done
     example_works given
-    # Tests that need an empty signer, or one with options, start their own; logs and memory are only of those.
-    (
-        cd "$root"
-        ENCLAVE_BASE_URL="http://127.0.0.1:$(port_of given)" cargo test --locked -p acceptance --test routes \
-            --test before_the_body --test body --test state --test ticket --test import --test connections --test clients
-    )
+    # Tests that need an empty signer, or one with options, start their own.
+    local test
+    for test in "${contract_tests[@]}"; do
+        (cd "$root/infra/acceptance" && ENCLAVE_BASE_URL="http://127.0.0.1:$(port_of given)" "$test")
+    done
     down given TERM 0
     passed
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Tests the enclave image: what it is made of, that it can be made again bit for bit, and that it boots and signs in
-# QEMU. Called by infra/test.sh; takes the arguments of infra/emulator/up.sh.
+# QEMU. See --help.
 set -euo pipefail
 
 # A relative CARGO_TARGET_DIR is relative to the folder we were called from.
@@ -12,23 +12,59 @@ source infra/prerequisites.sh
 # The size that the image has to stay below.
 readonly MAX_IMAGE_BYTES=$((8 * 1024 * 1024))
 
-options=("$@")
+usage() {
+    cat <<'USAGE'
+Tests the enclave image, all of it or one part.
+
+Usage: infra/emulator/image.test.sh [PART [TEST_PROGRAM]...] [--help]
+
+  kernel    builds the kernel
+  build     builds the image, and a second one that ends TLS, below target/emulator
+  look      checks the size of the image, how its signer is linked, and that no path of this machine is in it
+  again     builds the image from another clone and compares the two
+  boot      boots both images in QEMU; TEST_PROGRAM is the test `image` of infra/acceptance
+  contract  starts the image as a user does; each TEST_PROGRAM is a table of the contract in infra/acceptance
+
+Without a TEST_PROGRAM, cargo builds what is needed. The parts after `build` need what it made.
+
+Exit status: 0 passed, 64 wrong command line, 69 something is missing, otherwise that of what failed.
+USAGE
+}
+
+options=()
 target_folder=${CARGO_TARGET_DIR:-$PWD/target}
 laboratory=$target_folder/emulator
 scratch='' up=''
 
 main() {
-    scratch=$(mktemp -d)
+    local part=${1:-all}
+    shift $(($# ? 1 : 0))
     trap clean_up EXIT
-    need_debian_packages readelf:binutils
-    ./infra/emulator/up.sh --prepare "${options[@]}"
-    the_image_is_small
-    the_signer_is_static_and_hardened
-    no_path_of_this_machine_is_in_it
-    another_clone_makes_the_same_image
-    an_image_that_ends_tls
-    the_image_boots_and_signs
-    the_contract_holds_against_the_image
+    scratch=$(mktemp -d)
+    case $part in
+        kernel) choose_kernel ;;
+        build)
+            choose_kernel
+            build
+            ;;
+        look) look ;;
+        again)
+            choose_kernel
+            another_clone_makes_the_same_image
+            ;;
+        boot) the_images_boot_and_sign "$@" ;;
+        contract) the_contract_holds_against_the_image "$@" ;;
+        all)
+            choose_kernel
+            build
+            look
+            another_clone_makes_the_same_image
+            the_images_boot_and_sign
+            the_contract_holds_against_the_image
+            ;;
+        --help | -h) usage ;;
+        *) die 64 "unknown part '$part'; --help lists them" ;;
+    esac
 }
 
 clean_up() {
@@ -43,6 +79,49 @@ clean_up() {
 
 passed() {
     printf 'ok: %s\n' "$*"
+}
+
+# The kernel is of the pinned source where Debian still has that, so that the measurements are the published ones.
+choose_kernel() {
+    local code=0
+    infra/emulator/kernel.sh >/dev/null || code=$?
+    ((code != 0)) || return 0
+    # Anything but a missing source is a failure.
+    ((code == EX_UNAVAILABLE)) || exit "$code"
+    echo 'kernel: SKIPPED the pinned source, which cannot be fetched; the measurements are of this machine only'
+    infra/emulator/kernel.sh --any-version >/dev/null
+    options=(--any-kernel-version)
+}
+
+build() {
+    infra/emulator/up.sh --prepare "${options[@]}"
+    an_image_that_ends_tls
+}
+
+# A laboratory with an image whose signer ends TLS, and which differs in nothing else.
+an_image_that_ends_tls() {
+    mkdir -p "$laboratory/tls"
+    cp "$laboratory"/{kms-state.json,qemu,vhost-device-vsock} "$laboratory/tls/"
+    sed 's/^mode = "off"$/mode = "self-signed"/' "$laboratory/nitro.toml" >"$laboratory/tls/nitro.toml"
+    ! cmp -s "$laboratory/nitro.toml" "$laboratory/tls/nitro.toml" || die 1 'nitro.toml has no tls.mode that is off'
+    infra/build-eif.sh --nitro-toml "$laboratory/tls/nitro.toml" --output "$laboratory/tls/image" "${options[@]}" >/dev/null
+}
+
+look() {
+    need_debian_packages readelf:binutils
+    the_image_is_small
+    the_signer_is_static_and_hardened
+    no_path_of_this_machine_is_in_it
+}
+
+# Sets `programs` to the test programs of infra/acceptance that are named by the arguments, as cargo builds them.
+build_test_programs() {
+    need_debian_packages jq:jq
+    local built
+    built=$(cargo test --locked -p acceptance --no-run "${@/#/--test=}" --message-format=json-render-diagnostics \
+        | jq -r 'select(.executable and .profile.test).executable')
+    readarray -t programs <<<"$built"
+    ((${#programs[@]} == $#)) || die 1 "cargo built ${#programs[@]} test programs instead of $#"
 }
 
 the_image_is_small() {
@@ -113,45 +192,51 @@ another_clone_makes_the_same_image() {
     rm -rf -- "${scratch:?}/another-clone" "$scratch/another-home" "$scratch/another-target"
 }
 
-# A laboratory with an image whose signer ends TLS, and which differs in nothing else.
-an_image_that_ends_tls() {
-    mkdir "$scratch/tls"
-    cp "$laboratory"/{kms-state.json,qemu,vhost-device-vsock} "$scratch/tls/"
-    sed 's/^mode = "off"$/mode = "self-signed"/' "$laboratory/nitro.toml" >"$scratch/tls/nitro.toml"
-    ! cmp -s "$laboratory/nitro.toml" "$scratch/tls/nitro.toml" || die 1 'nitro.toml has no tls.mode that is off'
-    ./infra/build-eif.sh --nitro-toml "$scratch/tls/nitro.toml" --output "$scratch/tls/image" "${options[@]}" >/dev/null
+# The arguments: the test program `image`, which cargo builds if it is not named.
+the_images_boot_and_sign() {
+    local programs=("$@")
+    if (($# == 0)); then build_test_programs image; fi
+    (
+        cd infra/acceptance
+        NITRO_LABORATORY=$laboratory NITRO_TLS_LABORATORY=$laboratory/tls \
+            "${programs[0]}" --ignored --nocapture --test-threads=1
+    )
 }
 
-the_image_boots_and_signs() {
-    NITRO_LABORATORY=$laboratory NITRO_TLS_LABORATORY=$scratch/tls cargo test --locked -p acceptance --test image -- --ignored --nocapture --test-threads=1
-}
-
-# The contract's own tests, against an enclave that was started as a user starts one.
+# The contract's own tests, against an enclave that was started as a user starts one. The arguments are tables of it.
 #
 # Left out is what QEMU and its vsock device are not up to: they end a half-closed connection, which each row of two
 # tests waits for. And without KVM the guest's clock has whole seconds at its start, so it may be one behind: tickets
 # that are good, or expire, from this very second on are for signers with the same clock.
 the_contract_holds_against_the_image() {
+    local programs=("$@") program line
+    if (($# == 0)); then build_test_programs routes before_the_body body ticket; fi
     mkfifo "$scratch/said"
-    ./infra/emulator/up.sh --port 0 "${options[@]}" >"$scratch/said" &
+    infra/emulator/up.sh --port 0 --folder "$laboratory" --built >"$scratch/said" &
     up=$!
-    local line
     while read -r line; do
         [[ $line != export* ]] || eval "$line"
         [[ $line != 'export TICKET_SIGNING_SECRET='* ]] || break
     done <"$scratch/said"
-    [[ ${ENCLAVE_BASE_URL:-} ]] || die 1 'up.sh does not say where the enclave is'
+    [[ ${ENCLAVE_BASE_URL:-} ]] || die 1 'up.sh does not print where the enclave is'
     python3 infra/examples/sign_and_verify.py
     # A real KMS seals the backups; the tests that seal by hand are not among these.
-    SEALING_KEY=$(printf '00%.0s' {1..32}) cargo test --locked -p acceptance \
-        --test routes --test before_the_body --test body --test ticket -- \
-        --skip a_body_of_doubtful_length_is_400_and_starts_no_second_request --skip a_head_that_is_not_http_is_400 \
-        --skip after_its_expiry_a_ticket_is_401 --skip times_and_nonce_are_of_the_right_type_and_in_range \
-        --skip what_the_contract_ignores_or_allows_is_accepted --skip what_the_signer_accepts_another_library_accepts_too
+    SEALING_KEY=$(printf '00%.0s' {1..32})
+    export SEALING_KEY
+    for program in "${programs[@]}"; do
+        (
+            cd infra/acceptance
+            "$program" --skip a_body_of_doubtful_length_is_400_and_starts_no_second_request \
+                --skip a_head_that_is_not_http_is_400 --skip after_its_expiry_a_ticket_is_401 \
+                --skip times_and_nonce_are_of_the_right_type_and_in_range \
+                --skip what_the_contract_ignores_or_allows_is_accepted \
+                --skip what_the_signer_accepts_another_library_accepts_too
+        )
+    done
     kill -TERM "$up"
     wait "$up" || die 1 "up.sh ended with $?"
     up=''
     passed 'up.sh serves the contract, and stops when it is told'
 }
 
-main
+main "$@"

@@ -20,14 +20,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// The server named by `ENCLAVE_BASE_URL` if that is set, else a stack of its own.
+    /// The server named by `ENCLAVE_BASE_URL` if that is set, else a stack of its own, with `ACCEPTANCE_TLS` as the
+    /// mode of its TLS if that is set.
     ///
     /// A test that uses it must not assume that no key or nonce exists.
     #[must_use]
     pub fn any() -> Self {
-        match env::var("ENCLAVE_BASE_URL") {
-            Ok(url) => Self::at(&url),
-            Err(_) => Self::own(&[]),
+        match (env::var("ENCLAVE_BASE_URL"), env::var("ACCEPTANCE_TLS")) {
+            (Ok(url), _) => Self::at(&url),
+            (Err(_), Ok(mode)) => Self::own(&["--tls", &mode]),
+            (Err(_), Err(_)) => Self::own(&[]),
         }
     }
 

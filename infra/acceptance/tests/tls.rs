@@ -296,27 +296,6 @@ fn stalled_handshakes_starve_nobody() -> Result<(), Failure> {
     server.is_well()
 }
 
-/// The tables of the contract, row by row, as `cargo test` runs them, against a server with TLS.
-#[test]
-fn the_contract_holds_over_tls() -> Result<(), Failure> {
-    let server = Server::own(&["--tls", "self-signed", "--max-keys", "4096"]);
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["test", "--quiet", "-p", "acceptance"]);
-    for table in ["routes", "before_the_body", "body", "ticket", "state", "import", "connections"] {
-        command.args(["--test", table]);
-    }
-    if !cfg!(debug_assertions) {
-        command.arg("--release");
-    }
-    command
-        .env("ENCLAVE_BASE_URL", server.base_url())
-        .env("INTERNAL_API_KEY", server.api_key())
-        .env("TICKET_SIGNING_SECRET", &server.secrets.ticket_secret)
-        .env("SEALING_KEY", hex::encode(server.secrets.sealing_key));
-    run(&mut command).map(drop)
-}
-
 /// Checks that the document which `connection` gets vouches for the key of the certificate that it was shown.
 fn vouches_for_its_key(workshop: &Workshop, connection: &mut Connection) -> Result<Vec<u8>, Failure> {
     let certificates = connection.tls().certificates();

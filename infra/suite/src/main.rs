@@ -1,0 +1,108 @@
+//! Runs every check of the project, side by side, and reports what each one took. Started by `infra/test.sh`.
+//!
+//! A [plan](plan::plan) is a list of steps that say what they wait for. The [schedule](schedule::Schedule) runs them:
+//! two builds at a low priority, as many tests as there are cores, and everything that only waits for deadlines. The
+//! first failure ends the run, and a run that ends leaves no process behind.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stderr, reason = "its report is its purpose")]
+
+mod cargo_artifacts;
+mod depth;
+mod development_parts;
+mod libtest;
+mod machine;
+mod plan;
+mod process_groups;
+mod report;
+mod schedule;
+mod step;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::{env, fs, io, thread};
+
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::depth::Depth;
+use crate::plan::Place;
+use crate::process_groups::ProcessGroups;
+use crate::report::Run;
+use crate::schedule::{Event, Schedule};
+
+// Of sysexits.h.
+const EX_USAGE: u8 = 64;
+const EX_UNAVAILABLE: u8 = 69;
+const EX_CANTCREAT: u8 = 73;
+
+fn main() -> ExitCode {
+    let Some(depth) = env::args().nth(1).and_then(|name| name.parse().ok()) else {
+        return refuse(EX_USAGE, "started without a depth; start infra/test.sh instead");
+    };
+    // That of test.sh, which changes to it. A path from the build would be wrong in a folder that was copied.
+    let Ok(root) = env::current_dir() else { return refuse(EX_UNAVAILABLE, "the current folder is gone") };
+    if !root.join("infra/suite").is_dir() {
+        return refuse(EX_USAGE, "not in the root of the repository; start infra/test.sh instead");
+    }
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    // Short, because sockets are made in it, whose paths have at most 107 bytes (unix(7)).
+    let scratch = env::temp_dir().join(format!("nitro-signer-test.{}", std::process::id()));
+    let place = Arc::new(Place { root, target, scratch });
+    run(depth, &place).unwrap_or_else(|error| {
+        refuse(EX_CANTCREAT, &format!("cannot write below {}: {error}", place.target.display()))
+    })
+}
+
+fn run(depth: Depth, place: &Arc<Place>) -> io::Result<ExitCode> {
+    let logs = place.target.join("suite/logs");
+    fs::create_dir_all(&logs)?;
+    for old in fs::read_dir(&logs)? {
+        fs::remove_file(old?.path())?;
+    }
+    let cache = report::cache_folder();
+    if let Err(text) = report::has_space(depth, &place.target, &cache) {
+        return Ok(refuse(EX_UNAVAILABLE, &text));
+    }
+    fs::create_dir(&place.scratch)?;
+    // Without it, what a step leaves running could not be found; everything else works.
+    let _ = process_groups::adopt_orphans();
+    let end = End { groups: Arc::default(), scratch: place.scratch.clone() };
+    let (sender, events) = channel();
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
+    thread::spawn({
+        let sender = sender.clone();
+        move || {
+            for signal in signals.forever() {
+                // The receiver is gone when the run is over.
+                let _ = sender.send(Event::Signal(signal));
+            }
+        }
+    });
+    let run = Run::begin(depth, cache);
+    let finished =
+        Schedule::new(plan::plan(depth, place), &logs, Arc::clone(&end.groups)).run(&sender, &events)?;
+    Ok(run.end(finished, &process_groups::kill_orphans(), &place.target))
+}
+
+/// Ends every process of the run and removes its scratch folder, however [`run`] is left.
+struct End {
+    groups: Arc<ProcessGroups>,
+    scratch: PathBuf,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.groups.stop();
+        process_groups::kill_orphans();
+        // Only space is lost with it.
+        let _ = fs::remove_dir_all(&self.scratch);
+    }
+}
+
+fn refuse(code: u8, text: &str) -> ExitCode {
+    eprintln!("test.sh: {text}");
+    ExitCode::from(code)
+}
