@@ -120,31 +120,8 @@ pub(crate) fn plan(depth: Depth, place: &Arc<Place>) -> Vec<Step> {
         plan.extend(image(depth, place, &built));
     }
     plan.extend([
-        // With the development parts, and without them.
-        Step::commands(
-            "clippy",
-            Load::Build,
-            vec![
-                place.cargo(["clippy"].iter().chain(&WORKSPACE).chain(&[
-                    "--all-targets",
-                    "--",
-                    "--deny",
-                    "warnings",
-                ])),
-                place.cargo([
-                    "clippy",
-                    "--locked",
-                    "--workspace",
-                    "--all-targets",
-                    "--",
-                    "--deny",
-                    "warnings",
-                ]),
-            ],
-        )
-        .alone_in(DEBUG)
-        .after(&[BUILD_SIGNER]),
-        rustdoc(place).alone_in(DEBUG).after(&[BUILD_SIGNER]),
+        clippy(depth, place).alone_in(DEBUG).after(&[BUILD_SIGNER]),
+        rustdoc(depth, place).alone_in(DEBUG).after(&[BUILD_SIGNER]),
         Step::command(
             "examples in the documentation",
             Load::Test,
@@ -240,7 +217,8 @@ fn build_the_tests(depth: Depth, place: &Arc<Place>, built: &Built) -> Step {
             steps.push(over_tls(table, run_test(program, &place, true)));
         }
         // The longest first, so that none is left alone at the end.
-        steps.sort_by_key(|step| step.load != Load::Wait);
+        let is_long = |step: &Step| LONGEST.iter().any(|name| step.name.ends_with(name));
+        steps.sort_by_key(|step| (step.load != Load::Wait, !is_long(step)));
         Ok(steps)
     })
     .alone_in(DEBUG)
@@ -254,6 +232,10 @@ const WAITING: [(&str, &str); 5] = [
     ("acceptance", "tls"),
     ("proxy", "process"),
 ];
+
+/// Other test programs that run for half a minute or more.
+const LONGEST: [&str; 4] =
+    ["acceptance attacks", "acceptance memory", "acceptance sealed_keys", "signerctl attest"];
 
 /// So many of its tests run at the same time in a program that waits.
 const THREADS_OF_WAITING: &str = "6";
@@ -332,17 +314,28 @@ fn link(folder: &Path, name: &str, program: &Path) -> io::Result<()> {
     }
 }
 
-fn rustdoc(place: &Place) -> Step {
-    let commands = [
-        place.cargo(["doc", "--no-deps"].iter().chain(&WORKSPACE)),
-        // A link to a development part is broken without it.
-        place.cargo(["doc", "--no-deps", "--locked", "--workspace"]),
-    ];
-    let denied = commands.map(|mut command| {
+/// With the development parts; unless quick, without them too.
+fn clippy(depth: Depth, place: &Place) -> Step {
+    let commands = feature_sets(depth).iter().map(|features| {
+        place.cargo(["clippy"].iter().chain(*features).chain(&["--all-targets", "--", "--deny", "warnings"]))
+    });
+    Step::commands("clippy", Load::Build, commands.collect())
+}
+
+/// As [`clippy`]: a link to a development part is broken without it.
+fn rustdoc(depth: Depth, place: &Place) -> Step {
+    let commands = feature_sets(depth).iter().map(|features| {
+        let mut command = place.cargo(["doc", "--no-deps"].iter().chain(*features));
         command.env("RUSTDOCFLAGS", "--deny warnings");
         command
     });
-    Step::commands("rustdoc", Load::Build, denied.into())
+    Step::commands("rustdoc", Load::Build, commands.collect())
+}
+
+/// All packages, with the development parts and without them.
+fn feature_sets(depth: Depth) -> &'static [&'static [&'static str]] {
+    const SETS: [&[&str]; 2] = [&WORKSPACE, &["--locked", "--workspace"]];
+    if depth == Depth::Quick { &SETS[..1] } else { &SETS }
 }
 
 fn dev_up(place: &Arc<Place>, built: &Built) -> Step {
