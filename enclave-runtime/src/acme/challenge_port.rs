@@ -48,7 +48,9 @@ mod tests {
     use crate::tls::{TlsFront, TlsIdentity};
 
     /// Who is silent takes a place for so long, and no longer; who comes then finds one.
-    #[tokio::test(start_paused = true)]
+    ///
+    /// In real time: a paused clock would jump ahead while the kernel still delivers what a busy machine has delayed.
+    #[tokio::test]
     async fn a_crowd_is_gone_after_its_time() {
         let front = Arc::new(TlsFront::new(TlsIdentity::self_signed(&["signer".to_owned()]).unwrap()));
         front.answer_challenges_with(Some(answer_of_a_test("signer")));
@@ -63,10 +65,10 @@ mod tests {
         }
         let mut next = TcpStream::connect(address).await.unwrap();
         for stream in &mut crowd {
-            assert_eq!(timeout(DEADLINE * 2, stream.read(&mut [0])).await.unwrap().unwrap_or(0), 0);
+            assert_eq!(timeout(DEADLINE * 10, stream.read(&mut [0])).await.unwrap().unwrap_or(0), 0);
         }
         // It waited for a place, and then had its time too.
-        assert_eq!(timeout(DEADLINE * 3, next.read(&mut [0])).await.unwrap().unwrap_or(0), 0);
+        assert_eq!(timeout(DEADLINE * 10, next.read(&mut [0])).await.unwrap().unwrap_or(0), 0);
         assert!(start.elapsed() >= DEADLINE * 2, "{:?}", start.elapsed());
         serving.abort();
     }
