@@ -1,8 +1,8 @@
 //! Runs every check of the project, side by side, and reports what each one took. Started by `infra/test.sh`.
 //!
 //! A [plan](plan::plan) is a list of steps that say what they wait for. The [schedule](schedule::Schedule) runs them:
-//! two builds at a low priority, as many tests as there are cores, and everything that only waits for deadlines. The
-//! first failure ends the run, and a run that ends leaves no process behind.
+//! two builds at a low priority, as many tests as there are cores, and four steps that mostly wait. The first failure
+//! ends the run. A run that ends leaves no process behind.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stderr, reason = "its report is its purpose")]

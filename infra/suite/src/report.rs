@@ -18,7 +18,7 @@ const GIB: u64 = 1 << 30;
 /// Of sysexits.h.
 const EX_UNAVAILABLE: u8 = 69;
 
-/// What builds leave in the target folder, with some room.
+/// What builds leave in the target folder: an estimate with some room, by depth.
 const TARGET_GIB: [u64; 3] = [6, 16, 16];
 
 /// What tools, kernel and QEMU leave in the cache, and take there while they are built.
