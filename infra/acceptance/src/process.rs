@@ -57,13 +57,15 @@ impl Process {
     pub fn ready(&mut self, prefix: &str) -> Result<String, Failure> {
         let deadline = Instant::now() + START;
         loop {
+            // What it said last may still be in the pipe when it has ended.
+            let has_said_all = self.readers.iter().all(JoinHandle::is_finished);
             let stdout = String::from_utf8_lossy(&bytes_of(&self.stdout)).into_owned();
             let complete = stdout.split_inclusive('\n').filter(|l| l.ends_with('\n'));
             if let Some(rest) = complete.filter_map(|l| l.strip_prefix(prefix)).next() {
                 return Ok(rest.trim_end().to_owned());
             }
             let ended = self.child.try_wait()?;
-            if ended.is_some() || Instant::now() > deadline {
+            if (ended.is_some() && has_said_all) || Instant::now() > deadline {
                 return fail(format!(
                     "{} did not say `{prefix}…` (ended: {ended:?}); output:\n{}",
                     self.name,
