@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Tests setup-parent.sh, run-enclave.sh and check.sh on a machine that is a folder, with fakes/ for its commands.
 # Nothing outside of a temporary folder is changed, and nothing but loopback is listened on.
+#
+# Usage: infra/parent.test.sh [PART...], where a part is setup, start, failures or watch_and_check; all of them if none
+# is named. Parts can run at the same time.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -21,7 +24,13 @@ stored="$NITRO_SIGNER_ROOT/var/lib/nitro-signer/release"
 libexec="$NITRO_SIGNER_ROOT/usr/local/libexec/nitro-signer"
 release="$scratch/a release"
 
+readonly PARTS=(setup start failures watch_and_check)
+
 main() {
+    local part
+    for part; do
+        [[ " ${PARTS[*]} " == *" $part "* ]] || die 64 "no part '$part'; there are: ${PARTS[*]}"
+    done
     build_proxy
     # As somebody else's shell would call them.
     cd /
@@ -29,7 +38,14 @@ main() {
     unset SERVICE_RESULT NOTIFY_SOCKET
     new_machine
     start_enclaves
+    (($#)) || set -- "${PARTS[@]}"
+    for part; do
+        "test_$part"
+        echo "parent.test.sh: $part passed, $SECONDS s in all"
+    done
+}
 
+test_setup() {
     a_wrong_command_line_is_refused
     the_first_setup_prepares_a_machine
     a_second_setup_changes_nothing
@@ -43,7 +59,9 @@ main() {
     the_units_get_the_ports_and_the_region
     acme_gets_routes_a_folder_and_port_443
     systemd_takes_the_units
+}
 
+test_start() {
     the_first_start_serves_and_is_kept
     a_new_release_takes_over_without_a_gap
     without_room_the_old_one_serves_on_unless_told
@@ -51,17 +69,21 @@ main() {
     one_that_never_gets_ready_is_ended
     wrong_releases_and_boot_files_are_refused
     debug_mode_needs_a_word_and_takes_nobodys_place
+}
+
+test_failures() {
     whatever_call_fails_one_serves_or_nobody_is_said_to
     killed_at_any_time_the_boot_file_is_whole
     two_at_a_time_are_one_too_many
     a_dry_run_changes_nothing
+}
+
+test_watch_and_check() {
     stop_and_status_know_ours
     the_watch_starts_and_watches
     the_watch_leaves_a_deployment_alone
-
     all_is_well
     each_defect_is_one_line
-    echo "parent.test.sh: all passed in $SECONDS s"
 }
 
 # ---- A machine

@@ -111,13 +111,16 @@ pub(crate) fn plan(depth: Depth, place: &Arc<Place>) -> Vec<Step> {
         )),
         build_the_tests(depth, place, &built),
         build_the_signer(place),
-        Step::command("policies and templates", Load::Test, place.script("infra/policies.test.sh", Load::Test)),
-        Step::command("parent scripts and units", Load::Wait, place.script("infra/parent.test.sh", Load::Wait))
-            .after(&[BUILD_SIGNER]),
     ];
+    plan.extend(parent_scripts(place));
     if depth >= Depth::Default {
         // The longest chain, and most of it on one core.
         plan.extend(image(depth, place, &built));
+        plan.push(Step::command(
+            "policies and templates",
+            Load::Test,
+            place.script("infra/policies.test.sh", Load::Test),
+        ));
     }
     plan.extend([
         clippy(depth, place).alone_in(DEBUG).after(&[BUILD_SIGNER]),
@@ -186,7 +189,7 @@ fn each_package_alone(place: &Place) -> Step {
 pub(crate) fn left_out(depth: Depth) -> &'static [&'static str] {
     match depth {
         Depth::Quick => &[
-            "--quick: the image in QEMU, the image beside AWS's builder, the search for development parts, fuzzing, \
+            "--quick: policies and templates, the image in QEMU, the image beside AWS's builder, the search for development parts, fuzzing, \
              benchmarks, instruction counts, the core in its release form, cargo-deny, and what --thorough adds",
         ],
         Depth::Default => &[
@@ -211,7 +214,7 @@ fn build_the_tests(depth: Depth, place: &Arc<Place>, built: &Built) -> Step {
         }
         built.set(found).map_err(|_| Failure::Found("the tests were built twice".into()))?;
         let steps = built.get().into_iter().flatten().filter(|it| it.is_test && it.kind != "bench");
-        let mut steps: Vec<_> = steps.map(|it| test(it, &place)).collect();
+        let mut steps: Vec<_> = steps.map(|it| test(depth, it, &place)).collect();
         for table in if depth == Depth::Thorough { &TABLES[..] } else { &TABLES_OVER_TLS } {
             let program = find(&built, "acceptance", table)?;
             steps.push(over_tls(table, run_test(program, &place, true)));
@@ -243,7 +246,7 @@ const THREADS_OF_WAITING: &str = "6";
 /// Those that measure how long something takes. They run one after the other, so that they do not disturb each other.
 const MEASURING: &str = "tests of deadlines";
 
-fn test(program: &Executable, place: &Place) -> Step {
+fn test(depth: Depth, program: &Executable, place: &Place) -> Step {
     let name = match &*program.kind {
         "test" => format!("test {} {}", program.package, program.target),
         "bin" => format!("test {} (program {})", program.package, program.target),
@@ -251,7 +254,11 @@ fn test(program: &Executable, place: &Place) -> Step {
     };
     let waits = WAITING.contains(&(&program.package, &program.target));
     let load = if waits { Load::Wait } else { Load::Test };
-    let mut step = Step::command(name, load, run_test(program, place, waits));
+    let mut command = run_test(program, place, waits);
+    if depth == Depth::Thorough {
+        command.env("MEDDLE_EVERY_BYTES", "1");
+    }
+    let mut step = Step::command(name, load, command);
     if matches!(&*program.target, "connections" | "tls" | "process") {
         step = step.alone_in(MEASURING);
     }
@@ -336,6 +343,15 @@ fn rustdoc(depth: Depth, place: &Place) -> Step {
 fn feature_sets(depth: Depth) -> &'static [&'static [&'static str]] {
     const SETS: [&[&str]; 2] = [&WORKSPACE, &["--locked", "--workspace"]];
     if depth == Depth::Quick { &SETS[..1] } else { &SETS }
+}
+
+/// Most of their time they wait, so their parts run side by side.
+fn parent_scripts(place: &Place) -> impl Iterator<Item = Step> {
+    ["failures", "start", "watch_and_check", "setup"].into_iter().map(|part| {
+        let mut command = place.script("infra/parent.test.sh", Load::Wait);
+        command.arg(part);
+        Step::command(format!("parent scripts and units, {part}"), Load::Wait, command).after(&[BUILD_SIGNER])
+    })
 }
 
 fn dev_up(place: &Arc<Place>, built: &Built) -> Step {

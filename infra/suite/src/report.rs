@@ -19,7 +19,7 @@ const GIB: u64 = 1 << 30;
 const EX_UNAVAILABLE: u8 = 69;
 
 /// What builds leave in the target folder: an estimate with some room, by depth.
-const TARGET_GIB: [u64; 3] = [6, 16, 16];
+const TARGET_GIB: [u64; 3] = [6, 10, 12];
 
 /// What tools, kernel and QEMU leave in the cache, and take there while they are built.
 const CACHE_GIB: u64 = 4;
