@@ -116,13 +116,19 @@ mod tests {
                 let document = format!(
                     r#"{{"Code":"Success","AccessKeyId":"KEY{visit}","SecretAccessKey":"s","Token":"t","Expiration":"{expiration}"}}"#
                 );
-                for answer in ["token", "role", document.as_str()] {
+                for (index, answer) in ["token", "role", document.as_str()].into_iter().enumerate() {
+                    // A connection for each answer, as the service of EC2 has it.
+                    if index > 0 {
+                        stream = listener.accept().await.unwrap();
+                    }
                     let mut request = Vec::new();
                     while !request.ends_with(b"\r\n\r\n") {
                         request.push(stream.read_u8().await.unwrap());
                     }
-                    let answer =
-                        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{answer}", answer.len());
+                    let answer = format!(
+                        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}",
+                        answer.len()
+                    );
                     stream.write_all(answer.as_bytes()).await.unwrap();
                 }
             }

@@ -8,6 +8,7 @@ use acceptance::failure::ensure;
 use acceptance::kms::INSTANCE_ROLE;
 use acceptance::signer::new_identity;
 use acceptance::{Failure, Request, Rows, Server};
+use serde_json::json;
 
 /// The exit code for what is configured wrong.
 const EX_CONFIG: i32 = 78;
@@ -99,7 +100,7 @@ fn a_wrong_boot_file_is_refused_in_one_line() {
         (
             "a ciphertext of a backup",
             |parent| {
-                let context = serde_json::json!({"nitro-signer": "sealed-key"});
+                let context = json!({"nitro-signer": "sealed-key"});
                 let blob = parent.kms.encrypt(&parent.key, &context, &[7; 32])?;
                 parent.set("TICKET_SIGNING_SECRET_CIPHERTEXT", Some(&blob));
                 Ok(())
@@ -188,10 +189,10 @@ fn a_kms_that_is_down_is_waited_for() -> Result<(), Failure> {
 #[test]
 fn whatever_is_not_there_yet_is_waited_for() -> Result<(), Failure> {
     let parent = Parent::new()?;
-    parent.kms.tell("POST", "/imds", &serde_json::json!({"outage": true}))?;
+    parent.kms.tell("POST", "/imds", &json!({"trouble": "outage"}))?;
     let mut attested = parent.start()?;
     attested.says("no credentials")?;
-    parent.kms.tell("POST", "/imds", &serde_json::json!({"outage": false}))?;
+    parent.kms.tell("POST", "/imds", &json!({}))?;
     attested.becomes_ready()?;
     drop(attested);
 
@@ -247,7 +248,7 @@ fn debug_mode_gets_nothing() -> Result<(), Failure> {
 fn a_wrong_clock_is_corrected_by_that_of_kms() -> Result<(), Failure> {
     for offset_s in [3600, -3600] {
         let parent = Parent::new()?;
-        parent.kms.tell("POST", "/clock", &serde_json::json!({"offset_s": offset_s}))?;
+        parent.kms.tell("POST", "/clock", &json!({"offset_s": offset_s}))?;
         let mut attested = parent.start()?;
         attested.becomes_ready()?;
         attested.says("signed with the time of KMS")?;
@@ -258,7 +259,7 @@ fn a_wrong_clock_is_corrected_by_that_of_kms() -> Result<(), Failure> {
 #[test]
 fn a_clock_that_is_days_off_is_not_taken_over() -> Result<(), Failure> {
     let parent = Parent::new()?;
-    parent.kms.tell("POST", "/clock", &serde_json::json!({"offset_s": 3 * 86_400}))?;
+    parent.kms.tell("POST", "/clock", &json!({"offset_s": 3 * 86_400}))?;
     let mut attested = parent.start()?;
     attested.says("KMS does not give a boot secret yet")?;
     attested.server().send(&Request::new("GET", "/health")).is(503, NOT_READY)
@@ -266,7 +267,7 @@ fn a_clock_that_is_days_off_is_not_taken_over() -> Result<(), Failure> {
 
 /// A backup of another kind asks KMS each time.
 fn asks_kms(parent: &Parent, server: &Server) -> Result<(), Failure> {
-    let backup = parent.kms.encrypt(&parent.key, &serde_json::json!({}), &[3; 32])?;
+    let backup = parent.kms.encrypt(&parent.key, &json!({}), &[3; 32])?;
     server.signer().imported(&new_identity(), &format!("kms:{backup}"))
 }
 
@@ -278,12 +279,46 @@ fn credentials_are_renewed_before_they_expire() -> Result<(), Failure> {
     asks_kms(&parent, &attested.server())
 }
 
+/// EC2 closes each connection, and answers in HTTP/1.0 on some instances. A token may be refused once.
+#[test]
+fn the_metadata_service_may_answer_in_each_way_that_ec2s_does() -> Result<(), Failure> {
+    for behaviour in [
+        json!({"http_1_0": true}),
+        json!({"keep_alive": true}),
+        json!({"refused_tokens": 1}),
+        json!({"http_1_0": true, "refused_tokens": 1, "unauthorized_page": true}),
+    ] {
+        let parent = Parent::new()?;
+        parent.kms.tell("POST", "/imds", &behaviour)?;
+        parent.ready()?;
+    }
+    Ok(())
+}
+
+/// The log names what an operator has to mend, and the signer goes on once that is done.
+#[test]
+fn credentials_that_cannot_be_had_are_waited_for() -> Result<(), Failure> {
+    for (trouble, says) in [
+        ("disabled", "the metadata service is disabled"),
+        ("no_role", "the instance has no role"),
+        ("role_not_assumable", "EC2 cannot assume the instance's role"),
+    ] {
+        let parent = Parent::new()?;
+        parent.kms.tell("POST", "/imds", &json!({ "trouble": trouble }))?;
+        let mut attested = parent.start()?;
+        attested.says(says)?;
+        parent.kms.tell("POST", "/imds", &json!({}))?;
+        attested.becomes_ready()?;
+    }
+    Ok(())
+}
+
 /// Nobody renews them; they are still good, and KMS takes them.
 #[test]
 fn an_outage_of_the_metadata_service_is_survived() -> Result<(), Failure> {
     let parent = Parent::with(INSTANCE_ROLE, &["--imds-credential-lifetime-s", "100"])?;
     let mut attested = parent.ready()?;
-    parent.kms.tell("POST", "/imds", &serde_json::json!({"outage": true}))?;
+    parent.kms.tell("POST", "/imds", &json!({"trouble": "outage"}))?;
     // Credentials that end soon are renewed, but not every time.
     std::thread::sleep(Duration::from_secs(6));
     asks_kms(&parent, &attested.server())?;

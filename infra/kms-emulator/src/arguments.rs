@@ -64,7 +64,7 @@ pub(crate) struct Arguments {
     pub(crate) imds_role: Option<String>,
 
     /// How long credentials from IMDSv2 are good, in seconds
-    #[arg(long, value_name = "N", default_value_t = 3_600,
+    #[arg(long, value_name = "N", default_value_t = 22_500,
           value_parser = clap::value_parser!(u32).range(1..=43_200))]
     pub(crate) imds_credential_lifetime_s: u32,
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
@@ -29,12 +28,6 @@ struct Encryption {
     #[serde(default)]
     context: BTreeMap<String, String>,
     plaintext: Blob,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ImdsState {
-    outage: bool,
 }
 
 #[derive(Deserialize)]
@@ -83,8 +76,7 @@ fn act(emulator: &Emulator, method: &Method, path: &str, body: &[u8]) -> Result<
             return Ok(json!({ "ciphertext_blob": Blob(key.seal(&plaintext.0, &context)) }));
         }
         (&Method::POST, "/imds") => {
-            let ImdsState { outage } = read(body)?;
-            emulator.imds_is_out.store(outage, Ordering::Relaxed);
+            *emulator.imds.lock().unwrap_or_else(PoisonError::into_inner) = read(body)?;
         }
         (&Method::POST, "/clock") => {
             let ClockState { offset_s } = read(body)?;

@@ -1,11 +1,12 @@
 //! What the ports share.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::Mutex;
 
 use crate::call_log::CallLog;
 use crate::clock::Clock;
 use crate::credentials::CredentialStore;
 use crate::fault::Faults;
+use crate::imds::Behaviour;
 use crate::service::Service;
 
 /// Everything there is but sockets.
@@ -17,5 +18,5 @@ pub(crate) struct Emulator {
     pub(crate) service: Service,
     pub(crate) faults: Faults,
     pub(crate) calls: CallLog,
-    pub(crate) imds_is_out: AtomicBool,
+    pub(crate) imds: Mutex<Behaviour>,
 }

@@ -96,7 +96,7 @@ async fn serve_api(listener: Listener, acceptor: TlsAcceptor, emulator: Arc<Emul
         tokio::spawn(async move {
             // A client that does not trust the CA is the one to say so.
             if let Ok(Ok(stream)) = timeout(PEER_TIMEOUT, acceptor.accept(stream)).await {
-                serve(stream, |request| api::answer(&emulator, request)).await;
+                serve(&http(), stream, |request| api::answer(&emulator, request)).await;
             }
         });
     }
@@ -107,7 +107,8 @@ async fn serve_imds(listener: Listener, imds: Arc<Imds>, emulator: Arc<Emulator>
         let Some(stream) = accept(&listener).await else { continue };
         let (imds, emulator) = (Arc::clone(&imds), Arc::clone(&emulator));
         tokio::spawn(async move {
-            serve(stream, async |request| imds.answer(&emulator, &request)).await;
+            let answer = async |request| imds.answer(&emulator, &request);
+            serve(http().title_case_headers(true), stream, answer).await;
         });
     }
 }
@@ -117,7 +118,7 @@ async fn serve_control(listener: Listener, emulator: Arc<Emulator>) -> Infallibl
         let Some(stream) = accept(&listener).await else { continue };
         let emulator = Arc::clone(&emulator);
         tokio::spawn(async move {
-            serve(stream, |request| control::answer(&emulator, request)).await;
+            serve(&http(), stream, |request| control::answer(&emulator, request)).await;
         });
     }
 }
@@ -135,18 +136,20 @@ async fn accept(listener: &Listener) -> Option<transport::Stream> {
 }
 
 /// Serves one connection to its end.
-async fn serve<S, A, F>(stream: S, answer: A)
+async fn serve<S, A, F>(http: &http1::Builder, stream: S, answer: A)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     A: Fn(Request<Incoming>) -> F,
     F: Future<Output = Result<Reply, Dropped>>,
 {
     // However a connection ends, it is the client who wants to know why.
-    let _ = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(PEER_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service_fn(answer))
-        .await;
+    let _ = http.serve_connection(TokioIo::new(stream), service_fn(answer)).await;
+}
+
+fn http() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(PEER_TIMEOUT);
+    http
 }
 
 async fn bind_if_any(address: Option<&Address>) -> Result<Option<Listener>, BindError> {

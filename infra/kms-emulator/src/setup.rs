@@ -3,7 +3,6 @@
 use std::fmt;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use rustls::ServerConfig;
@@ -106,7 +105,7 @@ impl Setup {
             service,
             faults: Faults::default(),
             calls: CallLog::default(),
-            imds_is_out: AtomicBool::new(false),
+            imds: Mutex::default(),
         });
         Ok(Self { emulator, imds, tls })
     }

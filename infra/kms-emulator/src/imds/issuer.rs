@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
@@ -13,8 +13,11 @@ use crate::principal::{InvalidPrincipal, Principal, role_name};
 /// The session of the role is named after it.
 pub(crate) const INSTANCE_ID: &str = "i-0123456789abcdef0";
 
-/// EC2 has new credentials at least this long before the old ones expire.
+/// EC2 has new credentials at least this long before the old ones expire (EC2 user guide).
 const ROTATED_BEFORE: Duration = Duration::minutes(5);
+
+/// EC2 usually has new credentials after about an hour, while the old ones are good for five more.
+const ROTATED_AFTER: Duration = Duration::hours(1);
 
 /// Base32 as in real access key ids.
 const ID_ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
@@ -50,31 +53,64 @@ impl Issuer {
         &self.role_name
     }
 
-    pub(crate) fn account(&self) -> &str {
-        self.principal.account()
+    /// The present credentials, new ones when they are due, in the layout of EC2.
+    pub(crate) fn credentials_document(&self, store: &CredentialStore, now: OffsetDateTime) -> String {
+        let credentials = self.credentials(store, now);
+        let session = credentials.session.as_ref();
+        let time = |time: Option<OffsetDateTime>| time.and_then(|time| time.format(&Rfc3339).ok());
+        document(&[
+            ("Code", Some("Success".into())),
+            ("LastUpdated", time(session.map(|session| session.issued_at))),
+            ("Type", Some("AWS-HMAC".into())),
+            ("AccessKeyId", Some(credentials.access_key_id.clone())),
+            ("SecretAccessKey", Some(credentials.secret_access_key.clone())),
+            ("Token", session.map(|session| session.token.clone())),
+            ("Expiration", time(session.map(|session| session.expires_at))),
+        ])
     }
 
-    /// The present credentials, new ones when they are about to expire.
-    pub(crate) fn credentials_json(&self, store: &CredentialStore, now: OffsetDateTime) -> Value {
-        let credentials = self.credentials(store, now);
-        let time = |time: OffsetDateTime| time.format(&Rfc3339).unwrap_or_default();
-        let session = credentials.session.as_ref();
-        json!({
-            "Code": "Success",
-            "LastUpdated": session.map(|session| time(session.issued_at)),
-            "Type": "AWS-HMAC",
-            "AccessKeyId": credentials.access_key_id,
-            "SecretAccessKey": credentials.secret_access_key,
-            "Token": session.map(|session| &session.token),
-            "Expiration": session.map(|session| time(session.expires_at)),
-        })
+    /// What EC2 answers instead when the role's trust policy does not name it.
+    pub(crate) fn not_assumable(&self, now: OffsetDateTime) -> String {
+        let message = format!(
+            "EC2 cannot assume the role {}.  Please see documentation at \
+             http://docs.amazonwebservices.com/IAM/latest/UserGuide/RolesTroubleshooting.html.",
+            self.role_name
+        );
+        document(&[
+            ("Code", Some("AssumeRoleUnauthorizedAccess".into())),
+            ("Message", Some(message)),
+            ("LastUpdated", now.replace_nanosecond(0).ok().and_then(|time| time.format(&Rfc3339).ok())),
+        ])
+    }
+
+    /// The instance identity document.
+    pub(crate) fn identity_document(&self, region: &str) -> String {
+        document(&[
+            ("accountId", Some(self.principal.account().to_owned())),
+            ("architecture", Some("x86_64".into())),
+            ("availabilityZone", Some(format!("{region}a"))),
+            ("billingProducts", None),
+            ("devpayProductCodes", None),
+            ("marketplaceProductCodes", None),
+            ("imageId", Some("ami-0123456789abcdef0".into())),
+            ("instanceId", Some(INSTANCE_ID.to_owned())),
+            ("instanceType", Some("m5.xlarge".into())),
+            ("kernelId", None),
+            ("pendingTime", Some("2026-01-01T00:00:00Z".into())),
+            ("privateIp", Some("10.0.0.10".into())),
+            ("ramdiskId", None),
+            ("region", Some(region.to_owned())),
+            ("version", Some("2017-09-30".into())),
+        ])
     }
 
     fn credentials(&self, store: &CredentialStore, now: OffsetDateTime) -> Arc<Credentials> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let rotated_before = ROTATED_BEFORE.min(self.lifetime / 2);
         let lasts = |credentials: &&Arc<Credentials>| {
-            credentials.session.as_ref().is_some_and(|session| now < session.expires_at - rotated_before)
+            credentials.session.as_ref().is_some_and(|session| {
+                now < session.expires_at - rotated_before && now < session.issued_at + ROTATED_AFTER
+            })
         };
         if let Some(credentials) = current.as_ref().filter(lasts) {
             return Arc::clone(credentials);
@@ -97,6 +133,13 @@ impl Issuer {
     }
 }
 
+/// An object of texts and nulls, with EC2's blanks around each colon, and no line break at its end.
+fn document(members: &[(&str, Option<String>)]) -> String {
+    let lines: Vec<_> =
+        members.iter().map(|(name, value)| format!("  \"{name}\" : {}", json!(value))).collect();
+    format!("{{\n{}\n}}", lines.join(",\n"))
+}
+
 /// Sixteen characters after the prefix of temporary keys.
 fn access_key_id() -> String {
     let random: [u8; 16] = rand::random();
@@ -111,7 +154,7 @@ mod tests {
     #[test]
     fn credentials_are_new_before_the_old_expire() {
         let store = CredentialStore::default();
-        for (lifetime_s, rotated_before_s) in [(3_600, 300), (60, 30)] {
+        for (lifetime_s, rotated_before_s) in [(3_600, 300), (60, 30), (22_500, 22_500 - 3_600)] {
             let issuer = Issuer::new("arn:aws:iam::111122223333:role/a/signer", lifetime_s).unwrap();
             assert_eq!(issuer.role_name(), "signer");
             let now = OffsetDateTime::UNIX_EPOCH;

@@ -276,9 +276,9 @@ def metadata_service():
     without_token = kms(found["access_key"], found["secret_key"])
     refused("UnrecognizedClientException", without_token.generate_random, NumberOfBytes=1)
 
-    control("POST", "/imds", {"outage": True})
+    control("POST", "/imds", {"trouble": "outage"})
     assert InstanceMetadataFetcher(config=IMDS_CONFIG).retrieve_iam_role_credentials() == {}
-    control("POST", "/imds", {"outage": False})
+    control("POST", "/imds", {})
     assert InstanceMetadataFetcher(config=IMDS_CONFIG).retrieve_iam_role_credentials()
     print("metadata service")
 
