@@ -150,6 +150,14 @@ impl Parent {
         }
     }
 
+    /// Puts a certificate chain and its key, both in PEM, into the boot file as an administrator does.
+    pub fn provide_certificate(&mut self, chain: &str, key: &str) -> Result<(), Failure> {
+        let ciphertext = self.kms.encrypt_boot_secret(&self.key, "TLS_KEY", key)?;
+        self.set("TLS_CERT_CHAIN", Some(&format!("\"{chain}\"")));
+        self.set("TLS_KEY_CIPHERTEXT", Some(&ciphertext));
+        Ok(())
+    }
+
     /// Writes the boot file, whole, as a running signer may still wait for.
     pub fn write_boot_file(&self) -> Result<(), Failure> {
         let lines: String = self.boot_file.iter().map(|(name, value)| format!("{name}={value}\n")).collect();

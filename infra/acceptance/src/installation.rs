@@ -46,6 +46,22 @@ pub fn install(
     Ok(())
 }
 
+/// Installs in `folder` what the `package.json` and `package-lock.json` of the folder `pinned_in` say, and runs none of
+/// the packages' scripts.
+pub fn npm(folder: &Path, pinned_in: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(folder)?;
+    for file in ["package.json", "package-lock.json"] {
+        fs::copy(pinned_in.join(file), folder.join(file))?;
+    }
+    let lock = fs::read_to_string(folder.join("package-lock.json"))?;
+    install(folder, &lock, || {
+        run(Command::new("npm")
+            .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+            .current_dir(folder))?;
+        Ok(())
+    })
+}
+
 /// The interpreter of an environment in `folder` that has what the file `requirements` says, and nothing else.
 pub fn python(folder: &Path, requirements: &Path) -> Result<PathBuf, Failure> {
     let wanted = fs::read_to_string(requirements)?;

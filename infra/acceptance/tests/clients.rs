@@ -7,7 +7,7 @@ use std::process::Command;
 
 use acceptance::Server;
 use acceptance::failure::{Failure, ensure};
-use acceptance::installation::{install, python, run};
+use acceptance::installation::{npm, python, run};
 
 /// A folder of this name below the target folder, kept from one run to the next.
 fn cache(name: &str) -> PathBuf {
@@ -30,17 +30,8 @@ fn runs_through(command: &mut Command, server: &Server) -> Result<(), Failure> {
 #[test]
 fn node_with_fetch_jose_and_noble() -> Result<(), Failure> {
     let folder = cache("node-client");
-    fs::create_dir_all(&folder)?;
-    for file in ["package.json", "package-lock.json", "client.mjs"] {
-        fs::copy(source("node").join(file), folder.join(file))?;
-    }
-    let lock = fs::read_to_string(folder.join("package-lock.json"))?;
-    install(&folder, &lock, || {
-        run(Command::new("npm")
-            .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-            .current_dir(&folder))?;
-        Ok(())
-    })?;
+    npm(&folder, &source("node"))?;
+    fs::copy(source("node").join("client.mjs"), folder.join("client.mjs"))?;
     let server = Server::any();
     runs_through(Command::new("node").arg("client.mjs").current_dir(&folder), &server)
 }

@@ -341,16 +341,8 @@ fn provided(pair: &Issued) -> Result<(Parent, Workshop), Failure> {
     let mut parent = Parent::new()?;
     parent.nitro_toml.tls = "mode = \"provided\"";
     parent.options = ["--boot-file-interval-s", "1"].map(str::to_owned).into();
-    provide(&mut parent, &pair.certificate, &pair.key)?;
+    parent.provide_certificate(&pair.certificate, &pair.key)?;
     Ok((parent, Workshop::new()?))
-}
-
-/// Puts a pair into the boot file of `parent`, as an administrator does.
-fn provide(parent: &mut Parent, chain: &str, key: &str) -> Result<(), Failure> {
-    let ciphertext = parent.kms.encrypt_boot_secret(&parent.key, "TLS_KEY", key)?;
-    parent.set("TLS_CERT_CHAIN", Some(&format!("\"{chain}\"")));
-    parent.set("TLS_KEY_CIPHERTEXT", Some(&ciphertext));
-    Ok(())
 }
 
 /// The certificate that a new connection is shown, in PEM.
@@ -385,7 +377,7 @@ fn a_provided_certificate_is_presented_with_its_chain() -> Result<(), Failure> {
     let pair = workshop.issue(P256, SERVER)?;
     let (mut parent, _) = provided(&pair)?;
     let chain = format!("{}{}", pair.certificate, workshop.authority_pem());
-    provide(&mut parent, &chain, &pair.key)?;
+    parent.provide_certificate(&chain, &pair.key)?;
     let attested = parent.ready()?;
     let server = attested.server();
     // As clients do that know the authority and no more.
@@ -413,7 +405,7 @@ fn a_new_certificate_is_presented_and_no_connection_is_dropped() -> Result<(), F
     let first_key = vouches_for_its_key(&workshop, &mut kept)?;
 
     // Nothing else of the file counts any more: not even what would refuse a start.
-    provide(&mut parent, &second.certificate, &second.key)?;
+    parent.provide_certificate(&second.certificate, &second.key)?;
     parent.set("INTERNAL_API_KEY", Some("another-api-key-0123456789"));
     parent.set("AWS_REGION", Some("elsewhere"));
     parent.write_boot_file()?;
@@ -431,7 +423,7 @@ fn a_new_certificate_is_presented_and_no_connection_is_dropped() -> Result<(), F
         (&first.certificate, &third.key, "TLS_KEY: not the key of certificate 1 of TLS_CERT_CHAIN"),
         (&"garbage".to_owned(), &third.key, "TLS_CERT_CHAIN: not certificates in PEM"),
     ] {
-        provide(&mut parent, chain, key)?;
+        parent.provide_certificate(chain, key)?;
         parent.write_boot_file()?;
         let told = format!("{told}: the TLS certificate stays as it is");
         attested.says(&told)?;
@@ -444,12 +436,12 @@ fn a_new_certificate_is_presented_and_no_connection_is_dropped() -> Result<(), F
     let date = std::process::Command::new("date").args(["-u", "-d", "+6sec", "+%Y%m%d%H%M%SZ"]).output()?;
     let date = String::from_utf8_lossy(&date.stdout).trim().to_owned();
     let early = workshop.issue_between(P256, SERVER, [&date, "20991231235959Z"])?;
-    provide(&mut parent, &early.certificate, &early.key)?;
+    parent.provide_certificate(&early.certificate, &early.key)?;
     parent.write_boot_file()?;
     attested.says("TLS_CERT_CHAIN: certificate 1 is not valid yet: the TLS certificate stays as it is")?;
     becomes_presented(&workshop, &attested, &early.certificate)?;
     ensure(times_said(&attested, "certificate 1 is not valid yet") == 1, || "not once".to_owned())?;
-    provide(&mut parent, &second.certificate, &second.key)?;
+    parent.provide_certificate(&second.certificate, &second.key)?;
     parent.write_boot_file()?;
     becomes_presented(&workshop, &attested, &second.certificate)?;
 
@@ -468,7 +460,7 @@ fn a_new_certificate_is_presented_and_no_connection_is_dropped() -> Result<(), F
 
     // One whose key KMS does not give yet is waited for.
     parent.kms.fail_next("Decrypt", "internal", 1000, 0)?;
-    provide(&mut parent, &third.certificate, &third.key)?;
+    parent.provide_certificate(&third.certificate, &third.key)?;
     parent.write_boot_file()?;
     attested.says("KMS does not give the key of a new TLS certificate yet")?;
     becomes_presented(&workshop, &attested, &second.certificate)?;
@@ -547,7 +539,7 @@ fn a_pair_that_clients_would_refuse_refuses_the_start() {
             "expired",
             |parent, workshop, _| {
                 let pair = workshop.issue_between(P256, SERVER, ["20200101000000Z", "20200201000000Z"])?;
-                provide(parent, &pair.certificate, &pair.key)
+                parent.provide_certificate(&pair.certificate, &pair.key)
             },
             "TLS_CERT_CHAIN: certificate 1 has expired",
         ),
@@ -555,13 +547,15 @@ fn a_pair_that_clients_would_refuse_refuses_the_start() {
             "not yet valid",
             |parent, workshop, _| {
                 let pair = workshop.issue_between(P256, SERVER, ["20980101000000Z", "20990201000000Z"])?;
-                provide(parent, &pair.certificate, &pair.key)
+                parent.provide_certificate(&pair.certificate, &pair.key)
             },
             "TLS_CERT_CHAIN: certificate 1 is not valid yet",
         ),
         (
             "mismatched",
-            |parent, workshop, pair| provide(parent, &pair.certificate, &workshop.issue(P256, SERVER)?.key),
+            |parent, workshop, pair| {
+                parent.provide_certificate(&pair.certificate, &workshop.issue(P256, SERVER)?.key)
+            },
             "TLS_KEY: not the key of certificate 1 of TLS_CERT_CHAIN",
         ),
         (
@@ -569,7 +563,7 @@ fn a_pair_that_clients_would_refuse_refuses_the_start() {
             |parent, workshop, pair| {
                 let path = workshop.write("key.pem", &pair.key)?;
                 let key = workshop.openssl(&["pkcs8", "-topk8", "-in", &path, "-passout", "pass:word"])?;
-                provide(parent, &pair.certificate, &String::from_utf8_lossy(&key))
+                parent.provide_certificate(&pair.certificate, &String::from_utf8_lossy(&key))
             },
             "TLS_KEY: protected by a password: take it off, since KMS protects it",
         ),
@@ -578,7 +572,7 @@ fn a_pair_that_clients_would_refuse_refuses_the_start() {
             |parent, workshop, _| {
                 let kind = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"];
                 let pair = workshop.issue(&kind, SERVER)?;
-                provide(parent, &pair.certificate, &pair.key)
+                parent.provide_certificate(&pair.certificate, &pair.key)
             },
             KIND_NOT_SERVED,
         ),
@@ -587,28 +581,30 @@ fn a_pair_that_clients_would_refuse_refuses_the_start() {
             |parent, workshop, _| {
                 let kind = ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
                 let pair = workshop.issue(&kind, SERVER)?;
-                provide(parent, &pair.certificate, &pair.key)
+                parent.provide_certificate(&pair.certificate, &pair.key)
             },
             KIND_NOT_SERVED,
         ),
         (
             "garbage for a certificate",
-            |parent, _, pair| provide(parent, "bm90IGEgY2VydGlmaWNhdGU=", &pair.key),
+            |parent, _, pair| parent.provide_certificate("bm90IGEgY2VydGlmaWNhdGU=", &pair.key),
             "TLS_CERT_CHAIN: not certificates in PEM",
         ),
         (
             "garbage for a key",
-            |parent, _, pair| provide(parent, &pair.certificate, "not a key"),
+            |parent, _, pair| parent.provide_certificate(&pair.certificate, "not a key"),
             "TLS_KEY: not a private key in PEM or DER",
         ),
         (
             "the key beside the certificate",
-            |parent, _, pair| provide(parent, &format!("{}{}", pair.certificate, pair.key), &pair.key),
+            |parent, _, pair| {
+                parent.provide_certificate(&format!("{}{}", pair.certificate, pair.key), &pair.key)
+            },
             "TLS_CERT_CHAIN: has a private key in it, which is now known to whoever can read the file: make a new key",
         ),
         (
             "an authority",
-            |parent, workshop, pair| provide(parent, workshop.authority_pem(), &pair.key),
+            |parent, workshop, pair| parent.provide_certificate(workshop.authority_pem(), &pair.key),
             "TLS_CERT_CHAIN: certificate 1 is that of an authority: the server's comes first",
         ),
         (
@@ -617,7 +613,7 @@ fn a_pair_that_clients_would_refuse_refuses_the_start() {
                 let stranger = Workshop::new()?;
                 let chain =
                     format!("{}{}{}", pair.certificate, stranger.authority_pem(), workshop.authority_pem());
-                provide(parent, &chain, &pair.key)
+                parent.provide_certificate(&chain, &pair.key)
             },
             "TLS_CERT_CHAIN: certificate 1 is not issued by certificate 2",
         ),
