@@ -18,12 +18,9 @@
 // When the enclave starts anew with a self-signed certificate it has another key: connections then fail with the doubt
 // 'tls key is not the attested one', and the caller makes another agent.
 //
-// On edge workers: fetch of Cloudflare Workers, and of most others, neither shows the certificate of the other end nor
-// takes one whose authority is not a public one. There a document can be fetched and all of it be checked but the last
-// point (WebCrypto has ECDSA P-384; X.509 takes a library), and without the last point a relay is not seen. So a worker
-// (a) goes through a service of one's own that uses this file; or (b) has TLS with a public authority's certificate ([tls]
-// mode "acme" or "provided") and trusts that authority and DNS, while a watchdog with `signerctl attest verify` says
-// whether the key is the enclave's; CAA records with accounturi narrow down who gets another certificate.
+// This file does not work in Cloudflare Workers: no API shows a Worker the certificate of the other end, so it cannot
+// check the last point and does not see a relay. docs/calling-from-cloudflare-workers.md says what helps instead; the
+// strongest is a service of your own between Worker and signer that uses this file.
 //
 // From the command line:
 //
