@@ -1,5 +1,5 @@
-//! The time that requests to AWS are signed with. AWS refuses a signature that is minutes off (15 for most services),
-//! and an enclave has no time service.
+//! The time that requests to AWS are signed with. KMS refuses a signature that is more than five minutes off, and an
+//! enclave has no time service.
 //!
 //! Only signatures go by the correction. Tickets and certificates are judged by the system's clock: KMS is no reason to
 //! take a ticket for valid.
@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// A clock further off than this is not slow or fast but wrong, and hides something that an operator should see.
 const MAX_CORRECTION_S: u64 = 24 * 60 * 60;
 
-/// Less is no reason for a refusal, so it is not what the refusal is about: AWS accepts five minutes at least.
+/// Less is no reason for a refusal, so it is not what the refusal is about: KMS accepts five minutes.
 const MIN_CORRECTION_S: u64 = 4 * 60;
 
 /// The system's clock and what has to be added to it.

@@ -1,7 +1,7 @@
 //! What KMS answers to what we ask (KMS API reference).
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
 
 use super::fault::KmsFault;
 use crate::configuration::KeyArn;
@@ -23,21 +23,33 @@ pub(super) trait Answer: DeserializeOwned {
     }
 }
 
-/// Of `GenerateDataKey` with a recipient: no `Plaintext`.
+/// Of `GenerateDataKey` with a recipient.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct DataKeyAnswer {
+    #[serde(default, rename = "Plaintext", deserialize_with = "nothing")]
+    _plaintext: (),
     pub(super) key_id: String,
     pub(super) ciphertext_blob: String,
     pub(super) ciphertext_for_recipient: String,
 }
 
-/// Of `Decrypt` with a recipient: no `Plaintext`.
+/// Of `Decrypt` with a recipient.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct DecryptAnswer {
+    #[serde(default, rename = "Plaintext", deserialize_with = "nothing")]
+    _plaintext: (),
     pub(super) key_id: String,
     pub(super) ciphertext_for_recipient: String,
+}
+
+/// A `Plaintext` beside an envelope: "null or empty" (KMS API reference). Anything longer was not asked for.
+fn nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+    match Option::<&str>::deserialize(deserializer)? {
+        None | Some("") => Ok(()),
+        Some(_) => Err(D::Error::custom("a plaintext beside its envelope")),
+    }
 }
 
 impl Answer for DataKeyAnswer {
@@ -86,5 +98,11 @@ mod tests {
         assert!(DataKeyAnswer::parse(body.as_bytes()).is_none());
         assert!(DecryptAnswer::parse(body.as_bytes()).is_none());
         assert!(DecryptAnswer::parse(b"{}").is_none());
+        for (plaintext, is_answer) in [("null", true), ("\"\"", true), ("\"AA==\"", false), ("7", false)] {
+            let envelope = r#""CiphertextBlob":"AA==","CiphertextForRecipient":"AA==""#;
+            let body = format!(r#"{{{envelope},"KeyId":"{OURS}","Plaintext":{plaintext}}}"#);
+            assert_eq!(DataKeyAnswer::parse(body.as_bytes()).is_some(), is_answer, "{plaintext}");
+            assert_eq!(DecryptAnswer::parse(body.as_bytes()).is_some(), is_answer, "{plaintext}");
+        }
     }
 }

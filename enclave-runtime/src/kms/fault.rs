@@ -173,6 +173,52 @@ mod tests {
         assert_eq!(fault(400, &long).to_string().len(), 3 + 512);
     }
 
+    /// A file of `infra/transcripts/kms`, and what is to be made of it.
+    macro_rules! transcripts {
+        ($($file:literal: $check:expr,)*) => {
+            [$(($file, include_str!(concat!("../../../infra/transcripts/kms/", $file)), $check as fn(&KmsFault) -> bool),)*]
+        };
+    }
+
+    #[test]
+    fn each_error_that_kms_sent_is_understood() {
+        let is_final = |fault: &KmsFault| {
+            matches!(fault, KmsFault::Refused { .. })
+                && !fault.is_worth_another_try()
+                && !fault.may_be_of_time()
+        };
+        let is_of_time = |fault: &KmsFault| fault.may_be_of_time();
+        for (file, body, check) in transcripts! {
+            "access-denied-explicit-deny.json": is_final,
+            "access-denied-not-allowed.json": is_final,
+            "access-denied-identity-policy.json": is_final,
+            "access-denied-unknown-key.json": is_final,
+            "invalid-ciphertext.json": |fault| *fault == KmsFault::InvalidCiphertext,
+            "incorrect-key.json": |fault| *fault == KmsFault::InvalidCiphertext,
+            "disabled.json": is_final,
+            "invalid-state.json": is_final,
+            "not-found.json": is_final,
+            "dry-run.json": is_final,
+            "throttling.json": |fault| matches!(fault, KmsFault::Troubled { .. }) && fault.is_worth_another_try(),
+            "invalid-signature.json": is_of_time,
+            "signature-expired.json": is_of_time,
+            "signature-not-yet-current.json": is_of_time,
+            "expired-token.json": |fault| fault.is_of_credentials() && fault.is_worth_another_try(),
+            "unrecognized-client.json": |fault| fault.is_of_credentials() && fault.is_worth_another_try(),
+        } {
+            let whole = fault(400, body);
+            assert!(check(&whole), "{file}: {whole}");
+            assert!(
+                !whole.to_string().contains("no message") || file == "invalid-ciphertext.json",
+                "{whole}"
+            );
+            for at in 0..body.trim_end().len() {
+                let cut = fault(400, &body[..at]);
+                assert_eq!(cut.to_string(), "HTTP status 400: no message", "{file}, cut at {at}");
+            }
+        }
+    }
+
     #[test]
     fn what_may_pass_is_tried_again_and_what_will_not_is_not() {
         for (status, kind, again) in [

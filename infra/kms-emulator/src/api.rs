@@ -4,7 +4,9 @@ use std::future::pending;
 use std::time::Duration;
 
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue};
+use hyper::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, DATE, EXPIRES, HeaderName, HeaderValue, PRAGMA,
+};
 use hyper::http::request::Parts;
 use hyper::{Method, Request};
 use serde_json::Value;
@@ -22,7 +24,10 @@ use crate::sigv4::authenticate;
 const JSON: &str = "application/x-amz-json-1.1";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
-/// Answers one request.
+pub(crate) const THROTTLED: &str =
+    "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.";
+
+/// Answers one request, with the headers of `infra/transcripts/kms/success-headers.http`.
 ///
 /// # Errors
 ///
@@ -39,10 +44,19 @@ pub(crate) async fn answer(emulator: &Emulator, request: Request<Incoming>) -> R
         Err(error) => (error.status(), error.to_json().to_string()),
     };
     let mut reply = with_body(status, JSON, json);
-    reply.headers_mut().insert(REQUEST_ID, request_id());
+    let headers = reply.headers_mut();
+    headers.insert(REQUEST_ID, request_id());
+    let caching = HeaderValue::from_static("no-cache, no-store, must-revalidate, private");
+    headers.insert(CACHE_CONTROL, caching);
+    headers.insert(EXPIRES, HeaderValue::from_static("0"));
+    headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    // AWS closes the connection after a signature that is wrong.
+    if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::InvalidSignature) {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     let date = httpdate::fmt_http_date(emulator.clock.shifted_now().into());
     // Clients correct their clocks by this header, so it has to be the shifted time.
-    reply.headers_mut().insert(DATE, HeaderValue::try_from(date).expect("a date is a header value"));
+    headers.insert(DATE, HeaderValue::try_from(date).expect("a date is a header value"));
     Ok(reply)
 }
 
@@ -95,7 +109,7 @@ async fn fail(emulator: &Emulator, fault: &Fault, call: &Call) -> Result<Option<
             record("hang");
             return pending().await;
         }
-        FaultKind::Throttle => ApiError::new(ErrorKind::Throttling, "Rate exceeded"),
+        FaultKind::Throttle => ApiError::new(ErrorKind::Throttling, THROTTLED),
         FaultKind::Internal => ApiError::without_message(ErrorKind::KmsInternal),
     };
     record(error.kind().name());

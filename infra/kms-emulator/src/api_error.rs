@@ -96,3 +96,32 @@ impl ApiError {
         reply
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{ApiError, ErrorKind};
+    use crate::api::THROTTLED;
+    use crate::sigv4::{EXPIRED_TOKEN, INVALID_TOKEN, MISMATCH};
+
+    /// A file of `infra/transcripts/kms`.
+    macro_rules! transcript {
+        ($file:literal) => {
+            include_str!(concat!("../../transcripts/kms/", $file)).trim_end()
+        };
+    }
+
+    #[test]
+    fn errors_are_those_of_kms_byte_for_byte() {
+        for (kind, message, transcript) in [
+            (ErrorKind::Throttling, THROTTLED, transcript!("throttling.json")),
+            (ErrorKind::InvalidSignature, MISMATCH, transcript!("invalid-signature.json")),
+            (ErrorKind::ExpiredToken, EXPIRED_TOKEN, transcript!("expired-token.json")),
+            (ErrorKind::UnrecognizedClient, INVALID_TOKEN, transcript!("unrecognized-client.json")),
+        ] {
+            assert_eq!(ApiError::new(kind, message).to_json().to_string(), transcript);
+        }
+        let without_message = ApiError::without_message(ErrorKind::InvalidCiphertext);
+        assert_eq!(without_message.to_json().to_string(), transcript!("invalid-ciphertext.json"));
+        assert_eq!(without_message.status(), 400);
+    }
+}

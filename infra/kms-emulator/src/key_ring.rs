@@ -29,12 +29,21 @@ impl KeyRing {
     /// # Errors
     ///
     /// `InvalidCiphertextException` when the ciphertext is of no key at all, and what KMS says of a key that is gone.
-    pub(crate) fn by_ciphertext(&self, ciphertext: &[u8]) -> Result<&Key, ApiError> {
+    pub(crate) fn by_ciphertext(
+        &self,
+        ciphertext: &[u8],
+        caller: &Principal,
+        action: &str,
+    ) -> Result<&Key, ApiError> {
         let key = self.0.iter().find(|key| key.is_named_in(ciphertext));
         let key = key.ok_or_else(|| ApiError::without_message(ErrorKind::InvalidCiphertext))?;
         if key.is_forgotten() {
-            let message = "The ciphertext refers to a customer master key that does not exist, does not exist in \
-                           this region, or you are not allowed to access.";
+            let message = format!(
+                "User: {} is not authorized to perform: {action} on the resource associated with this ciphertext \
+                 because the resource does not exist in this Region, no resource-based policies allow access, or a \
+                 resource-based policy explicitly denies access",
+                caller.caller_arn()
+            );
             return Err(ApiError::new(ErrorKind::AccessDenied, message));
         }
         Ok(key)

@@ -87,7 +87,7 @@ impl Service {
         check_algorithm(request.encryption_algorithm.as_deref())?;
         check_length("ciphertextBlob", &request.ciphertext_blob, CIPHERTEXT_MAX_BYTES)?;
         let recipient = self.recipient(request.recipient.as_ref(), asked)?;
-        let key = self.key_of(&request.ciphertext_blob, request.key_id.as_deref(), asked)?;
+        let key = self.key_of(&request.ciphertext_blob, request.key_id.as_deref(), "kms:Decrypt", asked)?;
         authorize(key, "kms:Decrypt", recipient.as_ref(), asked)?;
         let plaintext = open(key, &request.ciphertext_blob, &asked.call.encryption_context)?;
         check_dry_run(request.dry_run)?;
@@ -168,7 +168,12 @@ impl Service {
         check_algorithm(request.source_encryption_algorithm.as_deref())?;
         check_algorithm(request.destination_encryption_algorithm.as_deref())?;
         check_length("ciphertextBlob", &request.ciphertext_blob, CIPHERTEXT_MAX_BYTES)?;
-        let source = self.key_of(&request.ciphertext_blob, request.source_key_id.as_deref(), asked)?;
+        let source = self.key_of(
+            &request.ciphertext_blob,
+            request.source_key_id.as_deref(),
+            "kms:ReEncryptFrom",
+            asked,
+        )?;
         authorize(source, "kms:ReEncryptFrom", None, asked)?;
         let destination = self.keys.by_id(&request.destination_key_id, asked.principal)?;
         let source_context = asked.call.encryption_context.clone();
@@ -203,10 +208,17 @@ impl Service {
     }
 
     /// The key of a ciphertext, which has to be the named one if one is named.
-    fn key_of(&self, ciphertext: &Blob, key_id: Option<&str>, asked: &Asked<'_>) -> Result<&Key, ApiError> {
-        let Some(key_id) = key_id else { return self.keys.by_ciphertext(&ciphertext.0) };
+    fn key_of(
+        &self,
+        ciphertext: &Blob,
+        key_id: Option<&str>,
+        action: &str,
+        asked: &Asked<'_>,
+    ) -> Result<&Key, ApiError> {
+        let by_ciphertext = || self.keys.by_ciphertext(&ciphertext.0, asked.principal, action);
+        let Some(key_id) = key_id else { return by_ciphertext() };
         let named = self.keys.by_id(key_id, asked.principal)?;
-        let key = self.keys.by_ciphertext(&ciphertext.0)?;
+        let key = by_ciphertext()?;
         if named.arn() != key.arn() {
             let message =
                 "The key ID in the request does not identify a CMK that can perform this operation.";
@@ -227,6 +239,8 @@ impl Service {
             Some(recipient) => {
                 let shape = *self.envelope_shape.lock().unwrap_or_else(PoisonError::into_inner);
                 reply["CiphertextForRecipient"] = json!(Blob(recipient.key.seal(&plaintext, shape)));
+                // As in the examples of AWS's own model of the API.
+                reply["Plaintext"] = json!("");
             }
             None => {
                 reply["Plaintext"] = json!(Blob(plaintext));

@@ -18,7 +18,7 @@ use crate::sigv4::canonical::canonical_request;
 use crate::sigv4::signing_key::{hmac, signing_key};
 
 /// How far the clock of a client may be off.
-const SKEW: Duration = Duration::minutes(15);
+const SKEW: Duration = Duration::minutes(5);
 
 /// Headers without whose signature a request could be sent to another host, at another time, for another
 /// operation.
@@ -26,9 +26,11 @@ const MUST_BE_SIGNED: [&str; 3] = ["host", "x-amz-date", "x-amz-target"];
 
 const TOKEN_HEADER: &str = "x-amz-security-token";
 
-const INVALID_TOKEN: &str = "The security token included in the request is invalid.";
+pub(crate) const INVALID_TOKEN: &str = "The security token included in the request is invalid.";
 
-const MISMATCH: &str = "The request signature we calculated does not match the signature you provided. \
+pub(crate) const EXPIRED_TOKEN: &str = "The security token included in the request is expired";
+
+pub(crate) const MISMATCH: &str = "The request signature we calculated does not match the signature you provided. \
 Check your AWS Secret Access Key and signing method. Consult the service documentation for details.";
 
 /// Finds out who signed a request.
@@ -86,8 +88,7 @@ fn check_session(
         return Err(ApiError::new(ErrorKind::UnrecognizedClient, INVALID_TOKEN));
     }
     if issued.is_some_and(|session| session.expires_at <= now) {
-        let message = "The security token included in the request is expired";
-        return Err(ApiError::new(ErrorKind::ExpiredToken, message));
+        return Err(ApiError::new(ErrorKind::ExpiredToken, EXPIRED_TOKEN));
     }
     Ok(())
 }
@@ -111,10 +112,10 @@ fn check_time(text: &str, scope_date: &str, now: OffsetDateTime) -> Result<(), A
     let iso = |time: OffsetDateTime| time.format(format).unwrap_or_default();
     let signed_at = time.assume_utc();
     let message = if signed_at < now - SKEW {
-        format!("Signature expired: {text} is now earlier than {} ({} - 15 min.)", iso(now - SKEW), iso(now))
+        format!("Signature expired: {text} is now earlier than {} ({} - 5 min.)", iso(now - SKEW), iso(now))
     } else if signed_at > now + SKEW {
         format!(
-            "Signature not yet current: {text} is still later than {} ({} + 15 min.)",
+            "Signature not yet current: {text} is still later than {} ({} + 5 min.)",
             iso(now + SKEW),
             iso(now)
         )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import time
@@ -162,6 +163,19 @@ def operations():
     print("operations")
 
 
+def headers():
+    """Those of infra/transcripts/kms/success-headers.http: names, and values that are not of one answer."""
+    transcript = pathlib.Path(__file__).parents[3] / "transcripts/kms/success-headers.http"
+    lines = transcript.read_text().splitlines()[1:]
+    expected = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+    sent = sealer().describe_key(KeyId=OPEN)["ResponseMetadata"]["HTTPHeaders"]
+    assert sent.keys() == expected.keys(), sent
+    for name in expected.keys() - {"x-amzn-requestid", "date", "content-length"}:
+        assert sent[name] == expected[name], (name, sent[name])
+    assert [len(part) for part in sent["x-amzn-requestid"].split("-")] == [8, 4, 4, 4, 12], sent
+    print("headers")
+
+
 def signatures():
     ask = {"KeyId": OPEN}
     refused("InvalidSignatureException", sealer(secret="wrong").describe_key, says="does not match", **ask)
@@ -170,7 +184,7 @@ def signatures():
     elsewhere = sealer(region_name="us-east-1")
     refused("InvalidSignatureException", elsewhere.describe_key, says="valid region, not 'us-east-1'", **ask)
     client = sealer()
-    for offset_s, says in [(1000, "Signature expired"), (-1000, "Signature not yet current"), (800, None), (-800, None)]:
+    for offset_s, says in [(400, "Signature expired"), (-400, "Signature not yet current"), (200, None), (-200, None)]:
         control("POST", "/clock", {"offset_s": offset_s})
         if says:
             metadata = refused("InvalidSignatureException", client.describe_key, says=says, **ask)["ResponseMetadata"]
@@ -320,7 +334,8 @@ def faults():
     control("POST", "/forget", {"key": OPEN})
     refused("NotFoundException", client.encrypt, says="does not exist", KeyId=OPEN, Plaintext=b"x")
     refused("NotFoundException", client.decrypt, CiphertextBlob=blob, KeyId=OPEN)
-    refused("AccessDeniedException", client.decrypt, says="does not exist", CiphertextBlob=blob)
+    unseen = "on the resource associated with this ciphertext because the resource does not exist in this Region"
+    refused("AccessDeniedException", client.decrypt, says=unseen, CiphertextBlob=blob)
     control("POST", "/restore", {"key": OPEN})
     assert client.decrypt(CiphertextBlob=blob)["Plaintext"] == b"x"
 
@@ -361,6 +376,7 @@ def calls():
 
 def everything():
     operations()
+    headers()
     signatures()
     attested(policy())
     metadata_service()
