@@ -72,14 +72,14 @@ impl Worker {
 
 #[test]
 fn a_worker_signs_over_http() -> Result<(), Failure> {
-    let server = Server::own(&[]);
+    // Room for one key: a user may be allowed to lock little memory.
+    let server = Server::own(&["--max-keys", "1"]);
     let worker = Worker::start(&server, "http", Workshop::new()?.authority_pem())?;
     worker.signs(&server)
 }
 
 #[test]
-fn a_worker_signs_over_https_where_it_trusts_the_certificate_and_sends_nothing_where_it_does_not()
--> Result<(), Failure> {
+fn a_worker_sends_requests_over_https_only_to_a_certificate_that_it_trusts() -> Result<(), Failure> {
     let (trusted, unknown) = (Workshop::new()?, Workshop::new()?);
     let pair = trusted.issue(P256, SERVER)?;
     let mut parent = Parent::new()?;
@@ -94,11 +94,9 @@ fn a_worker_signs_over_https_where_it_trusts_the_certificate_and_sends_nothing_w
     let exchange = worker.sign(&server, &identity, &rand::random());
     let answer = exchange.response()?;
     ensure(answer.status == 502, || format!("{} {}", answer.status, answer.text()))?;
-    // The Worker itself gets `internal error` and no reason. Both authorities have the same name, so the reason is the
-    // issuer or its signature.
+    // Only the log has the reason. Both authorities have one name, so the signature is what differs.
     let log = String::from_utf8_lossy(&worker.workerd.stop()).into_owned();
-    let reasons =
-        ["UnknownIssuer", "BadSignature"].map(|reason| format!("invalid peer certificate: {reason}"));
-    ensure(reasons.iter().any(|reason| log.contains(reason)), || log.clone())?;
+    ensure(log.contains("invalid peer certificate: BadSignature"), || log.clone())?;
+    // The identity has no key, so `generate` was not received.
     server.signer().generated(&identity).map(drop)
 }
