@@ -504,7 +504,7 @@ acme_gets_routes_a_folder_and_port_443() {
 # Names and settings, as far as systemd can tell without running them.
 systemd_takes_the_units() {
     if ! command -v systemd-analyze >/dev/null; then
-        echo 'skipped: systemd takes the units: no systemd-analyze here'
+        echo 'systemd takes the units: SKIPPED, no systemd-analyze here'
         return
     fi
     local there="$scratch/a root for systemd" unit program

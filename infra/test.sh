@@ -8,6 +8,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=infra/prerequisites.sh
 source infra/prerequisites.sh
 
+# The program that runs the steps takes 0.2 GiB to build.
+readonly MIN_FREE_KIB=$((1024 * 1024))
+
 usage() {
     cat <<'USAGE'
 Runs the checks of the project side by side and stops at the first that fails.
@@ -15,7 +18,8 @@ Runs the checks of the project side by side and stops at the first that fails.
 Usage: infra/test.sh [--quick | --thorough] [--help]
 
   --quick     leaves out what takes long to build: the image in QEMU, the image beside AWS's builder, the search for
-              development parts, fuzzing, benchmarks and instruction counts, the core in its release form, cargo-deny
+              development parts, fuzzing, benchmarks and instruction counts, the core in its release form, cargo-deny;
+              and policies and templates, and clippy and rustdoc without the development parts
   --thorough  also runs the long forms: minutes of fuzzing for each target, a million comparisons with libsecp256k1,
               a soak of 60 s, the contract's whole table over TLS and against the release, Miri, each package alone
 
@@ -41,18 +45,21 @@ main() {
             ;;
         *) die 64 "one argument at most; --help lists them" ;;
     esac
-    lock_target_folder
+    need_some_space
     install_what_is_missing
     # From here on Rust: it starts the steps, and ends them when it is interrupted.
     exec cargo run --locked --quiet -p suite -- "$depth"
 }
 
-# Held by this run and by every process that it starts.
-lock_target_folder() {
-    local folder=${CARGO_TARGET_DIR:-$PWD/target}/suite lock
-    mkdir -p "$folder" || die 73 "cannot create $folder"
-    exec {lock}>"$folder/lock" || die 73 "cannot write $folder/lock"
-    flock --nonblock "$lock" || die 75 "another run uses ${folder%/suite}, or what it started still runs; try again later"
+# The program that runs the steps asks for all that they take. This is for what comes before it.
+need_some_space() {
+    local folder=${CARGO_TARGET_DIR:-$PWD/target} free_kib
+    while [[ ! -e $folder ]]; do
+        folder=$(dirname "$folder")
+    done
+    free_kib=$(df --output=avail -k -- "$folder" | tail -n 1)
+    ((free_kib >= MIN_FREE_KIB)) || die "$EX_UNAVAILABLE" \
+        "the disk of $folder has $((free_kib / 1024)) MiB free; make room, or choose another folder with CARGO_TARGET_DIR"
 }
 
 # All at once, so that no step waits for an installation, and so that a user who is not root hears of all of it.
@@ -78,7 +85,7 @@ install_what_is_missing() {
 
 fetch_crates() {
     cargo fetch --locked --quiet --manifest-path "$1" \
-        || die "$EX_UNAVAILABLE" "cannot fetch the crates of $1; is crates.io reachable?"
+        || die "$EX_UNAVAILABLE" "cannot fetch the crates of $1; is crates.io reachable, and does its Cargo.lock fit it?"
 }
 
 main "$@"

@@ -2,7 +2,7 @@
 //!
 //! A [plan](plan::plan) is a list of steps that say what they wait for. The [schedule](schedule::Schedule) runs them:
 //! two builds at a low priority, as many tests as there are cores, and four steps that mostly wait. The first failure
-//! ends the run. A run that ends leaves no process behind.
+//! ends the run. A run that ends leaves no process behind, and a [guard] sees to it for a run that is killed.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stderr, reason = "its report is its purpose")]
@@ -10,6 +10,7 @@
 mod cargo_artifacts;
 mod depth;
 mod development_parts;
+mod guard;
 mod libtest;
 mod machine;
 mod plan;
@@ -24,10 +25,10 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::{env, fs, io, thread};
 
-use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::depth::Depth;
+use crate::guard::{GUARDED, NotBegun};
 use crate::plan::Place;
 use crate::process_groups::ProcessGroups;
 use crate::report::Run;
@@ -37,9 +38,14 @@ use crate::schedule::{Event, Schedule};
 const EX_USAGE: u8 = 64;
 const EX_UNAVAILABLE: u8 = 69;
 const EX_CANTCREAT: u8 = 73;
+const EX_TEMPFAIL: u8 = 75;
 
 fn main() -> ExitCode {
-    let Some(depth) = env::args().nth(1).and_then(|name| name.parse().ok()) else {
+    let arguments: Vec<_> = env::args_os().skip(1).collect();
+    let is_guarded = arguments.first().is_some_and(|it| it == GUARDED);
+    let mut rest = arguments.iter().skip(usize::from(is_guarded));
+    let depth = rest.next().and_then(|name| name.to_str()?.parse::<Depth>().ok());
+    let (Some(depth), scratch) = (depth, rest.next()) else {
         return refuse(EX_USAGE, "started without a depth; start infra/test.sh instead");
     };
     // That of test.sh, which changes to it. A path from the build would be wrong in a folder that was copied.
@@ -48,12 +54,25 @@ fn main() -> ExitCode {
         return refuse(EX_USAGE, "not in the root of the repository; start infra/test.sh instead");
     }
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    // Short, because sockets are made in it, whose paths have at most 107 bytes (unix(7)).
-    let scratch = env::temp_dir().join(format!("nitro-signer-test.{}", std::process::id()));
-    let place = Arc::new(Place { root, target, scratch });
-    run(depth, &place).unwrap_or_else(|error| {
-        refuse(EX_CANTCREAT, &format!("cannot write below {}: {error}", place.target.display()))
-    })
+    if let Some(scratch) = scratch {
+        let place = Arc::new(Place { root, target, scratch: scratch.into() });
+        return run(depth, &place).unwrap_or_else(|error| {
+            refuse(EX_CANTCREAT, &format!("cannot write below {}: {error}", place.target.display()))
+        });
+    }
+    match guard::run(depth.name(), &target) {
+        Ok(code) => ExitCode::from(code),
+        Err(NotBegun::Locked) => {
+            let text = format!("another run uses {}; wait for its end, or stop it", target.display());
+            refuse(EX_TEMPFAIL, &text)
+        }
+        Err(NotBegun::NotWritten(path, error)) => {
+            refuse(EX_CANTCREAT, &format!("cannot write {}: {error}", path.display()))
+        }
+        Err(NotBegun::NotStarted(error)) => {
+            refuse(EX_UNAVAILABLE, &format!("cannot start the program that runs the steps: {error}"))
+        }
+    }
 }
 
 fn run(depth: Depth, place: &Arc<Place>) -> io::Result<ExitCode> {
@@ -66,12 +85,11 @@ fn run(depth: Depth, place: &Arc<Place>) -> io::Result<ExitCode> {
     if let Err(text) = report::has_space(depth, &place.target, &cache) {
         return Ok(refuse(EX_UNAVAILABLE, &text));
     }
-    fs::create_dir(&place.scratch)?;
     // Without it, what a step leaves running could not be found; everything else works.
     let _ = process_groups::adopt_orphans();
     let end = End { groups: Arc::default(), scratch: place.scratch.clone() };
     let (sender, events) = channel();
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
+    let mut signals = Signals::new(guard::heeded_signals())?;
     thread::spawn({
         let sender = sender.clone();
         move || {

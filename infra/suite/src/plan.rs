@@ -105,7 +105,7 @@ pub(crate) fn plan(depth: Depth, place: &Arc<Place>) -> Vec<Step> {
             place.cargo(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]),
         ]),
         Step::command("shellcheck", Load::Test, place.shell(
-            "readarray -d '' scripts < <(git ls-files -z --cached --others --exclude-standard '*.sh' .ci/run)
+            "readarray -d '' scripts < <(find . -name target -prune -o \\( -name '*.sh' -o -path ./.ci/run \\) -print0)
              shellcheck --external-sources --source-path=. \"${scripts[@]}\"
              printf '%s\\n' \"${scripts[@]}\"",
         )),
@@ -177,24 +177,43 @@ fn contract_against_the_release(place: &Arc<Place>, built: &Built) -> Step {
     .after(&[BUILD_TESTS])
 }
 
-/// Builds each package without the features that others ask for. Image and signer are built so in every run.
+/// Checks each package with its own features only, and tests the signer so, where others ask for more. Image and signer
+/// are built so in every run.
 fn each_package_alone(place: &Place) -> Step {
-    let packages =
-        ["enclave-core", "transport", "proxy", "attestation", "verification", "kms-emulator", "signerctl"];
-    let checks = packages.map(|package| place.cargo(["check", "--locked", "--all-targets", "-p", package]));
-    Step::commands("each package alone", Load::Build, checks.into()).alone_in(DEBUG).after(&[BUILD_SIGNER])
+    let packages = [
+        "enclave-core",
+        "enclave-runtime",
+        "transport",
+        "proxy",
+        "attestation",
+        "verification",
+        "kms-emulator",
+        "signerctl",
+        "acceptance",
+        "benches",
+        "suite",
+    ];
+    let mut checks: Vec<_> = packages
+        .iter()
+        .map(|package| place.cargo(["check", "--locked", "--all-targets", "-p", package]))
+        .collect();
+    checks.push(place.cargo(["test", "--locked", "-p", "enclave-runtime", "--lib"]));
+    Step::commands("each package alone", Load::Build, checks).alone_in(DEBUG).after(&[BUILD_SIGNER])
 }
 
-/// What a run of this depth leaves out, for its last lines.
+/// What a run of this depth leaves out, and why, for its last lines.
 pub(crate) fn left_out(depth: Depth) -> &'static [&'static str] {
     match depth {
         Depth::Quick => &[
-            "--quick: policies and templates, the image in QEMU, the image beside AWS's builder, the search for development parts, fuzzing, \
-             benchmarks, instruction counts, the core in its release form, cargo-deny, and what --thorough adds",
+            "by --quick, because they take long to build: the image in QEMU, the image beside AWS's builder, the search \
+             for development parts, fuzzing, benchmarks, instruction counts, the core in its release form, cargo-deny",
+            "by --quick, because few changes concern them: policies and templates, clippy and rustdoc without the \
+             development parts",
+            "by --quick: what --thorough adds",
         ],
         Depth::Default => &[
-            "without --thorough: Miri, each package alone, the contract against the release, and the long forms that \
-              infra/README.md lists",
+            "until --thorough, because they take hours or fail after rare changes only: Miri, each package alone, the contract against \
+             the release, and the long forms that infra/README.md lists",
         ],
         Depth::Thorough => &[],
     }
@@ -270,7 +289,8 @@ fn test(depth: Depth, program: &Executable, place: &Place) -> Step {
 /// As cargo runs it: in the folder of its package.
 fn run_test(program: &Executable, place: &Place, waits: bool) -> Command {
     let mut command = place.program(&program.path);
-    command.current_dir(&program.package_folder);
+    // A test that passes may say that it skipped something.
+    command.arg("--show-output").current_dir(&program.package_folder);
     if waits {
         command.env("RUST_TEST_THREADS", THREADS_OF_WAITING);
     }

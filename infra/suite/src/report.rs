@@ -1,8 +1,9 @@
 //! What a run says at its start and at its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -56,8 +57,9 @@ pub(crate) fn has_space(depth: Depth, target: &Path, cache: &Path) -> Result<(),
     // By disk: what is needed on it, and the folders there.
     let mut disks: BTreeMap<u64, (u64, Vec<PathBuf>)> = BTreeMap::new();
     for (folder, gib) in folders {
-        // What an earlier run left there is there already.
-        let needed = (gib * GIB).saturating_sub(size_of(&folder)).max(GIB);
+        // What an earlier run left in its own folders is there already.
+        let there = if folder == env::temp_dir() { 0 } else { size_of(&folder) };
+        let needed = (gib * GIB).saturating_sub(there).max(GIB);
         let disk = disks.entry(machine::disk_of(&folder)).or_default();
         disk.0 += needed;
         disk.1.push(folder);
@@ -83,16 +85,23 @@ fn in_gib(bytes: u64) -> f64 {
     bytes as f64 / GIB as f64
 }
 
-/// The bytes of all files below `folder`.
+/// The bytes that all files below `folder` take on the disk, each counted once however many names it has.
 fn size_of(folder: &Path) -> u64 {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .map(|entry| match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => size_of(&entry.path()),
-            Ok(metadata) => metadata.len(),
-            Err(_) => 0,
-        })
-        .sum()
+    let mut folders = vec![folder.to_owned()];
+    let mut seen = BTreeSet::new();
+    let mut bytes = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            } else if metadata.nlink() == 1 || seen.insert(metadata.ino()) {
+                // Of 512 bytes each (stat(2)).
+                bytes += metadata.blocks() * 512;
+            }
+        }
+    }
+    bytes
 }
 
 /// A run that has begun.
@@ -149,7 +158,7 @@ impl Run {
             show(format_args!("{line}"));
         }
         for line in plan::left_out(self.depth) {
-            show(format_args!("left out {line}"));
+            show(format_args!("Left out {line}"));
         }
         let (code, verdict) = self.verdict(&finished.end, orphans, target);
         if code == 0 {
@@ -213,6 +222,8 @@ fn missing_parts(depth: Depth, cache: &Path) -> Vec<(&'static str, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[test]
@@ -230,10 +241,14 @@ mod tests {
     #[test]
     fn a_disk_without_room_is_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("of/four/bytes");
+        let file = folder.path().join("of/a few/pages");
         fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(file, "four").unwrap();
-        assert_eq!(size_of(folder.path()), 4);
+        fs::write(&file, vec![1; 64 * 1024]).unwrap();
+        let size = size_of(folder.path());
+        assert!(size >= 64 * 1024, "{size}");
+        fs::hard_link(&file, folder.path().join("another name")).unwrap();
+        File::create(folder.path().join("sparse")).unwrap().set_len(GIB).unwrap();
+        assert_eq!(size_of(folder.path()), size);
         // A file system of the kernel's own, which has no room.
         let text = has_space(Depth::Quick, Path::new("/proc/self"), folder.path()).unwrap_err();
         assert!(

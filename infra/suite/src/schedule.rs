@@ -174,7 +174,9 @@ impl Schedule {
             Err(_) if !matches!(finished.end, End::Passed) => {}
             Err(failure) => {
                 show(format_args!("\n==> {}\n{text}", ended.name));
-                let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+                // Cargo names its report of times after the error.
+                let is_told = |line: &&str| !line.trim().is_empty() && !line.contains("Timing report saved");
+                let last = text.lines().rfind(is_told).unwrap_or_default();
                 finished.end = End::Failed {
                     text: format!("{}: {failure}; see {}\n{last}", ended.name, ended.log.display()),
                     something_is_missing: failure.is_something_missing(),

@@ -146,7 +146,7 @@ fn as_systemd_reads(library: &PathBuf, texts: &[String]) -> Vec<Option<BTreeMap<
 fn systemd_itself_reads_the_same() {
     const DRAFTS: usize = 20_000;
     let Some(library) = libsystemd() else {
-        println!("SKIPPED: there is no libsystemd-shared here to compare with");
+        println!("a comparison with systemd: SKIPPED, no libsystemd-shared here");
         return;
     };
     let mut runner = TestRunner::default();
