@@ -41,6 +41,7 @@ pub mod key_policy;
 pub mod kms;
 pub mod nitro_toml;
 pub mod output_file;
+pub mod parent;
 pub mod policy_check;
 pub mod printable;
 pub mod ramdisk;
