@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -31,6 +32,8 @@ pub struct Call {
     pub arguments: Vec<OsString>,
     /// It is killed when it takes longer.
     pub timeout: Duration,
+    /// Whether it is out of reach of Ctrl-C at the terminal.
+    is_without_terminal_signals: bool,
 }
 
 impl Call {
@@ -41,7 +44,14 @@ impl Call {
         I::Item: Into<OsString>,
     {
         let arguments = arguments.into_iter().map(Into::into).collect();
-        Self { program: program.into(), arguments, timeout }
+        Self { program: program.into(), arguments, timeout, is_without_terminal_signals: false }
+    }
+
+    /// The same, out of reach of Ctrl-C at the terminal: it comes to its end, and the caller decides what follows.
+    #[must_use]
+    pub fn without_terminal_signals(mut self) -> Self {
+        self.is_without_terminal_signals = true;
+        self
     }
 }
 
@@ -106,16 +116,20 @@ impl Commands for SystemCommands {
         let output = |name| memfd_create(name, MFdFlags::MFD_CLOEXEC).map(File::from);
         let mut stdout = output(c"stdout").map_err(|errno| NotRun::System(errno.into()))?;
         let mut stderr = output(c"stderr").map_err(|errno| NotRun::System(errno.into()))?;
-        let mut child = Command::new(&call.program)
+        let mut command = Command::new(&call.program);
+        command
             .args(&call.arguments)
             .stdin(Stdio::null())
             .stdout(stdout.try_clone().map_err(NotRun::System)?)
-            .stderr(stderr.try_clone().map_err(NotRun::System)?)
-            .spawn()
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => NotRun::Missing,
-                _ => NotRun::System(error),
-            })?;
+            .stderr(stderr.try_clone().map_err(NotRun::System)?);
+        if call.is_without_terminal_signals {
+            // A terminal signals the group in its foreground.
+            command.process_group(0);
+        }
+        let mut child = command.spawn().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => NotRun::Missing,
+            _ => NotRun::System(error),
+        })?;
         let deadline = Instant::now() + call.timeout;
         let status = loop {
             if let Some(status) = child.try_wait().map_err(NotRun::System)? {

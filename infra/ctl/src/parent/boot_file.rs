@@ -1,0 +1,288 @@
+//! The boot file `/etc/nitro-signer/env`: what the enclave and the proxy are told. Others than root may read parts of it
+//! or write them, so it is looked at before anything depends on it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use enclave_runtime::{BootFile as EnclaveBootFile, Configuration, MAX_BOOT_FILE_BYTES};
+use zeroize::Zeroizing;
+
+use super::failed::{Failed, Kind};
+use super::machine::Machine;
+use super::ownership;
+
+/// Where it is.
+pub const BOOT_FILE: &str = "/etc/nitro-signer/env";
+
+/// The port of clients where the boot file names none: that of `nitro-parent.service`.
+pub const DEFAULT_LISTEN_PORT: u16 = 7001;
+
+const ENCLAVE_CID: &str = "ENCLAVE_CID";
+const LISTEN_PORT: &str = "BRIDGE_LISTEN_PORT";
+
+/// How the names of drafts begin; `run-enclave.sh` of earlier versions used it too.
+const DRAFT_PREFIX: &str = ".env.";
+
+/// Permission bits that let others than the owner write.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// The boot file's bytes, which hold secrets and are wiped.
+pub struct BootFile {
+    path: PathBuf,
+    bytes: Zeroizing<Vec<u8>>,
+}
+
+impl BootFile {
+    /// Reads the boot file of `machine`; one that is missing is empty.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`] if it is too long, [`Kind::Unavailable`] if the system cannot read it.
+    pub fn read(machine: &Machine) -> Result<Self, Failed> {
+        let path = machine.path(BOOT_FILE);
+        // It never moves, so that no copy is left behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BOOT_FILE_BYTES + 1));
+        let read = File::open(&path)
+            .and_then(|file| file.take(MAX_BOOT_FILE_BYTES as u64 + 1).read_to_end(&mut bytes));
+        match read {
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound => {}
+            Err(fault) => return Err(Failed::new(Kind::Unavailable, of(&path, fault))),
+            Ok(length) if length > MAX_BOOT_FILE_BYTES => {
+                let fault = format_args!("it is longer than {} KiB", MAX_BOOT_FILE_BYTES / 1024);
+                return Err(Failed::new(Kind::Configuration, of(&path, fault)));
+            }
+            Ok(_) => {}
+        }
+        Ok(Self { path, bytes })
+    }
+
+    /// The value that the last line for `name` gives, without quotes. Only for values of one line; an empty one is none.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<String> {
+        let mut lines = self.bytes.split(|byte| *byte == b'\n').rev();
+        let value = lines.find_map(|line| assigned(line, name))?.trim_ascii();
+        let unquoted = match value {
+            [b'"', inner @ .., b'"'] | [b'\'', inner @ .., b'\''] => inner,
+            bare => bare,
+        };
+        (!unquoted.is_empty()).then(|| String::from_utf8_lossy(unquoted).into_owned())
+    }
+
+    /// The enclave that the proxy dials, if one is named.
+    #[must_use]
+    pub fn enclave_cid(&self) -> Option<u32> {
+        self.value(ENCLAVE_CID)?.parse().ok()
+    }
+
+    /// The port that clients connect to.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`]
+    pub fn listen_port(&self) -> Result<u16, Failed> {
+        let Some(value) = self.value(LISTEN_PORT) else { return Ok(DEFAULT_LISTEN_PORT) };
+        let port = value.parse().ok().filter(|port| *port > 0);
+        port.ok_or_else(|| {
+            let fault = format_args!("{LISTEN_PORT} is not a port; 1 to 65535 is expected");
+            Failed::new(Kind::Configuration, of(&self.path, fault))
+        })
+    }
+
+    /// Refuses what the enclave would refuse, and what the proxy would.
+    fn check(&self, configuration: &Configuration) -> Result<(), Failed> {
+        let wrong = |fault: &dyn std::fmt::Display| Failed::new(Kind::Configuration, of(&self.path, fault));
+        if self.bytes.last() != Some(&b'\n') {
+            return Err(wrong(
+                &"its last line does not end in a line break, so the enclave takes it for cut off",
+            ));
+        }
+        self.listen_port()?;
+        EnclaveBootFile::parse(&self.bytes, configuration).map(drop).map_err(|fault| wrong(&fault))
+    }
+
+    /// The same file with this enclave for the proxy to dial. No other line changes.
+    fn with_enclave_cid(&self, cid: u32) -> Zeroizing<Vec<u8>> {
+        let line = format!("{ENCLAVE_CID}={cid}\n");
+        let mut changed = Zeroizing::new(Vec::with_capacity(self.bytes.len() + line.len() + 1));
+        let mut is_there = false;
+        for kept in self.bytes.split_inclusive(|byte| *byte == b'\n') {
+            if assigned(kept, ENCLAVE_CID).is_none() {
+                changed.extend_from_slice(kept);
+            } else if !is_there {
+                changed.extend_from_slice(line.as_bytes());
+                is_there = true;
+            }
+        }
+        if !is_there {
+            if changed.last().is_some_and(|byte| *byte != b'\n') {
+                changed.push(b'\n');
+            }
+            changed.extend_from_slice(line.as_bytes());
+        }
+        changed
+    }
+}
+
+/// What stands behind the equals sign, if `line` assigns to `name`.
+fn assigned<'a>(line: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    line.trim_ascii_start().strip_prefix(name.as_bytes())?.trim_ascii_start().strip_prefix(b"=")
+}
+
+/// Refuses a boot file with which no enclave of `configuration` gets ready.
+///
+/// # Errors
+/// [`Kind::NoInput`] if it is missing, else as [`check_folder`] and [`BootFile::read`].
+pub fn check(machine: &Machine, configuration: &Configuration) -> Result<(), Failed> {
+    check_folder(machine)?;
+    let path = machine.path(BOOT_FILE);
+    if !path.is_file() {
+        let fault = "it is missing; infra/setup-parent.sh makes it";
+        return Err(Failed::new(Kind::NoInput, of(&path, fault)));
+    }
+    BootFile::read(machine)?.check(configuration)
+}
+
+/// Refuses a folder of the boot file that others than root can write to: they could put another file or a link there.
+/// A folder that is missing is none.
+///
+/// # Errors
+/// [`Kind::Configuration`], or [`Kind::Unavailable`] if its owner is not known.
+pub fn check_folder(machine: &Machine) -> Result<(), Failed> {
+    let path = machine.path(BOOT_FILE);
+    let Some(folder) = path.parent() else { return Ok(()) };
+    let Ok(metadata) = folder.symlink_metadata() else { return Ok(()) };
+    let wrong = |fault: String| Err(Failed::new(Kind::Configuration, of(folder, fault)));
+    if !metadata.is_dir() {
+        return wrong("it is a link or no folder; a folder of root is expected".to_owned());
+    }
+    let owner = ownership::owner(machine, folder)?;
+    if owner != "root" {
+        return wrong(format!(
+            "it is {owner}'s; it has to be root's, because its owner can replace all that is in it"
+        ));
+    }
+    let mode = metadata.mode() & 0o7777;
+    if mode & WRITABLE_BY_OTHERS != 0 {
+        return wrong(format!(
+            "it is writable by others than root (mode {mode:o}), who may have put files there. Look at it, then: \
+             chmod 0755 {}",
+            folder.display()
+        ));
+    }
+    Ok(())
+}
+
+/// Makes the proxy dial the enclave with this CID. The file is replaced whole, with its owner and mode, or not at all.
+///
+/// # Errors
+/// [`Kind::Unavailable`], or as [`BootFile::read`].
+pub fn write_enclave_cid(machine: &Machine, cid: u32) -> Result<(), Failed> {
+    let file = BootFile::read(machine)?;
+    let draft = file.path.with_file_name(format!("{DRAFT_PREFIX}{:08x}", std::process::id()));
+    replace(machine, &file.path, &draft, &file.with_enclave_cid(cid)).inspect_err(|_| {
+        // It may not be there.
+        let _ = fs::remove_file(&draft);
+    })
+}
+
+fn replace(machine: &Machine, path: &Path, draft: &Path, bytes: &[u8]) -> Result<(), Failed> {
+    let unwritten =
+        |fault| Failed::new(Kind::Unavailable, of(path, format_args!("it cannot be written: {fault}")));
+    let permissions = path.metadata().map_err(unwritten)?.permissions();
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft).map_err(unwritten)?;
+    file.write_all(bytes).map_err(unwritten)?;
+    ownership::copy_owner(machine, path, draft)?;
+    file.set_permissions(permissions).and_then(|()| file.sync_all()).map_err(unwritten)?;
+    fs::rename(draft, path).and_then(|()| crate::output_file::sync_folder_of(path)).map_err(unwritten)
+}
+
+/// Removes the drafts of runs that were killed.
+pub fn remove_drafts(machine: &Machine) {
+    let path = machine.path(BOOT_FILE);
+    let Some(Ok(entries)) = path.parent().map(fs::read_dir) else { return };
+    for entry in entries.flatten() {
+        let is_draft = entry.file_name().to_str().is_some_and(|name| name.starts_with(DRAFT_PREFIX));
+        if is_draft {
+            // What stays is found by the next run.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn of(path: &Path, fault: impl std::fmt::Display) -> String {
+    format!("{}: {fault}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::parent::machine::SystemCommands;
+
+    fn file(text: &str) -> BootFile {
+        BootFile { path: "/etc/x".into(), bytes: Zeroizing::new(text.as_bytes().to_vec()) }
+    }
+
+    #[test]
+    fn the_last_line_for_a_name_counts() {
+        let value = |text: &str| file(text).value("A");
+        assert_eq!(value("A=1\nA=2\nB=3\n").as_deref(), Some("2"));
+        assert_eq!(value("  A = \"a b\"  \r\n").as_deref(), Some("a b"));
+        assert_eq!(value("A='x'").as_deref(), Some("x"));
+        assert_eq!(value("A=\"x").as_deref(), Some("\"x"));
+        for none in ["", "A=\n", "A=1\nA=\n", "#A=1\n", "AB=1\n", "A\n", "A=\"\"\n", "A=\"\"\n#"] {
+            assert_eq!(value(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn ports_and_cids_are_numbers() {
+        let port = |text: &str| file(text).listen_port().map_err(|failed| failed.kind);
+        assert_eq!(port(""), Ok(7001));
+        assert_eq!(port("BRIDGE_LISTEN_PORT=443\n"), Ok(443));
+        for wrong in ["0", "65536", "x", "-1", "7001 # mine"] {
+            assert_eq!(port(&format!("BRIDGE_LISTEN_PORT={wrong}\n")), Err(Kind::Configuration), "{wrong}");
+        }
+        assert_eq!(file("ENCLAVE_CID=16\n").enclave_cid(), Some(16));
+        assert_eq!(file("ENCLAVE_CID=x\n").enclave_cid(), None);
+    }
+
+    #[test]
+    fn only_the_line_of_the_cid_changes() {
+        let changed = |text: &str| String::from_utf8(file(text).with_enclave_cid(17).to_vec()).unwrap();
+        assert_eq!(changed("# ENCLAVE_CID=1\nA=\" b \"\n"), "# ENCLAVE_CID=1\nA=\" b \"\nENCLAVE_CID=17\n");
+        assert_eq!(changed("A=1\n ENCLAVE_CID = 16\nB=2\nENCLAVE_CID=3\nC"), "A=1\nENCLAVE_CID=17\nB=2\nC");
+        assert_eq!(changed("A=1"), "A=1\nENCLAVE_CID=17\n");
+        assert_eq!(changed(""), "ENCLAVE_CID=17\n");
+    }
+
+    #[test]
+    fn the_file_is_replaced_with_its_mode_and_drafts_go() {
+        let root = tempfile::tempdir().unwrap();
+        let machine = Machine::new(root.path().into(), Box::new(SystemCommands));
+        let path = machine.path(BOOT_FILE);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        write_enclave_cid(&machine, 16).unwrap_err();
+        fs::write(&path, "A=1\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        write_enclave_cid(&machine, 16).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "A=1\nENCLAVE_CID=16\n");
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o640);
+        fs::write(path.with_file_name(".env.killed"), "A=1\n").unwrap();
+        remove_drafts(&machine);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_others_write_to_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let machine = Machine::new(root.path().into(), Box::new(SystemCommands));
+        check_folder(&machine).unwrap();
+        let folder = root.path().join("etc/nitro-signer");
+        fs::create_dir_all(folder.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(root.path(), &folder).unwrap();
+        assert!(check_folder(&machine).unwrap_err().line.contains("a link or no folder"));
+    }
+}

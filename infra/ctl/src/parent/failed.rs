@@ -1,0 +1,47 @@
+//! Why work on the parent ended early.
+
+use std::fmt;
+
+/// What kind of failure it is; each kind is one exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A release or a boot file is missing.
+    NoInput,
+    /// A service, a tool or `nitro-cli` fails.
+    Unavailable,
+    /// The enclave did not become ready.
+    NotReady,
+    /// There is no room, or another run holds the lock: a later run may succeed.
+    TryLater,
+    /// Root is needed.
+    NoPermission,
+    /// A release or the boot file is wrong.
+    Configuration,
+    /// A signal, by its number, asked for the end.
+    Interrupted(u8),
+}
+
+/// Why work on the parent ended early, in one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// What kind of failure it is.
+    pub kind: Kind,
+    /// What happened, what was expected, what to do.
+    pub line: String,
+}
+
+impl Failed {
+    /// A failure of `kind` that `line` explains.
+    #[must_use]
+    pub fn new(kind: Kind, line: impl fmt::Display) -> Self {
+        Self { kind, line: line.to_string() }
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.line)
+    }
+}
+
+impl std::error::Error for Failed {}
