@@ -1,9 +1,6 @@
 #!/usr/bin/env bash
 # Tests setup-parent.sh, run-enclave.sh and check.sh on a machine that is a folder, with fakes/ for its commands.
 # Nothing outside of a temporary folder is changed, and nothing but loopback is listened on.
-#
-# Usage: infra/parent.test.sh [PART...], where a part is setup, start, failures or watch_and_check; all of them if none
-# is named. Parts can run at the same time.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -18,34 +15,22 @@ readonly KEY_ARN=arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-
 started=() passed_at=0
 
 # With spaces, like every path of a person who likes them.
-export FAKES="$scratch/state of fakes" FAKES_BIN="$root/infra/fakes" NITRO_SIGNER_ROOT="$scratch/a machine" REAL_PROXY
+export FAKES="$scratch/state of fakes" FAKES_BIN="$root/infra/fakes" NITRO_SIGNER_ROOT="$scratch/a machine" REAL_PROXY SIGNERCTL
 boot_file="$NITRO_SIGNER_ROOT/etc/nitro-signer/env"
 stored="$NITRO_SIGNER_ROOT/var/lib/nitro-signer/release"
+records="$NITRO_SIGNER_ROOT/var/lib/nitro-signer/enclaves.json"
 libexec="$NITRO_SIGNER_ROOT/usr/local/libexec/nitro-signer"
 release="$scratch/a release"
 
-readonly PARTS=(setup start failures watch_and_check)
-
 main() {
-    local part
-    for part; do
-        [[ " ${PARTS[*]} " == *" $part "* ]] || die 64 "no part '$part'; there are: ${PARTS[*]}"
-    done
-    build_proxy
+    build_programs
     # As somebody else's shell would call them.
     cd /
     export PATH="$FAKES_BIN:$PATH"
     unset SERVICE_RESULT NOTIFY_SOCKET
     new_machine
     start_enclaves
-    (($#)) || set -- "${PARTS[@]}"
-    for part; do
-        "test_$part"
-        echo "parent.test.sh: $part passed, $SECONDS s in all"
-    done
-}
 
-test_setup() {
     a_wrong_command_line_is_refused
     the_first_setup_prepares_a_machine
     a_second_setup_changes_nothing
@@ -59,45 +44,74 @@ test_setup() {
     the_units_get_the_ports_and_the_region
     acme_gets_routes_a_folder_and_port_443
     systemd_takes_the_units
-}
 
-test_start() {
+    the_fake_nitro_cli_prints_what_the_transcripts_have
     the_first_start_serves_and_is_kept
     a_new_release_takes_over_without_a_gap
+    enclaves_take_whole_pages
+    a_renamed_enclave_is_known
+    an_enclave_of_a_foreign_name_is_left_alone
+    records_that_are_lost_or_cut_leave_the_names
     without_room_the_old_one_serves_on_unless_told
+    the_driver_may_refuse_once_after_an_end
+    nitro_cli_may_warn_hang_or_be_silent
     a_replacement_that_fails_brings_the_last_one_back
     one_that_never_gets_ready_is_ended
     wrong_releases_and_boot_files_are_refused
-    debug_mode_needs_a_word_and_takes_nobodys_place
+    a_link_in_a_release_is_not_started
+    a_link_in_a_release_is_not_started() {
+    local file
+    echo 'only for root' >"$scratch/secret"
+    for file in nitro-signer.eif nitro.toml; do
+        new_serving_parent
+        rm "$release/$file"
+        ln -s "$scratch/secret" "$release/$file"
+        exits_with 78 run-enclave --release "$release"
+        says "$file is a link or no regular file"
+        exits_with 78 run-enclave --release "$release" --dry-run
+        rm "$release/$file"
+        mkfifo "$release/$file"
+        exits_with 78 run-enclave --release "$release"
+        serves 16
+        ours_are 1
+        ! grep -rqs 'only for root' "$NITRO_SIGNER_ROOT/var" "$NITRO_SIGNER_ROOT/usr" || fail 'a link was followed'
+        [[ $(find "${stored%/*}/releases" -mindepth 1 -maxdepth 1 | wc -l) == 1 ]] || fail 'a copy of it is left'
+    done
+    passed
 }
 
-test_failures() {
+debug_mode_needs_a_word_and_takes_nobodys_place
     whatever_call_fails_one_serves_or_nobody_is_said_to
     killed_at_any_time_the_boot_file_is_whole
     two_at_a_time_are_one_too_many
     a_dry_run_changes_nothing
-}
-
-test_watch_and_check() {
     stop_and_status_know_ours
     the_watch_starts_and_watches
     the_watch_leaves_a_deployment_alone
+
     all_is_well
     each_defect_is_one_line
+    echo "parent.test.sh: all passed in $SECONDS s"
 }
 
 # ---- A machine
 
-build_proxy() {
-    need_debian_packages curl:curl flock:util-linux jq:jq python3:python3
+build_programs() {
+    need_debian_packages curl:curl flock:util-linux jq:jq python3:python3 setpriv:util-linux
     if [[ ${ACCEPTANCE_BIN_DIR:-} ]]; then
-        REAL_PROXY=$ACCEPTANCE_BIN_DIR/proxy
+        REAL_PROXY=$ACCEPTANCE_BIN_DIR/proxy SIGNERCTL=$ACCEPTANCE_BIN_DIR/signerctl
         return
     fi
     need_rust
     need_debian_packages cc:gcc
-    REAL_PROXY=$(cd "$root" && cargo build --locked -p proxy --message-format=json-render-diagnostics \
-        | jq -r 'select(.executable and .target.name == "proxy") | .executable')
+    REAL_PROXY=$(executable proxy)
+    SIGNERCTL=$(executable signerctl)
+}
+
+# The path of the program of the package $1, once it is built.
+executable() {
+    (cd "$root" && cargo build --locked -p "$1" --message-format=json-render-diagnostics) \
+        | jq -r --arg name "$1" 'select(.executable and .target.name == $name) | .executable'
 }
 
 # Empty, with Amazon Linux on it, 8 CPUs and 16 GiB.
@@ -106,17 +120,21 @@ new_machine() {
     mkdir -p "$NITRO_SIGNER_ROOT"/{etc,proc,run,var/lib} "$FAKES"
     # The sockets are the running server's.
     (cd "$FAKES" && rm -rf calls fail defects lock aws active enabled packages users owners live health \
+        boot-s silent slow-end ending hang warning pages-of notified \
         && mkdir -p aws active enabled packages users owners live health pool)
     printf 'NAME="Amazon Linux"\nVERSION="2023"\nID="amzn"\nVERSION_ID="2023"\n' >"$NITRO_SIGNER_ROOT/etc/os-release"
     printf 'MemTotal:       16384000 kB\n' >"$NITRO_SIGNER_ROOT/proc/meminfo"
     echo '[]' >"$FAKES/enclaves.json"
     echo 0 >"$FAKES/uid"
     echo 8 >"$FAKES/cpus"
-    echo '4 1024' >"$FAKES/room"
+    echo 4 >"$FAKES/cpu-pool"
+    # What the allocator makes of 1536 MiB.
+    echo 1073741824:1 2097152:256 >"$FAKES/pages"
     echo 15 >"$FAKES/cid"
     echo 200 >"$FAKES/new_health"
     echo 401 >"$FAKES/imds"
     : >"$FAKES/calls"
+    : >"$FAKES/notified"
     new_release "$release" "${PCRS[@]}"
 }
 
@@ -142,7 +160,7 @@ new_parent() {
     chmod 755 "$NITRO_SIGNER_ROOT/etc/nitro-signer"
     cp "$FAKES_BIN/proxy" "$libexec/proxy"
     touch "$FAKES"/enabled/nitro-{enclaves-allocator,parent,enclave}.service
-    printf -- '---\nmemory_mib: 1024\ncpu_count: 4\n' >"$NITRO_SIGNER_ROOT/etc/nitro_enclaves/allocator.yaml"
+    printf -- '---\nmemory_mib: 1536\ncpu_count: 6\n' >"$NITRO_SIGNER_ROOT/etc/nitro_enclaves/allocator.yaml"
     printf '# A comment, with ENCLAVE_CID=1\nAWS_REGION=us-east-1\nINTERNAL_API_KEY="a $ \\" key of the  API  "\n\nTICKET_SIGNING_SECRET_CIPHERTEXT=AQIDBA==\nBRIDGE_LISTEN_PORT=%s\n' \
         "$(<"$FAKES/port")" >"$boot_file"
     chmod 600 "$boot_file"
@@ -153,8 +171,13 @@ new_parent() {
     echo '[{"EnclaveName":"somebody-elses","EnclaveID":"i-0123456789abcdef0-enc1","ProcessID":1,"EnclaveCID":99,"NumberOfCPUs":2,"CPUIDs":[5,7],"MemoryMiB":256,"State":"RUNNING","Flags":"NONE","Measurements":{}}]' \
         >"$FAKES/enclaves.json"
     echo 15 >"$FAKES/cid"
-    echo '6 1280' >"$FAKES/room"
+    echo 6 >"$FAKES/cpu-pool"
     : >"$FAKES/calls"
+}
+
+# No CPUs for a second enclave.
+no_room_for_two() {
+    echo 5 >"$FAKES/cpu-pool"
 }
 
 # One where an enclave, of the CID 16, serves.
@@ -344,27 +367,6 @@ a_link_in_a_release_is_not_followed() {
         [[ $code == 78 ]] || fail "$file: exit code $code: $(<"$scratch/out")"
         says "$file is a link or no regular file"
     done
-    for file in nitro-signer.eif nitro.toml; do
-        new_serving_parent
-        rm "$release/$file"
-        ln -s "$scratch/secret" "$release/$file"
-        exits_with 78 run-enclave --release "$release"
-        says "$file is a link or no regular file"
-        exits_with 78 run-enclave --release "$release" --dry-run
-        # One that has come after the look.
-        # shellcheck disable=SC2016 # For the other shell.
-        ! bash -c 'source "$1"; look=$(declare -f need_regular_file); need_regular_file() { eval "$look"; }
-            take_file "$2" "$3"' x "$root/infra/parent.sh" "$release/$file" "$scratch/taken" 2>"$scratch/out" \
-            || fail 'a link that came later is taken'
-        says 'taken is a link or no regular file'
-        rm "$release/$file"
-        mkfifo "$release/$file"
-        exits_with 78 run-enclave --release "$release"
-        serves 16
-        ours_are 1
-        ! grep -rqs 'only for root' "$NITRO_SIGNER_ROOT/var" "$NITRO_SIGNER_ROOT/usr" || fail 'a link was followed'
-        [[ $(find "${stored%/*}/releases" -mindepth 1 -maxdepth 1 | wc -l) == 1 ]] || fail 'a copy of it is left'
-    done
     passed
 }
 
@@ -504,7 +506,7 @@ acme_gets_routes_a_folder_and_port_443() {
 # Names and settings, as far as systemd can tell without running them.
 systemd_takes_the_units() {
     if ! command -v systemd-analyze >/dev/null; then
-        echo 'systemd takes the units: SKIPPED, no systemd-analyze here'
+        echo 'skipped: systemd takes the units: no systemd-analyze here'
         return
     fi
     local there="$scratch/a root for systemd" unit program
@@ -535,6 +537,64 @@ systemd_takes_the_units() {
 
 # ---- run-enclave.sh
 
+# The text of file $1 without what differs from run to run: numbers, but those of errors, and strings that are values.
+shape() {
+    sed -E -e 's/(": |^ *)"[^"]*"(,?)$/\1"x"\2/' -e 's/err[-0-9T:.+]*\.log/err.log/' -e 's/i-[0-9a-z]+-enc[0-9a-f]+/i-x/' \
+        -e "s/(File: ')[^']*/\1/" -e 's/(^|[^E0-9])[0-9]+/\1 0/g' "$1"
+}
+
+# That the fake prints and ends as transcript $1 with the exit status $2, when it is called with the rest.
+prints_as() {
+    local transcript="$root/infra/transcripts/nitro-cli/$1" expected=$2 stream
+    shift 2
+    code=0
+    nitro-cli "$@" >"$scratch/fake.stdout" 2>"$scratch/fake.stderr" || code=$?
+    [[ $code == "$expected" ]] || fail "$*: exit status $code and not $expected"
+    for stream in stdout stderr; do
+        diff <(shape "$(existing "$transcript.$stream")") <(shape "$scratch/fake.$stream") \
+            || fail "$*: its $stream is not as ${transcript##*/}"
+    done
+}
+
+existing() {
+    if [[ -e $1 ]]; then echo "$1"; else echo /dev/null; fi
+}
+
+the_fake_nitro_cli_prints_what_the_transcripts_have() {
+    local run=(run-enclave --eif-path "$release/nitro-signer.eif" --memory 512 --enclave-name signer) id
+    new_machine
+    prints_as version 0 --version
+    prints_as describe-eif 0 describe-eif --eif-path "$release/nitro-signer.eif"
+    prints_as describe-enclaves-none 0 describe-enclaves
+    prints_as run-enclave 0 "${run[@]}" --cpu-count 2
+    prints_as describe-enclaves-one 0 describe-enclaves
+    # One that boots is not there yet.
+    echo 1 >"$FAKES/boot-s"
+    nitro-cli "${run[@]}" --cpu-count 2 >"$scratch/second" 2>&1 &
+    started+=("$!")
+    eventually 'the second boots' grep -q Started "$scratch/second"
+    prints_as describe-enclaves-one 0 describe-enclaves
+    wait "${started[-1]}"
+    prints_as describe-enclaves-two 0 describe-enclaves
+    [[ $(jq -r 'map(.EnclaveName) | join(" ")' "$FAKES/enclaves.json") == 'signer signer_1' ]] || fail 'it does not rename'
+    id=$(jq -r '.[1].EnclaveID' "$FAKES/enclaves.json")
+    echo "$id" >"$FAKES/silent"
+    prints_as describe-enclaves-failed-connection 39 describe-enclaves
+    rm "$FAKES/silent" "$FAKES/boot-s"
+    prints_as run-enclave-e22 39 "${run[@]}" --cpu-count 6
+    prints_as run-enclave-e29-no-cpus 39 "${run[@]}" --cpu-count 2
+    prints_as terminate-enclave 0 terminate-enclave --enclave-id "$id"
+    prints_as terminate-enclave-e11 11 terminate-enclave --enclave-id "$id"
+    prints_as run-enclave-e29-not-whole-cores 39 "${run[@]}" --cpu-count 1
+    prints_as run-enclave-e27 39 "${run[@]}" --cpu-count 2 --memory 3072
+    head -c 140000000 /dev/zero >>"$release/nitro-signer.eif"
+    prints_as run-enclave-e26 39 "${run[@]}" --cpu-count 2
+    new_release "$release" "${PCRS[@]}"
+    echo unbootable >"$FAKES/new_health"
+    prints_as run-enclave-e36 39 "${run[@]}" --cpu-count 2
+    passed
+}
+
 the_first_start_serves_and_is_kept() {
     new_parent
     echo '503 503 200' >"$FAKES/new_health"
@@ -543,6 +603,9 @@ the_first_start_serves_and_is_kept() {
     called 'systemctl start nitro-enclaves-allocator.service'
     called 'systemctl start nitro-parent.service'
     called 'systemctl start --no-block nitro-enclave.service'
+    jq -e '.enclaves | length == 1 and (.[0].id | startswith("i-")) and .[0].cid == 16' "$records" >/dev/null \
+        || fail "there is recorded: $(<"$records")"
+    [[ $(/usr/bin/stat -c %a "$records") == 600 ]] || fail 'the records are open'
     called 'nitro-cli run-enclave --eif-path'
     not_called '--debug-mode'
     cmp "$release/nitro-signer.eif" "$stored/nitro-signer.eif"
@@ -576,7 +639,7 @@ a_new_release_takes_over_without_a_gap() {
     [[ $cids == '16 200,17 200' ]] || fail "clients were answered: $cids"
     serves 17
     boot_file_is_whole
-    [[ $(jq -r 'map(.EnclaveName) | join(" ")' "$FAKES/enclaves.json") == 'somebody-elses nitro-signer' ]] \
+    [[ $(jq -r 'map(.EnclaveName) | join(" ")' "$FAKES/enclaves.json") == 'somebody-elses nitro-signer_1' ]] \
         || fail "there run: $(<"$FAKES/enclaves.json")"
     [[ $(grep -n ENCLAVE_CID= "$boot_file" | cut -d : -f 1 | paste -sd ' ') == '1 2' ]] || fail 'its line moved'
     cmp "$release/nitro-signer.eif" "$stored/nitro-signer.eif"
@@ -587,11 +650,11 @@ a_new_release_takes_over_without_a_gap() {
 
 without_room_the_old_one_serves_on_unless_told() {
     local room
-    for room in '5 9999' '99 800'; do
+    for room in 'cpu-pool 5' 'cpu-pool 4' 'pages 2097152:255' 'pages 1073741824:0 2097152:0'; do
         new_serving_parent
-        echo "$room" >"$FAKES/room"
+        echo "${room#* }" >"$FAKES/${room%% *}"
         exits_with 75 run-enclave --release "$release"
-        says 'it needs 2 CPUs and 512 MiB; the allocator has memory_mib 1024,cpu_count 4, of which running enclaves take 4 CPUs and 768 MiB'
+        says 'it needs 2 CPUs and 512 MiB; the allocator has memory_mib: 1536, cpu_count: 6, of which running enclaves take 4 CPUs and 768 MiB'
         says 'no room for both; --replace'
         serves 16
         ours_are 1
@@ -602,16 +665,167 @@ without_room_the_old_one_serves_on_unless_told() {
     done
     # Nothing of ours is in the way.
     new_parent
-    echo '3 9999' >"$FAKES/room"
+    echo 3 >"$FAKES/cpu-pool"
     exits_with 75 run-enclave --release "$release" --replace
     says 'no room for it'
     says 'nobody is served'
+    # What another enclave's end does not mend.
+    new_serving_parent
+    sed -i 's/^cpu_count = 2/cpu_count = 1/' "$release/nitro.toml"
+    exits_with 69 run-enclave --release "$release" --replace
+    says 'nitro-cli run-enclave: E29: Ioctl failure.'
+    serves 16
+    ours_are 1
+    passed
+}
+
+# The memory of two enclaves in one large page is a page for one.
+enclaves_take_whole_pages() {
+    new_serving_parent
+    [[ $(<"$FAKES/pages") == '1073741824:1 2097152:0' ]] || fail "there are left: $(<"$FAKES/pages")"
+    exits_with 0 run-enclave --release "$release" --drain-s 0
+    says 'ended: '
+    [[ $(jq '.[-1].MemoryMiB' "$FAKES/enclaves.json") == 1024 ]] || fail 'it did not take the large page'
+    new_parent
+    echo 1073741824:1 >"$FAKES/pages"
+    exits_with 0 run-enclave --release "$release"
+    exits_with 75 run-enclave --release "$release"
+    says 'E27: Insufficient memory available'
+    serves 16
+    exits_with 0 run-enclave --release "$release" --replace
+    serves 17
+    passed
+}
+
+names() {
+    jq -r 'map(.EnclaveName) | join(" ")' "$FAKES/enclaves.json"
+}
+
+a_renamed_enclave_is_known() {
+    local watch
+    new_serving_parent
+    exits_with 0 run-enclave --release "$release" --drain-s 0
+    [[ $(names) == 'somebody-elses nitro-signer_1' ]] || fail "there run: $(names)"
+    serves 17
+    exits_with 0 run-enclave --status
+    says ' nitro-signer_1 CID 17 RUNNING NONE'
+    exits_with 0 run-enclave --ensure
+    says 'the enclave with CID 17 answers'
+    start_watch
+    stop_watch 0
+    # The next one gets the name again, and the renamed one is ended.
+    exits_with 0 run-enclave --release "$release" --drain-s 0
+    [[ $(names) == 'somebody-elses nitro-signer' ]] || fail "there run: $(names)"
+    # A renamed one that fails is taken back.
+    echo 503 >"$FAKES/new_health"
+    exits_with 70 run-enclave --release "$release" --health-timeout-s 1
+    says 'CID 18 goes on serving'
+    [[ $(names) == 'somebody-elses nitro-signer' ]] || fail "there run: $(names)"
+    # It is ours by its name too, and by its record whatever its name.
+    echo 200 >"$FAKES/new_health"
+    exits_with 0 run-enclave --release "$release" --drain-s 0
+    rm "$records"
+    exits_with 0 run-enclave --status
+    says ' nitro-signer_1 CID 20 '
+    exits_with 0 run-enclave --release "$release" --drain-s 0
+    fake_enclave_id "$(jq -r '.enclaves[0].id' "$records")" '.EnclaveName = "renamed by hand"'
+    exits_with 0 run-enclave --status
+    says ' renamed by hand CID 21 '
+    exits_with 0 run-enclave --stop
+    [[ $(names) == somebody-elses ]] || fail "there run: $(names)"
+    passed
+}
+
+# Changes the entry of the enclave $1 by the jq filter $2.
+fake_enclave_id() {
+    jq -c --arg id "$1" "map(if .EnclaveID == \$id then $2 else . end)" "$FAKES/enclaves.json" >"$FAKES/enclaves.json.edited"
+    mv "$FAKES/enclaves.json.edited" "$FAKES/enclaves.json"
+}
+
+an_enclave_of_a_foreign_name_is_left_alone() {
+    local name
+    for name in nitro-signer2 nitro-signer_ nitro-signer_a nitro-signer-1 other; do
+        new_serving_parent
+        fake_enclave_id i-0123456789abcdef0-enc1 ".EnclaveName = \"$name\""
+        exits_with 0 run-enclave --status
+        ! grep -q ' CID 99 ' "$scratch/out" || fail "$name is taken for ours"
+        exits_with 0 run-enclave --stop
+        [[ $(names) == "$name" ]] || fail "there run: $(names)"
+    done
+    passed
+}
+
+records_that_are_lost_or_cut_leave_the_names() {
+    local text
+    for text in '' '{' '[]' '{"enclaves":[{"id":1}]}' '{"enclaves":'; do
+        new_serving_parent
+        printf '%s' "$text" >"$records"
+        exits_with 0 run-enclave --release "$release" --drain-s 0
+        says 'our enclaves are known by their names only'
+        serves 17
+        ours_are 1
+        jq -e '.enclaves[0].cid == 17' "$records" >/dev/null || fail "there is recorded: $(<"$records")"
+    done
+    # What does not run any more is forgotten.
+    exits_with 0 run-enclave --release "$release" --drain-s 0
+    exits_with 0 run-enclave --release "$release" --drain-s 0
+    [[ $(jq -c '.enclaves | map(.cid)' "$records") == '[18,19]' ]] || fail "there is recorded: $(<"$records")"
+    passed
+}
+
+the_driver_may_refuse_once_after_an_end() {
+    new_serving_parent
+    no_room_for_two
+    touch "$FAKES/slow-end"
+    exits_with 0 run-enclave --release "$release" --replace
+    says 'trying again, because another enclave has just ended'
+    serves 17
+    ours_are 1
+    passed
+}
+
+nitro_cli_may_warn_hang_or_be_silent() {
+    new_serving_parent
+    printf 'ld.so: an object cannot be preloaded\n[WARN] {old}\n' >"$FAKES/warning"
+    exits_with 0 run-enclave --release "$release" --drain-s 0
+    serves 17
+    exits_with 0 run-enclave --status
+    says ' CID 17 RUNNING'
+    # It started one and tells nothing.
+    new_serving_parent
+    touch "$FAKES/hang"
+    exits_with 0 run-enclave --release "$release" --drain-s 0
+    says 'nitro-cli run-enclave: it did not end within'
+    serves 17
+    ours_are 1
+    # It never comes to it, and is not seen.
+    new_serving_parent
+    echo 600 >"$FAKES/boot-s"
+    exits_with 69 run-enclave --release "$release"
+    says 'nitro-cli run-enclave: it did not end within'
+    serves 16
+    ours_are 1
+    # Another's enclave, or a recorded one of ours, whose process does not answer.
+    new_serving_parent
+    echo i-0123456789abcdef0-enc1 >"$FAKES/silent"
+    exits_with 0 run-enclave --release "$release" --drain-s 0
+    serves 17
+    jq -r '.enclaves[0].id' "$records" >"$FAKES/silent"
+    exits_with 0 run-enclave --status
+    says 'CID 17: its process may be one that does not answer nitro-cli'
+    exits_with 0 run-enclave --ensure
+    says 'the enclave with CID 17 answers'
+    # JSON of another kind.
+    new_serving_parent
+    echo '{}' >"$FAKES/enclaves.json"
+    exits_with 69 run-enclave --status
+    says 'nitro-cli describe-enclaves: expected a JSON array of enclaves'
     passed
 }
 
 a_replacement_that_fails_brings_the_last_one_back() {
     new_serving_parent
-    echo '5 9999' >"$FAKES/room"
+    no_room_for_two
     # The last one's KMS key policy may be gone too: any answer will do.
     echo 503 >"$FAKES/new_health"
     exits_with 70 run-enclave --release "$release" --replace --health-timeout-s 1
@@ -662,28 +876,23 @@ wrong_releases_and_boot_files_are_refused() {
     exits_with 78 run-enclave --release "$release"
     says 'needs four times that'
     for line in "s/^PCR1 = .*/PCR1 = \"${PCRS[1]}\"/=PCR1 of the image is not that of nitro.toml" \
-        "s/^PCR0 = .*/PCR0 = \"$ZERO\"/=pcr.PCR0 is zero" \
-        's/^PCR2 = .*/PCR2 = "00"/=pcr.PCR2 is not 96 hex digits' \
-        '/^PCR2/d=pcr.PCR2 is missing' \
-        '/^cpu_count/d=enclave.cpu_count is missing' \
-        's/^cpu_count.*/cpu_count = "2"x/=not a form that this script reads' \
-        's/^cpu_count.*/cpu_count = 0/=enclave.cpu_count is not a number in range' \
-        's/^memory_mib.*/&\n&/=enclave.memory_mib stands twice' \
-        's/^name.*/name = "a b"/=name is not' \
-        's/^\[enclave\]/enclave = {}/=not a form that this script reads'; do
+        "s/^PCR0 = .*/PCR0 = \"$ZERO\"/=zeros are those of debug mode" \
+        's/^PCR2 = .*/PCR2 = "00"/=pcr.PCR2: not 96 hex digits' \
+        '/^PCR2/d=[pcr] has not PCR0, PCR1 and PCR2' \
+        '/^cpu_count/d=enclave.cpu_count: missing' \
+        's/^cpu_count.*/cpu_count = "2"x/=not TOML' \
+        's/^cpu_count.*/cpu_count = 0/=enclave.cpu_count: ' \
+        's/^memory_mib.*/&\n&/=not TOML' \
+        's/^name.*/name = "a b"/=name: not'; do
         new_release "$release" "${NEXT_PCRS[@]}"
         sed -i "${line%=*}" "$toml"
         exits_with 78 run-enclave --release "$release"
         says "${line##*=}"
     done
-    # What it does read: certificates for a test's KMS, and everything with comments.
-    new_release "$release" "${NEXT_PCRS[@]}"
-    sed -i 's/^# trust_anchors.*/trust_anchors = ["""-----BEGIN CERTIFICATE-----\n[kms]\nregion = "x"\n""", """y"""] # two/; s/^\[pcr\]/[pcr] # of the image/' "$toml"
-    exits_with 0 run-enclave --release "$release" --drain-s 0
-    serves 17
+    serves 16
 
-    for line in 's/^INTERNAL_API_KEY=.*/INTERNAL_API_KEY=/=INTERNAL_API_KEY has no value' \
-        '/^TICKET/d=TICKET_SIGNING_SECRET_CIPHERTEXT has no value' \
+    for line in 's/^INTERNAL_API_KEY=.*/INTERNAL_API_KEY=/=INTERNAL_API_KEY is empty' \
+        '/^TICKET/d=TICKET_SIGNING_SECRET_CIPHERTEXT is missing' \
         's/^TICKET.*/&\nTICKET_SIGNING_SECRET=x/=TICKET_SIGNING_SECRET is refused' \
         's/^BRIDGE_LISTEN_PORT=.*/&\nTLS_CERT_CHAIN=x/=TLS_CERT_CHAIN is refused' \
         's/^BRIDGE_LISTEN_PORT=.*/&\nTLS_KEY_CIPHERTEXT=x/=TLS_KEY_CIPHERTEXT is refused' \
@@ -697,11 +906,11 @@ wrong_releases_and_boot_files_are_refused() {
     new_serving_parent
     sed -i 's/^mode = "off"/mode = "provided"/' "$toml"
     exits_with 78 run-enclave --release "$release"
-    says 'TLS_CERT_CHAIN has no value'
+    says 'TLS_CERT_CHAIN is missing'
     # Of several lines, as it is.
     printf 'TLS_CERT_CHAIN="-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n"\n' >>"$boot_file"
     exits_with 78 run-enclave --release "$release"
-    says 'TLS_KEY_CIPHERTEXT has no value'
+    says 'TLS_KEY_CIPHERTEXT is missing'
     new_serving_parent
     truncate -s -1 "$boot_file"
     exits_with 78 run-enclave --release "$release"
@@ -747,13 +956,13 @@ whatever_call_fails_one_serves_or_nobody_is_said_to() {
     for replace in '' --replace; do
         for name in nitro-cli chown systemctl; do
             new_serving_parent
-            [[ -z $replace ]] || echo '5 9999' >"$FAKES/room"
+            [[ -z $replace ]] || no_room_for_two
             exits_with 0 run-enclave --release "$release" --drain-s 0 $replace
             calls=$(grep -c "^$name" "$FAKES/calls" || true)
             for ((index = 1; index <= calls; index++)); do
                 for late in '' late; do
                     new_serving_parent
-                    [[ -z $replace ]] || echo '5 9999' >"$FAKES/room"
+                    [[ -z $replace ]] || no_room_for_two
                     echo "$name $index 39 $late" >"$FAKES/fail"
                     any_exit run-enclave --release "$release" --drain-s 0 --health-timeout-s 2 $replace
                     one_serves_or_it_says "$name $index $late $replace"
@@ -864,8 +1073,7 @@ the_watch_starts_and_watches() {
     echo 503 >"$FAKES/new_health"
     start_watch
     serves 17 503
-    called 'systemd-notify READY=1'
-    eventually 'the watchdog is fed' grep -q 'systemd-notify WATCHDOG=1' "$FAKES/calls"
+    eventually 'the watchdog is fed' grep -q '^WATCHDOG=1 STATUS=' "$FAKES/notified"
     # A healthy one is found, not replaced.
     echo 200 >"$FAKES/health/17"
     stop_watch 0
@@ -876,7 +1084,7 @@ the_watch_starts_and_watches() {
     # nitro-cli that fails is no proof of death.
     start_watch
     echo "nitro-cli $(($(grep -c ^nitro-cli "$FAKES/calls") + 2)) 39" >"$FAKES/fail"
-    eventually 'it looked again' grep -q "WATCHDOG=1 STATUS=the\\\\ enclave" "$FAKES/calls"
+    eventually 'it looked again' grep -q 'WATCHDOG=1 STATUS=the enclave' "$FAKES/notified"
     sleep 1
     kill -0 "$watch" || fail 'it took a failure of nitro-cli for the death of the enclave'
     rm "$FAKES/fail"
@@ -887,7 +1095,7 @@ the_watch_starts_and_watches() {
     [[ $code == 70 ]] || fail "it ended with $code"
     grep -q 'does not answer (3 of 3)' "$scratch/watch" || fail "it says: $(<"$scratch/watch")"
     # systemd starts it again: the dead one is in the way.
-    echo '5 9999' >"$FAKES/room"
+    no_room_for_two
     echo 200 >"$FAKES/new_health"
     start_watch
     serves 18
@@ -908,7 +1116,7 @@ the_watch_leaves_a_deployment_alone() {
     exits_with 0 run-enclave --release "$release" --drain-s 1
     serves 17
     sleep 1
-    grep -q 'a\\ deployment\\ is\\ at\\ work' "$FAKES/calls" || fail 'it did not notice the deployment'
+    grep -q 'a deployment is at work' "$FAKES/notified" || fail 'it did not notice the deployment'
     kill -0 "$watch" || fail "it ended: $(<"$scratch/watch")"
     stop_watch 0
     ours_are 1
@@ -918,15 +1126,15 @@ the_watch_leaves_a_deployment_alone() {
 # Sets `watch` in the test.
 start_watch() {
     local ready
-    ready=$(grep -c 'READY=1' "$FAKES/calls" || true)
-    NOTIFY_SOCKET=there "$root/infra/run-enclave.sh" --watch >"$scratch/watch" 2>&1 &
+    ready=$(grep -c 'READY=1' "$FAKES/notified" || true)
+    NOTIFY_SOCKET="$FAKES/notify" "$root/infra/run-enclave.sh" --watch >"$scratch/watch" 2>&1 &
     watch=$!
     started+=("$watch")
     eventually 'the watch is ready' more_ready_than "$ready"
 }
 
 more_ready_than() {
-    (($(grep -c 'READY=1' "$FAKES/calls" || true) > $1))
+    (($(grep -c 'READY=1' "$FAKES/notified" || true) > $1))
 }
 
 stop_watch() {
@@ -1106,8 +1314,8 @@ any_exit() {
     shift
     code=0
     "$root/infra/$script.sh" "$@" >"$scratch/out" 2>&1 || code=$?
-    ! grep -q 'unbound variable\|syntax error\|command not found\|jq: error\|line [0-9]*: ' "$scratch/out" \
-        || grep -q 'nitro.toml, line' "$scratch/out" || fail "$script $*: $(<"$scratch/out")"
+    ! grep -q 'unbound variable\|syntax error\|command not found\|jq: error\|panicked\|line [0-9]*: ' "$scratch/out" \
+        || grep -q 'nitro.toml, line\|nitro.toml: line' "$scratch/out" || fail "$script $*: $(<"$scratch/out")"
     [[ ! -s $FAKES/defects ]] || fail "$script $*: $(<"$FAKES/defects")"
     ! grep -q 'key of the  API' "$scratch/out" || fail "$script shows a secret"
 }
@@ -1138,7 +1346,7 @@ serves() {
 }
 
 ours() {
-    jq 'map(select(.EnclaveName == "nitro-signer")) | length' "$FAKES/enclaves.json"
+    jq 'map(select(.EnclaveName | test("^nitro-signer(_[0-9]+)?$"))) | length' "$FAKES/enclaves.json"
 }
 
 ours_are() {

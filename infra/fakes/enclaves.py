@@ -2,13 +2,15 @@
 
 Usage: enclaves.py STATE ROOT. Enclave CID answers on STATE/pool/CID.sock, as STATE/health/CID says: statuses, each for
 one request but the last, or `dead` for no answer. STATE/port and STATE/imds-port get the ports on 127.0.0.1 of
-nitro-parent.service, which dials the ENCLAVE_CID of ROOT/etc/nitro-signer/env, and of the metadata service.
+nitro-parent.service, which dials the ENCLAVE_CID of ROOT/etc/nitro-signer/env, and of the metadata service. STATE/notify is
+the socket of systemd, which notes in STATE/notified what it is told, a message a line.
 """
 
 import asyncio
 import base64
 import pathlib
 import re
+import socket
 import sys
 import urllib.parse
 
@@ -92,7 +94,21 @@ async def metadata(reader, writer):
     writer.close()
 
 
+class Manager(asyncio.DatagramProtocol):
+    def datagram_received(self, data, _):
+        with (STATE / "notified").open("a") as notified:
+            notified.write(data.decode().replace("\n", " ") + "\n")
+
+
+async def notify_socket():
+    there = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    there.bind(str(STATE / "notify"))
+    there.setblocking(False)
+    await asyncio.get_running_loop().create_datagram_endpoint(Manager, sock=there)
+
+
 async def main():
+    await notify_socket()
     for cid in CIDS:
         await asyncio.start_unix_server(enclave(cid), STATE / "pool" / f"{cid}.sock")
     for service, name in ((metadata, "imds-port"), (proxy, "port")):

@@ -4,7 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::command::{
     AttestKey, AttestShow, AttestVerify, BackupReseal, Bench, Completions, EifBuild, EifDescribe, EifDiff,
-    Health, Man, PolicyCheck, PolicyRender, SecretSeal, Sign, TicketMint,
+    Health, Man, ParentEnsure, ParentStart, ParentStatus, ParentStop, ParentWatch, PolicyCheck, PolicyRender,
+    SecretSeal, Sign, TicketMint,
 };
 use crate::failure::Failure;
 
@@ -15,8 +16,9 @@ use crate::failure::Failure;
     name = "signerctl",
     after_help = "\
 Exit status: 0 done, 1 what was looked at is not as it should be, 64 wrong command line, 65 a file is not what it
-should be, 66 a file cannot be read, 69 a service does not answer, 73 a file or the output cannot be written, 78
-nitro.toml is wrong. Each command's help says which of them it has, and when."
+should be, 66 a file cannot be read, 69 a service does not answer, 70 the enclave did not get ready, 73 a file or the
+output cannot be written, 75 a later try may succeed, 77 not root, 78 the configuration is wrong. Each command's help
+says which of them it has, and when."
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -28,6 +30,9 @@ pub(crate) enum Subject {
     /// Enclave images
     #[command(subcommand)]
     Eif(EifVerb),
+    /// The enclave of this parent instance
+    #[command(subcommand)]
+    Parent(ParentVerb),
     /// Policies for KMS and IAM
     #[command(subcommand)]
     Policy(PolicyVerb),
@@ -63,6 +68,20 @@ pub(crate) enum EifVerb {
     Describe(EifDescribe),
     /// Prints what differs between two images
     Diff(EifDiff),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ParentVerb {
+    /// Starts the enclave of a release, and ends the old one when the new one serves
+    Start(ParentStart),
+    /// Ends our enclaves, and nitro-enclave.service
+    Stop(ParentStop),
+    /// Prints which enclaves of ours run, and whether clients are answered
+    Status(ParentStatus),
+    /// Starts the last release unless our enclave answers
+    Ensure(ParentEnsure),
+    /// For nitro-enclave.service: starts the last release and looks after it
+    Watch(ParentWatch),
 }
 
 #[derive(Debug, Subcommand)]
@@ -107,6 +126,11 @@ impl Subject {
             Self::Eif(EifVerb::Build(build)) => build.run(),
             Self::Eif(EifVerb::Describe(describe)) => describe.run(),
             Self::Eif(EifVerb::Diff(diff)) => diff.run(),
+            Self::Parent(ParentVerb::Start(start)) => start.run(),
+            Self::Parent(ParentVerb::Stop(stop)) => stop.run(),
+            Self::Parent(ParentVerb::Status(status)) => status.run(),
+            Self::Parent(ParentVerb::Ensure(ensure)) => ensure.run(),
+            Self::Parent(ParentVerb::Watch(watch)) => watch.run(),
             Self::Policy(PolicyVerb::Render(render)) => render.run(),
             Self::Policy(PolicyVerb::Check(check)) => check.run(),
             Self::Secret(SecretVerb::Seal(seal)) => seal.run(),
@@ -212,7 +236,7 @@ mod tests {
     #[test]
     fn each_command_states_its_exit_statuses() {
         let all = statuses(&Arguments::command().get_after_help().unwrap().to_string());
-        assert_eq!(all, [0, 1, 64, 65, 66, 69, 73, 78]);
+        assert_eq!(all, [0, 1, 64, 65, 66, 69, 70, 73, 75, 77, 78]);
         let mut found = Vec::new();
         leaves(&Arguments::command(), "", &mut found);
         for (path, help) in found {
@@ -224,8 +248,8 @@ mod tests {
                 "{path}: {statuses:?}"
             );
             // Above 128 it is that of a signal, as shells report it.
-            let is_known =
-                |status: &u8| all.contains(status) || (*status > 128 && path.ends_with("secret seal"));
+            let obeys_signals = path.ends_with("secret seal") || path.starts_with("signerctl parent ");
+            let is_known = |status: &u8| all.contains(status) || (*status > 128 && obeys_signals);
             assert!(statuses.iter().all(is_known), "{path}: {statuses:?}");
         }
     }

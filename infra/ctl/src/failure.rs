@@ -6,6 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use signerctl::output_file;
+use signerctl::parent::failed::{Failed, Kind};
 
 /// The command line is wrong.
 pub(crate) const EX_USAGE: u8 = 64;
@@ -19,8 +20,17 @@ pub(crate) const EX_NOINPUT: u8 = 66;
 /// A service does not answer.
 pub(crate) const EX_UNAVAILABLE: u8 = 69;
 
+/// The enclave did not become ready.
+const EX_SOFTWARE: u8 = 70;
+
 /// A file cannot be written.
 pub(crate) const EX_CANTCREAT: u8 = 73;
+
+/// A later try may succeed.
+const EX_TEMPFAIL: u8 = 75;
+
+/// Root is needed.
+const EX_NOPERM: u8 = 77;
 
 /// The configuration is wrong.
 pub(crate) const EX_CONFIG: u8 = 78;
@@ -42,6 +52,22 @@ impl Failure {
     /// A file whose content is wrong.
     pub(crate) fn of_file(code: u8, path: &Path, fault: impl Display) -> Self {
         Self::new(code, format!("{}: {fault}", path.display()))
+    }
+}
+
+impl From<Failed> for Failure {
+    fn from(failed: Failed) -> Self {
+        let code = match failed.kind {
+            Kind::NoInput => EX_NOINPUT,
+            Kind::Unavailable => EX_UNAVAILABLE,
+            Kind::NotReady => EX_SOFTWARE,
+            Kind::TryLater => EX_TEMPFAIL,
+            Kind::NoPermission => EX_NOPERM,
+            Kind::Configuration => EX_CONFIG,
+            // As shells report it.
+            Kind::Interrupted(signal) => signal.saturating_add(128),
+        };
+        Self::new(code, failed.line)
     }
 }
 

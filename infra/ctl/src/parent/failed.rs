@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::nitro_cli::NitroCliFailed;
+
 /// What kind of failure it is; each kind is one exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -45,3 +47,9 @@ impl fmt::Display for Failed {
 }
 
 impl std::error::Error for Failed {}
+
+impl From<NitroCliFailed> for Failed {
+    fn from(failed: NitroCliFailed) -> Self {
+        Self::new(Kind::Unavailable, failed)
+    }
+}

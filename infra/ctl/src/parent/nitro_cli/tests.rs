@@ -29,8 +29,9 @@ fn machine(ended: &Ended) -> Machine {
     Machine::new("/nowhere".into(), Box::new(Always(ended.clone())))
 }
 
-const START: Start<'_> =
-    Start { eif: Path::new("/x.eif"), cpu_count: 2, memory_mib: 512, name: "hello", is_debugged: false };
+fn hello() -> Start<'static> {
+    Start { eif: Path::new("/x.eif"), cpu_count: 2, memory_mib: 512, name: "hello", is_debugged: false }
+}
 
 const ID: &str = "i-1234567890abcdef0-enc199a65672b92a8d";
 
@@ -51,7 +52,7 @@ const SUCCESSES: [(&str, Verb, &[&str]); 5] = [
     ),
     (
         "run-enclave",
-        |cli| cli.run_enclave(&START).map(|started| format!("{started:?}")),
+        |cli| cli.run_enclave(&hello()).map(|started| format!("{started:?}")),
         &["EnclaveID", "EnclaveCID"],
     ),
     (
@@ -91,7 +92,7 @@ fn enclaves_are_read() {
 #[test]
 fn an_enclave_that_started_and_an_image_and_a_version_are_read() {
     let started = machine(&recorded("run-enclave", 0));
-    assert_eq!(NitroCli::new(&started).run_enclave(&START).unwrap(), Started { id: ID.into(), cid: 16 });
+    assert_eq!(NitroCli::new(&started).run_enclave(&hello()).unwrap(), Started { id: ID.into(), cid: 16 });
     let eif = machine(&recorded("describe-eif", 0));
     let set = NitroCli::new(&eif).describe_eif(Path::new("/x.eif")).unwrap();
     assert_eq!(set.pcr0.to_string(), "a0".repeat(48));
@@ -116,7 +117,7 @@ fn the_first_code_is_the_cause() {
         let ended = recorded(name, 39);
         assert_eq!(ErrorReport::read(&ended.stderr).code, Some(code), "{name}");
         let machine = machine(&ended);
-        let failed = NitroCli::new(&machine).run_enclave(&START).unwrap_err();
+        let failed = NitroCli::new(&machine).run_enclave(&hello()).unwrap_err();
         assert_eq!(
             (failed.is_no_room(), failed.is_ioctl_failure()),
             (is_no_room, is_ioctl_failure),
@@ -140,7 +141,9 @@ fn a_report_cut_anywhere_is_a_failure() {
             let stderr = whole.stderr[..length].to_owned();
             let machine = machine(&Ended { status: 39, stdout: String::new(), stderr });
             let cli = NitroCli::new(&machine);
-            assert!(cli.run_enclave(&START).unwrap_err().to_string().starts_with("nitro-cli run-enclave: "));
+            assert!(
+                cli.run_enclave(&hello()).unwrap_err().to_string().starts_with("nitro-cli run-enclave: ")
+            );
             assert!(
                 cli.describe_enclaves().unwrap_err().to_string().starts_with("nitro-cli describe-enclaves: ")
             );

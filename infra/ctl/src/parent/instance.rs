@@ -1,0 +1,111 @@
+//! The instance that this process works on: its machine, its signals, and HTTP to what it serves.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::failed::{Failed, Kind};
+use super::machine::Machine;
+use super::nitro_cli::NitroCli;
+use crate::connection::Client;
+use crate::endpoint::Endpoint;
+use crate::tls_trust::TlsTrust;
+
+/// For an answer of `/health`, with its connection: the proxy and the enclave are on this machine.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The instance that this process works on.
+#[derive(Debug)]
+pub struct Instance {
+    machine: Machine,
+    runtime: Runtime,
+    interrupted: watch::Receiver<Option<Signal>>,
+}
+
+impl Instance {
+    /// Takes over SIGHUP, SIGINT and SIGTERM of this process: from now on they end no call halfway.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`] if the system has no thread or no signal to give.
+    pub fn new(machine: Machine) -> Result<Self, Failed> {
+        let unavailable = |fault: std::io::Error| Failed::new(Kind::Unavailable, fault);
+        let runtime =
+            Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(unavailable)?;
+        let (sender, interrupted) = watch::channel(None);
+        let within = runtime.enter();
+        let listen = |kind| signal(kind).map_err(unavailable);
+        let mut hangup = listen(SignalKind::hangup())?;
+        let mut interrupt = listen(SignalKind::interrupt())?;
+        let mut terminate = listen(SignalKind::terminate())?;
+        drop(within);
+        runtime.spawn(async move {
+            let first = tokio::select! {
+                _ = hangup.recv() => Signal::SIGHUP,
+                _ = interrupt.recv() => Signal::SIGINT,
+                _ = terminate.recv() => Signal::SIGTERM,
+            };
+            sender.send_replace(Some(first));
+            // Later ones change nothing: what was begun is taken back.
+            std::future::pending::<()>().await;
+        });
+        Ok(Self { machine, runtime, interrupted })
+    }
+
+    /// Its files and commands.
+    #[must_use]
+    pub const fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Its `nitro-cli`.
+    #[must_use]
+    pub const fn nitro_cli(&self) -> NitroCli<'_> {
+        NitroCli::new(&self.machine)
+    }
+
+    /// Goes on unless a signal asked for the end.
+    ///
+    /// # Errors
+    /// [`Kind::Interrupted`]
+    pub fn go_on(&self) -> Result<(), Failed> {
+        match *self.interrupted.borrow() {
+            None => Ok(()),
+            Some(signal) => Err(interrupted(signal)),
+        }
+    }
+
+    /// Waits for `duration`, or until a signal asks for the end.
+    ///
+    /// # Errors
+    /// [`Kind::Interrupted`]
+    pub fn pause(&self, duration: Duration) -> Result<(), Failed> {
+        let mut interrupted = self.interrupted.clone();
+        self.runtime.block_on(async {
+            tokio::select! {
+                () = sleep(duration) => {}
+                _ = interrupted.wait_for(Option::is_some) => {}
+            }
+        });
+        self.go_on()
+    }
+
+    /// The status of `/health`; none without an answer. Which enclave answers is decided by its address, so no certificate
+    /// is checked.
+    #[must_use]
+    pub fn health(&self, endpoint: &Endpoint) -> Option<u16> {
+        let client = Client::new(endpoint.clone(), &TlsTrust::Anyone);
+        let answer = async { client.connect().await?.get("/health").await };
+        let answer = self.runtime.block_on(async { timeout(ANSWER_TIMEOUT, answer).await });
+        answer.ok()?.ok().map(|answer| answer.status)
+    }
+}
+
+fn interrupted(signal: Signal) -> Failed {
+    // All of them have small numbers.
+    let number = u8::try_from(signal as i32).unwrap_or(u8::MAX);
+    Failed::new(Kind::Interrupted(number), format_args!("{signal} asked for the end"))
+}

@@ -1,0 +1,254 @@
+//! A release: an image, and the `nitro.toml` with what it measures. Its folder may be another user's, so no link in it is
+//! followed, and what is checked, started and kept is a copy that is root's.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use enclave_runtime::Configuration;
+use enclave_runtime::configuration::MAX_CONFIGURATION_BYTES;
+use nix::fcntl::OFlag;
+
+use super::failed::{Failed, Kind};
+use super::machine::Machine;
+use super::nitro_cli::NitroCli;
+use crate::nitro_toml::NitroToml;
+
+/// A link to the release that was last started with success, which a reboot starts.
+pub const STORED_RELEASE: &str = "/var/lib/nitro-signer/release";
+
+/// The folders that the link leads to.
+const RELEASES: &str = "/var/lib/nitro-signer/releases";
+
+const IMAGE: &str = "nitro-signer.eif";
+const NITRO_TOML: &str = "nitro.toml";
+
+/// An image may fill a quarter of the enclave's memory: nitro-cli refuses more (E26).
+const MEMORY_PER_IMAGE_BYTE: u64 = 4;
+
+/// A release that can be started.
+#[derive(Debug)]
+pub(super) struct Release {
+    folder: PathBuf,
+    nitro_toml: NitroToml,
+    /// Removed at the end, unless the release is kept.
+    is_staged: bool,
+}
+
+impl Release {
+    /// Opens the release `folder`. It is copied first, unless it is the stored one or `is_dry`.
+    pub(super) fn open(machine: &Machine, folder: &Path, is_dry: bool) -> Result<Self, Failed> {
+        if !folder.is_dir() {
+            return Err(no_release(folder));
+        }
+        for name in [IMAGE, NITRO_TOML] {
+            open_regular(&folder.join(name))?;
+        }
+        if !is_dry {
+            remove_leftovers(machine);
+        }
+        if is_stored(machine, folder) || is_dry {
+            // By a name that only root can lead elsewhere.
+            let folder = folder.canonicalize().map_err(|fault| unreadable(folder, &fault))?;
+            let nitro_toml = read_nitro_toml(&folder)?;
+            return Ok(Self { folder, nitro_toml, is_staged: false });
+        }
+        let staged = Staged(new_folder(&machine.path(RELEASES))?);
+        for name in [IMAGE, NITRO_TOML] {
+            copy_regular(&folder.join(name), &staged.0.join(name))?;
+        }
+        let nitro_toml = read_nitro_toml(&staged.0)?;
+        Ok(Self { folder: staged.disarm(), nitro_toml, is_staged: true })
+    }
+
+    pub(super) fn configuration(&self) -> &Configuration {
+        self.nitro_toml.configuration()
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(super) fn image(&self) -> PathBuf {
+        self.folder.join(IMAGE)
+    }
+
+    /// Refuses an image that is too large, or is not the one that `nitro.toml` was noted for.
+    pub(super) fn check_image(&self, nitro_cli: NitroCli<'_>) -> Result<(), Failed> {
+        let path = self.image();
+        let wrong = |line: String| Err(Failed::new(Kind::Configuration, line));
+        let bytes = path.metadata().map_err(|fault| unreadable(&path, &fault))?.len();
+        let memory_mib = self.configuration().enclave.memory_mib;
+        if bytes.saturating_mul(MEMORY_PER_IMAGE_BYTE) > u64::from(memory_mib) << 20 {
+            return wrong(format!(
+                "an image of {bytes} bytes needs four times that in enclave.memory_mib; nitro.toml has {memory_mib}"
+            ));
+        }
+        let Some(noted) = self.nitro_toml.noted_measurements() else {
+            return wrong(format!(
+                "{}: [pcr] has not PCR0, PCR1 and PCR2 of an image (zeros are those of debug mode); infra/build-eif.sh \
+                 writes them",
+                self.folder.join(NITRO_TOML).display()
+            ));
+        };
+        let measured = nitro_cli.describe_eif(&path)?;
+        let pairs = [(measured.pcr0, noted.pcr0), (measured.pcr1, noted.pcr1), (measured.pcr2, noted.pcr2)];
+        match pairs.iter().position(|(measured, noted)| measured != noted) {
+            None => Ok(()),
+            Some(index) => {
+                wrong(format!("PCR{index} of the image is not that of nitro.toml; they are not of one build"))
+            }
+        }
+    }
+
+    /// Makes it the release that a reboot starts.
+    pub(super) fn keep(&mut self, machine: &Machine) -> Result<(), Failed> {
+        if !self.is_staged {
+            return Ok(());
+        }
+        let link = machine.path(STORED_RELEASE);
+        let keep = || -> io::Result<()> {
+            for name in [IMAGE, NITRO_TOML] {
+                let file = File::open(self.folder.join(name))?;
+                file.set_permissions(Permissions::from_mode(0o644))?;
+                file.sync_all()?;
+            }
+            let folder = File::open(&self.folder)?;
+            folder.set_permissions(Permissions::from_mode(0o755))?;
+            folder.sync_all()?;
+            let new = link.with_extension("new");
+            match fs::remove_file(&new) {
+                Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(fault),
+                _ => {}
+            }
+            // Relative, so that it holds wherever the machine's root is mounted.
+            let folder_name = self.folder.file_name().unwrap_or_default();
+            symlink(Path::new("releases").join(folder_name), &new)?;
+            fs::rename(&new, &link)?;
+            crate::output_file::sync_folder_of(&link)
+        };
+        keep().map_err(|fault| {
+            Failed::new(Kind::Unavailable, format_args!("{}: it cannot be replaced: {fault}", link.display()))
+        })?;
+        self.is_staged = false;
+        Ok(())
+    }
+}
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        if self.is_staged {
+            // What stays is found by the next run.
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+/// A folder that is removed unless it becomes a release.
+struct Staged(PathBuf);
+
+impl Staged {
+    fn disarm(mut self) -> PathBuf {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.0.as_os_str().is_empty() {
+            // What stays is found by the next run.
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+/// Whether `folder` is the release that a reboot starts.
+pub(super) fn is_stored(machine: &Machine, folder: &Path) -> bool {
+    match (folder.canonicalize(), machine.path(STORED_RELEASE).canonicalize()) {
+        (Ok(folder), Ok(stored)) => folder == stored,
+        _ => false,
+    }
+}
+
+/// The settings of the release `folder`, without its image.
+pub(super) fn read_settings(folder: &Path) -> Result<Configuration, Failed> {
+    match folder.canonicalize() {
+        Ok(folder) => read_nitro_toml(&folder).map(|nitro_toml| nitro_toml.configuration().clone()),
+        Err(_) => Err(no_release(folder)),
+    }
+}
+
+fn no_release(folder: &Path) -> Failed {
+    let line = format_args!("no release: {} is not a folder that infra/build-eif.sh made", folder.display());
+    Failed::new(Kind::NoInput, line)
+}
+
+fn unreadable(path: &Path, fault: &io::Error) -> Failed {
+    Failed::new(Kind::Unavailable, format_args!("{}: {fault}", path.display()))
+}
+
+fn read_nitro_toml(folder: &Path) -> Result<NitroToml, Failed> {
+    let path = folder.join(NITRO_TOML);
+    let mut text = String::new();
+    let file = open_regular(&path)?;
+    let wrong = |fault: &dyn std::fmt::Display| {
+        Failed::new(Kind::Configuration, format_args!("{}: {fault}", path.display()))
+    };
+    // One byte more, so that what is too long is seen to be.
+    let limit = MAX_CONFIGURATION_BYTES as u64 + 1;
+    file.take(limit).read_to_string(&mut text).map_err(|fault| wrong(&fault))?;
+    NitroToml::read(&text).map_err(|fault| wrong(&fault))
+}
+
+/// Opens a file that is neither a link, which may lead to what is root's alone, nor a pipe, which may never end.
+fn open_regular(path: &Path) -> Result<File, Failed> {
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+    match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_file()) => Ok(file),
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => {
+            Err(Failed::new(Kind::NoInput, format_args!("{} is missing", path.display())))
+        }
+        Err(fault) if fault.kind() == io::ErrorKind::PermissionDenied => Err(unreadable(path, &fault)),
+        Ok(_) | Err(_) => {
+            let line =
+                format_args!("{} is a link or no regular file; it is not followed or read", path.display());
+            Err(Failed::new(Kind::Configuration, line))
+        }
+    }
+}
+
+/// What is opened is what is copied, whatever has the name by then.
+fn copy_regular(from: &Path, to: &Path) -> Result<(), Failed> {
+    let mut from = open_regular(from)?;
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(to)
+        .and_then(|mut to| io::copy(&mut from, &mut to))
+        .map(drop)
+        .map_err(|fault| unreadable(to, &fault))
+}
+
+/// A folder of root's alone, until it is known to be a release.
+fn new_folder(releases: &Path) -> Result<PathBuf, Failed> {
+    fs::create_dir_all(releases).map_err(|fault| unreadable(releases, &fault))?;
+    let nanoseconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos();
+    let folder = releases.join(format!("{:08x}", nanoseconds ^ std::process::id().rotate_left(16)));
+    DirBuilder::new().mode(0o700).create(&folder).map_err(|fault| unreadable(&folder, &fault))?;
+    Ok(folder)
+}
+
+/// Removes what runs left that were killed, and releases that others have replaced.
+fn remove_leftovers(machine: &Machine) {
+    let current = machine.path(STORED_RELEASE).canonicalize().ok();
+    let Ok(entries) = fs::read_dir(machine.path(RELEASES)) else { return };
+    for entry in entries.flatten() {
+        if entry.path().canonicalize().ok() != current {
+            // What stays is found by the next run.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
