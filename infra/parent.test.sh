@@ -59,28 +59,7 @@ main() {
     one_that_never_gets_ready_is_ended
     wrong_releases_and_boot_files_are_refused
     a_link_in_a_release_is_not_started
-    a_link_in_a_release_is_not_started() {
-    local file
-    echo 'only for root' >"$scratch/secret"
-    for file in nitro-signer.eif nitro.toml; do
-        new_serving_parent
-        rm "$release/$file"
-        ln -s "$scratch/secret" "$release/$file"
-        exits_with 78 run-enclave --release "$release"
-        says "$file is a link or no regular file"
-        exits_with 78 run-enclave --release "$release" --dry-run
-        rm "$release/$file"
-        mkfifo "$release/$file"
-        exits_with 78 run-enclave --release "$release"
-        serves 16
-        ours_are 1
-        ! grep -rqs 'only for root' "$NITRO_SIGNER_ROOT/var" "$NITRO_SIGNER_ROOT/usr" || fail 'a link was followed'
-        [[ $(find "${stored%/*}/releases" -mindepth 1 -maxdepth 1 | wc -l) == 1 ]] || fail 'a copy of it is left'
-    done
-    passed
-}
-
-debug_mode_needs_a_word_and_takes_nobodys_place
+    debug_mode_needs_a_word_and_takes_nobodys_place
     whatever_call_fails_one_serves_or_nobody_is_said_to
     killed_at_any_time_the_boot_file_is_whole
     two_at_a_time_are_one_too_many
@@ -815,11 +794,12 @@ nitro_cli_may_warn_hang_or_be_silent() {
     says 'CID 17: its process may be one that does not answer nitro-cli'
     exits_with 0 run-enclave --ensure
     says 'the enclave with CID 17 answers'
-    # JSON of another kind.
+    # A field is missing.
     new_serving_parent
-    echo '{}' >"$FAKES/enclaves.json"
+    echo '[{"EnclaveName":"nitro-signer"}]' >"$FAKES/enclaves.json"
     exits_with 69 run-enclave --status
     says 'nitro-cli describe-enclaves: expected a JSON array of enclaves'
+    says 'missing field'
     passed
 }
 
@@ -927,6 +907,27 @@ wrong_releases_and_boot_files_are_refused() {
     says "is nitro-signer's; it has to be root's"
     serves 16
     ours_are 1
+    passed
+}
+
+a_link_in_a_release_is_not_started() {
+    local file
+    echo 'only for root' >"$scratch/secret"
+    for file in nitro-signer.eif nitro.toml; do
+        new_serving_parent
+        rm "$release/$file"
+        ln -s "$scratch/secret" "$release/$file"
+        exits_with 78 run-enclave --release "$release"
+        says "$file is a link or no regular file"
+        exits_with 78 run-enclave --release "$release" --dry-run
+        rm "$release/$file"
+        mkfifo "$release/$file"
+        exits_with 78 run-enclave --release "$release"
+        serves 16
+        ours_are 1
+        ! grep -rqs 'only for root' "$NITRO_SIGNER_ROOT/var" "$NITRO_SIGNER_ROOT/usr" || fail 'a link was followed'
+        [[ $(find "${stored%/*}/releases" -mindepth 1 -maxdepth 1 | wc -l) == 1 ]] || fail 'a copy of it is left'
+    done
     passed
 }
 

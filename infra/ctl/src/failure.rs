@@ -65,7 +65,7 @@ impl From<Failed> for Failure {
             Kind::NoPermission => EX_NOPERM,
             Kind::Configuration => EX_CONFIG,
             // As shells report it.
-            Kind::Interrupted(signal) => signal.saturating_add(128),
+            Kind::Interrupted(signal) => u8::try_from(128 + signal as i32).unwrap_or(u8::MAX),
         };
         Self::new(code, failed.line)
     }

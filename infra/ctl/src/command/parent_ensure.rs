@@ -16,7 +16,7 @@ the enclave did not get ready, 73 the output cannot be written, 75 no room or an
 release or boot file wrong, 129, 130 or 143 interrupted.
 
 Example:
-  sudo signerctl parent ensure")]
+  signerctl parent ensure")]
 pub(crate) struct ParentEnsure {
     #[command(flatten)]
     patience: Patience,

@@ -20,7 +20,7 @@ enclave did not get ready, 73 the output cannot be written, 75 no room without -
 root, 78 release or boot file wrong, 129, 130 or 143 interrupted.
 
 Examples:
-  sudo ./signerctl parent start --release .
+  signerctl parent start --release .
   signerctl parent start --release image --dry-run
   signerctl parent start --replace")]
 pub(crate) struct ParentStart {

@@ -15,7 +15,7 @@ Exit status: 0 printed, 64 wrong command line, 66 no such release, 69 nitro-cli 
 not root, 78 release or boot file wrong.
 
 Example:
-  sudo signerctl parent status")]
+  signerctl parent status")]
 pub(crate) struct ParentStatus {
     #[command(flatten)]
     release: ReleaseFolder,

@@ -15,7 +15,7 @@ Exit status: 0 none of ours runs, 64 wrong command line, 66 no such release, 69 
 cannot be written, 75 another run is at work, 77 not root, 78 release wrong, 129, 130 or 143 interrupted.
 
 Example:
-  sudo signerctl parent stop")]
+  signerctl parent stop")]
 pub(crate) struct ParentStop {
     #[command(flatten)]
     release: ReleaseFolder,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use nix::sys::signal::Signal;
+
 use super::nitro_cli::NitroCliFailed;
 
 /// What kind of failure it is; each kind is one exit status.
@@ -19,8 +21,8 @@ pub enum Kind {
     NoPermission,
     /// A release or the boot file is wrong.
     Configuration,
-    /// A signal, by its number, asked for the end.
-    Interrupted(u8),
+    /// A signal asked for the end.
+    Interrupted(Signal),
 }
 
 /// Why work on the parent ended early, in one line.

@@ -105,7 +105,5 @@ impl Instance {
 }
 
 fn interrupted(signal: Signal) -> Failed {
-    // All of them have small numbers.
-    let number = u8::try_from(signal as i32).unwrap_or(u8::MAX);
-    Failed::new(Kind::Interrupted(number), format_args!("{signal} asked for the end"))
+    Failed::new(Kind::Interrupted(signal), format_args!("{signal} asked for the end"))
 }

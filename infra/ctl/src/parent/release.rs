@@ -252,3 +252,47 @@ fn remove_leftovers(machine: &Machine) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parent::machine::SystemCommands;
+
+    fn kind(result: Result<(), Failed>) -> Option<Kind> {
+        result.err().map(|failed| failed.kind)
+    }
+
+    /// As they may become between a look and the copy.
+    #[test]
+    fn only_a_regular_file_is_copied() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        fs::write(path("secret"), "only for root").unwrap();
+        symlink(path("secret"), path("link")).unwrap();
+        nix::unistd::mkfifo(&path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for wrong in ["link", "pipe", ""] {
+            assert_eq!(kind(copy_regular(&path(wrong), &path("copy"))), Some(Kind::Configuration), "{wrong}");
+        }
+        assert_eq!(kind(copy_regular(&path("missing"), &path("copy"))), Some(Kind::NoInput));
+        assert!(!path("copy").exists());
+        copy_regular(&path("secret"), &path("copy")).unwrap();
+        assert_eq!(fs::read(path("copy")).unwrap(), b"only for root");
+        // Nothing is written through a link of that name.
+        assert_eq!(kind(copy_regular(&path("copy"), &path("link"))), Some(Kind::Unavailable));
+    }
+
+    #[test]
+    fn what_was_left_goes_and_the_stored_release_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let machine = Machine::new(root.path().into(), Box::new(SystemCommands));
+        let releases = machine.path(RELEASES);
+        let kept = new_folder(&releases).unwrap();
+        symlink(Path::new("releases").join(kept.file_name().unwrap()), machine.path(STORED_RELEASE)).unwrap();
+        new_folder(&releases).unwrap();
+        remove_leftovers(&machine);
+        let left: Vec<_> = fs::read_dir(&releases).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(left, std::slice::from_ref(&kept));
+        assert!(is_stored(&machine, &kept) && is_stored(&machine, &machine.path(STORED_RELEASE)));
+        assert!(!is_stored(&machine, &releases));
+    }
+}

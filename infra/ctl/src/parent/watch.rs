@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use super::boot_file::{self, BOOT_FILE, BootFile};
 use super::deployment::{Times, restart};
 use super::failed::{Failed, Kind};
@@ -57,7 +59,7 @@ pub(super) fn ensure_locked(instance: &Instance, times: Times) -> Result<(), Fai
 /// [`Failed`], when the enclave is dead or did not start. SIGTERM, by which systemd ends this, is no error.
 pub fn watch(instance: &Instance, times: Times) -> Result<(), Failed> {
     match ensure(instance, times).and_then(|()| look_for_ever(instance)) {
-        Err(failed) if failed.kind == Kind::Interrupted(nix::sys::signal::Signal::SIGTERM as u8) => Ok(()),
+        Err(failed) if failed.kind == Kind::Interrupted(Signal::SIGTERM) => Ok(()),
         outcome => outcome,
     }
 }
