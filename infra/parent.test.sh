@@ -62,6 +62,7 @@ main() {
     debug_mode_needs_a_word_and_takes_nobodys_place
     whatever_call_fails_one_serves_or_nobody_is_said_to
     killed_at_any_time_the_boot_file_is_whole
+    each_signal_takes_everything_back
     two_at_a_time_are_one_too_many
     a_dry_run_changes_nothing
     stop_and_status_know_ours
@@ -1015,6 +1016,37 @@ killed_at_any_time_the_boot_file_is_whole() {
             [[ $(find "$NITRO_SIGNER_ROOT/etc/nitro-signer" -type f | wc -l) == 1 ]] || fail 'a copy of the boot file is left'
         done
     done
+    passed
+}
+
+each_signal_takes_everything_back() {
+    local signal runner
+    for signal in HUP=129 INT=130 TERM=143; do
+        new_serving_parent
+        echo 503 >"$FAKES/new_health"
+        # Of a shell's background, SIGINT would be ignored.
+        env --default-signal=INT "$root/infra/run-enclave.sh" --release "$release" >"$scratch/out" 2>&1 &
+        runner=$!
+        started+=("$runner")
+        eventually 'it has started its enclave' grep -q 'waiting for it' "$scratch/out"
+        kill "-${signal%=*}" "$runner"
+        code=0
+        wait "$runner" || code=$?
+        [[ $code == "${signal#*=}" ]] || fail "$signal: it ended with $code"
+        says 'CID 16 goes on serving'
+        serves 16
+        ours_are 1
+    done
+    # Under nohup, it outlives the terminal.
+    new_serving_parent
+    echo '503 503 200' >"$FAKES/new_health"
+    nohup "$root/infra/run-enclave.sh" --release "$release" --drain-s 0 >"$scratch/out" 2>&1 &
+    runner=$!
+    started+=("$runner")
+    eventually 'it has started its enclave' grep -q 'waiting for it' "$scratch/out"
+    kill -HUP "$runner"
+    wait "$runner" || fail "a hangup ended it: $(<"$scratch/out")"
+    serves 17
     passed
 }
 

@@ -1,5 +1,6 @@
 //! The instance that this process works on: its machine, its signals, and HTTP to what it serves.
 
+use std::fs;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -23,11 +24,12 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Instance {
     machine: Machine,
     runtime: Runtime,
-    interrupted: watch::Receiver<Option<Signal>>,
+    interrupted: watch::Sender<Option<Signal>>,
 }
 
 impl Instance {
-    /// Takes over SIGHUP, SIGINT and SIGTERM of this process: from now on they end no call halfway.
+    /// Takes over SIGHUP, SIGINT and SIGTERM of this process, unless it was started to ignore them: from now on they end no
+    /// call halfway.
     ///
     /// # Errors
     /// [`Kind::Unavailable`] if the system has no thread or no signal to give.
@@ -35,23 +37,24 @@ impl Instance {
         let unavailable = |fault: std::io::Error| Failed::new(Kind::Unavailable, fault);
         let runtime =
             Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(unavailable)?;
-        let (sender, interrupted) = watch::channel(None);
+        let (interrupted, _) = watch::channel(None);
+        let ignored = ignored_signals();
         let within = runtime.enter();
-        let listen = |kind| signal(kind).map_err(unavailable);
-        let mut hangup = listen(SignalKind::hangup())?;
-        let mut interrupt = listen(SignalKind::interrupt())?;
-        let mut terminate = listen(SignalKind::terminate())?;
+        for which in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM] {
+            // As under nohup(1).
+            if ignored & mask(which) != 0 {
+                continue;
+            }
+            let mut arrivals = signal(SignalKind::from_raw(which as i32)).map_err(unavailable)?;
+            let interrupted = interrupted.clone();
+            runtime.spawn(async move {
+                // Only the first counts: what was begun is taken back.
+                while arrivals.recv().await.is_some() {
+                    interrupted.send_if_modified(|first| first.is_none() && first.replace(which).is_none());
+                }
+            });
+        }
         drop(within);
-        runtime.spawn(async move {
-            let first = tokio::select! {
-                _ = hangup.recv() => Signal::SIGHUP,
-                _ = interrupt.recv() => Signal::SIGINT,
-                _ = terminate.recv() => Signal::SIGTERM,
-            };
-            sender.send_replace(Some(first));
-            // Later ones change nothing: what was begun is taken back.
-            std::future::pending::<()>().await;
-        });
         Ok(Self { machine, runtime, interrupted })
     }
 
@@ -83,7 +86,7 @@ impl Instance {
     /// # Errors
     /// [`Kind::Interrupted`]
     pub fn pause(&self, duration: Duration) -> Result<(), Failed> {
-        let mut interrupted = self.interrupted.clone();
+        let mut interrupted = self.interrupted.subscribe();
         self.runtime.block_on(async {
             tokio::select! {
                 () = sleep(duration) => {}
@@ -106,4 +109,16 @@ impl Instance {
 
 fn interrupted(signal: Signal) -> Failed {
     Failed::new(Kind::Interrupted(signal), format_args!("{signal} asked for the end"))
+}
+
+/// The signals that this process was started to ignore, a bit each; none if the system does not tell.
+fn ignored_signals() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
+}
+
+/// The bit of a signal in the masks of proc_pid_status(5).
+fn mask(signal: Signal) -> u64 {
+    1 << (signal as i32 - 1)
 }

@@ -24,7 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const RUN_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// As [`RUN_TIMEOUT`], where a folder stands for the machine.
-const RUN_TIMEOUT_IN_TESTS: Duration = Duration::from_secs(8);
+const RUN_TIMEOUT_IN_TESTS: Duration = Duration::from_secs(15);
 
 /// The status of an enclave process that did not answer. Above its report stands the real cause, if there is one.
 const CONNECTION_FAILURE: u16 = 39;
