@@ -790,11 +790,14 @@ nitro_cli_may_warn_hang_or_be_silent() {
     echo i-0123456789abcdef0-enc1 >"$FAKES/silent"
     exits_with 0 run-enclave --release "$release" --drain-s 0
     serves 17
-    jq -r '.enclaves[0].id' "$records" >"$FAKES/silent"
+    exits_with 0 run-enclave --release "$release" --drain-s 0
+    serves 18
+    ours_are 1
+    jq -r '.enclaves[-1].id' "$records" >"$FAKES/silent"
     exits_with 0 run-enclave --status
-    says 'CID 17: its process may be one that does not answer nitro-cli'
+    says 'CID 18: its process may be one that does not answer nitro-cli'
     exits_with 0 run-enclave --ensure
-    says 'the enclave with CID 17 answers'
+    says 'the enclave with CID 18 answers'
     # A field is missing.
     new_serving_parent
     echo '[{"EnclaveName":"nitro-signer"}]' >"$FAKES/enclaves.json"

@@ -161,7 +161,7 @@ pub(super) fn restart(instance: &Instance, times: Times) -> Result<(), Failed> {
 }
 
 /// Ends enclaves by their IDs and waits until they are gone.
-pub(super) fn terminate_all(instance: &Instance, ours: &Ours, enclaves: &[Enclave]) -> Result<(), Failed> {
+pub(super) fn terminate_all(instance: &Instance, enclaves: &[Enclave]) -> Result<(), Failed> {
     let mut fault = None;
     for enclave in enclaves {
         if let Err(failed) = instance.nitro_cli().terminate_enclave(&enclave.id) {
@@ -170,8 +170,11 @@ pub(super) fn terminate_all(instance: &Instance, ours: &Ours, enclaves: &[Enclav
     }
     let deadline = Instant::now() + GONE_PATIENCE;
     loop {
-        let listed = ours.of(instance.nitro_cli().describe_enclaves()?);
-        if !enclaves.iter().any(|enclave| listed.iter().any(|listed| listed.id == enclave.id)) {
+        let listing = instance.nitro_cli().describe_enclaves()?;
+        let is_listed = |enclave: &Enclave| listing.enclaves.iter().any(|listed| listed.id == enclave.id);
+        // What could not be told to end may be what does not answer.
+        let may_be_silent = fault.is_some() && !listing.is_complete;
+        if !enclaves.iter().any(is_listed) && !may_be_silent {
             break;
         }
         // One that could not be told to end does not end by itself.
@@ -258,7 +261,7 @@ impl<'a> Deployment<'a> {
             let is_stray = |enclave: &Enclave| Some(enclave.cid) != serving;
             let strays: Vec<_> = self.old.iter().filter(|enclave| is_stray(enclave)).cloned().collect();
             if !strays.is_empty() {
-                match terminate_all(self.instance, &self.ours, &strays) {
+                match terminate_all(self.instance, &strays) {
                     Ok(()) => self.has_ended_one = true,
                     Err(failed) if matches!(failed.kind, Kind::Interrupted(_)) => return Err(failed),
                     Err(failed) => report(format_args!(
@@ -351,7 +354,7 @@ impl<'a> Deployment<'a> {
         self.remove_new_enclaves();
         self.are_old_ended = true;
         self.has_ended_one = true;
-        terminate_all(self.instance, &self.ours, &self.old).map_err(|failed| {
+        terminate_all(self.instance, &self.old).map_err(|failed| {
             Failed::new(failed.kind, format_args!("the old enclave cannot be ended: {failed}"))
         })?;
         self.run_enclave()?.map_err(Failed::from)
@@ -501,7 +504,7 @@ impl<'a> Deployment<'a> {
         }
         report(format_args!("the old enclave has {} s to finish", self.options.times.drain.as_secs()));
         self.instance.pause(self.options.times.drain)?;
-        terminate_all(self.instance, &self.ours, &self.old).map_err(|failed| {
+        terminate_all(self.instance, &self.old).map_err(|failed| {
             let line = format_args!(
                 "the new enclave serves, but an old one could not be ended, and takes CPUs and memory; see --status: \
                  {failed}"

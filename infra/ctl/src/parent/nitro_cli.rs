@@ -178,13 +178,13 @@ impl NitroCliFailed {
         matches!(&self.cause, Cause::Status { report, .. } if report.code == Some(29))
     }
 
-    /// Whether what was asked for may have happened all the same: the call was killed, or said nothing that is known.
+    /// Whether what was asked for may have happened all the same: the call was killed, or printed no cause that is known.
     #[must_use]
     pub fn is_outcome_unknown(&self) -> bool {
         match &self.cause {
             Cause::NotRun(NotRun::TimedOut(_)) | Cause::Unexpected { .. } => true,
             Cause::NotRun(_) => false,
-            Cause::Status { report, .. } => report.code.is_none(),
+            Cause::Status { report, .. } => matches!(report.code, None | Some(CONNECTION_FAILURE)),
         }
     }
 }

@@ -34,12 +34,12 @@ pub fn stop(instance: &Instance, release: &Path) -> Result<(), Failed> {
         systemd::stop(instance.machine(), ENCLAVE_UNIT)?;
     }
     let _lock = Lock::take(instance)?;
-    let (ours, enclaves, _) = running_ours(instance, release)?;
+    let (enclaves, _) = running_ours(instance, release)?;
     if enclaves.is_empty() {
         report("no enclave of ours runs");
         return Ok(());
     }
-    terminate_all(instance, &ours, &enclaves).map_err(|failed| {
+    terminate_all(instance, &enclaves).map_err(|failed| {
         Failed::new(
             failed.kind,
             format_args!("an enclave of ours could not be ended; see --status: {failed}"),
@@ -52,7 +52,7 @@ pub fn stop(instance: &Instance, release: &Path) -> Result<(), Failed> {
 /// # Errors
 /// [`Failed`]
 pub fn status(instance: &Instance, release: &Path) -> Result<Vec<String>, Failed> {
-    let (_, enclaves, configuration) = running_ours(instance, release)?;
+    let (enclaves, configuration) = running_ours(instance, release)?;
     let mut lines: Vec<_> = enclaves.iter().map(line_of).collect();
     let file = BootFile::read(instance.machine())?;
     lines.push(match file.enclave_cid() {
@@ -83,9 +83,9 @@ fn line_of(enclave: &Enclave) -> String {
     )
 }
 
-fn running_ours(instance: &Instance, release: &Path) -> Result<(Ours, Vec<Enclave>, Configuration), Failed> {
+fn running_ours(instance: &Instance, release: &Path) -> Result<(Vec<Enclave>, Configuration), Failed> {
     let configuration = read_settings(release)?;
     let ours = Ours::read(instance.machine(), &configuration.name);
     let enclaves = ours.of(instance.nitro_cli().describe_enclaves()?);
-    Ok((ours, enclaves, configuration))
+    Ok((enclaves, configuration))
 }

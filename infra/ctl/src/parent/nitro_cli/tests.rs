@@ -157,6 +157,29 @@ fn a_report_cut_anywhere_is_a_failure() {
     assert_eq!(ErrorReport::read("a\x1b[2J\n\n").to_string(), r"a\u{1b}[2J");
 }
 
+/// That hangs, or is not there.
+struct Never(fn() -> NotRun);
+
+impl Commands for Never {
+    fn run(&self, _: &Call) -> Result<Ended, NotRun> {
+        Err((self.0)())
+    }
+}
+
+#[test]
+fn a_call_that_hangs_leaves_open_what_it_did() {
+    let failed = |fault| {
+        let machine = Machine::new("/nowhere".into(), Box::new(Never(fault)));
+        NitroCli::new(&machine).run_enclave(&hello()).unwrap_err()
+    };
+    let hung = failed(|| NotRun::TimedOut(Duration::from_secs(600)));
+    assert!(hung.is_outcome_unknown());
+    assert_eq!(hung.to_string(), "nitro-cli run-enclave: it did not end within 600 s");
+    assert!(!failed(|| NotRun::Missing).is_outcome_unknown());
+    let silent = machine(&Ended::default());
+    assert!(NitroCli::new(&silent).run_enclave(&hello()).unwrap_err().is_outcome_unknown());
+}
+
 #[test]
 fn an_output_cut_anywhere_is_refused() {
     for (name, verb, _) in SUCCESSES {
