@@ -229,11 +229,12 @@ impl<'a> Deployment<'a> {
     ) -> Result<Self, Failed> {
         let machine = instance.machine();
         let release = Release::open(machine, &options.release, is_dry)?;
-        if !is_dry {
-            boot_file::remove_drafts(machine);
-        }
         release.check_image(instance.nitro_cli())?;
         boot_file::check(machine, release.configuration())?;
+        if !is_dry {
+            // From a folder that is known to be root's.
+            boot_file::remove_drafts(machine);
+        }
         let ours = Ours::read(machine, &release.configuration().name);
         let enough = if options.is_debugged { Enough::Alive } else { enough };
         let mut deployment = Self {
