@@ -14,15 +14,13 @@ use super::nitro_cli::{Enclave, NitroCliFailed, Start, Started};
 use super::ours::Ours;
 use super::probe::{Probe, local_endpoint};
 use super::release::{self, Release, STORED_RELEASE};
+use super::running::{ids, terminate_all};
 use super::watch::{self, ENCLAVE_UNIT};
 use super::{report, systemd};
 
 const ALLOCATOR_UNIT: &str = "nitro-enclaves-allocator.service";
 const PROXY_UNIT: &str = "nitro-parent.service";
 const ALLOCATOR_YAML: &str = "/etc/nitro_enclaves/allocator.yaml";
-
-/// For an enclave that was told to end.
-const GONE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// For the proxy to reach the new enclave, whose CID it reads for each connection.
 const SWITCH_PATIENCE: Duration = Duration::from_secs(15);
@@ -36,7 +34,7 @@ const AFTER_ANOTHER: Duration = Duration::from_secs(3);
 /// As the two above, where a folder stands for the machine.
 const SHORT_PATIENCE: Duration = Duration::from_millis(500);
 
-/// Between two looks at `/health`, or at the list of enclaves.
+/// Between two looks at `/health`.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Between two looks at `/health` through the proxy, which takes no time to boot.
@@ -158,48 +156,6 @@ pub(super) fn restart(instance: &Instance, times: Times) -> Result<(), Failed> {
         times,
     };
     Deployment::prepare(instance, &options, Enough::Alive, false)?.run()
-}
-
-/// Ends enclaves by their IDs and waits until they are gone.
-pub(super) fn terminate_all(instance: &Instance, enclaves: &[Enclave]) -> Result<(), Failed> {
-    let mut fault = None;
-    for enclave in enclaves {
-        if let Err(failed) = instance.nitro_cli().terminate_enclave(&enclave.id) {
-            fault = Some(Failed::from(failed));
-        }
-    }
-    let deadline = Instant::now() + GONE_PATIENCE;
-    loop {
-        let listing = instance.nitro_cli().describe_enclaves()?;
-        let is_listed = |enclave: &Enclave| listing.enclaves.iter().any(|listed| listed.id == enclave.id);
-        // What could not be told to end may be what does not answer.
-        let may_be_silent = fault.is_some() && !listing.is_complete;
-        if !enclaves.iter().any(is_listed) && !may_be_silent {
-            break;
-        }
-        // One that could not be told to end does not end by itself.
-        if let Some(fault) = fault {
-            return Err(fault);
-        }
-        if Instant::now() >= deadline {
-            let line = format_args!(
-                "still listed {} s after it was told to end: {}",
-                GONE_PATIENCE.as_secs(),
-                ids(enclaves)
-            );
-            return Err(Failed::new(Kind::Unavailable, line));
-        }
-        instance.pause(POLL_INTERVAL)?;
-    }
-    if !enclaves.is_empty() {
-        report(format_args!("ended: {}", ids(enclaves)));
-    }
-    Ok(())
-}
-
-fn ids(enclaves: &[Enclave]) -> String {
-    let ids: Vec<_> = enclaves.iter().map(|enclave| enclave.id.as_str()).collect();
-    ids.join(", ")
 }
 
 /// One release on its way to serve.

@@ -159,7 +159,7 @@ enum Cause {
 
 impl NitroCliFailed {
     /// Whether an enclave could not start because CPUs or memory of the pool are taken: E22, E27, and E29 before any
-    /// memory was allocated. E26 is not among them: the image needs more than `enclave.memory_mib`, whoever else runs.
+    /// memory was allocated. E26 is not among them: `enclave.memory_mib` is too small for the image.
     #[must_use]
     pub fn is_no_room(&self) -> bool {
         match &self.cause {
@@ -217,7 +217,7 @@ impl<'a> NitroCli<'a> {
         Self { machine }
     }
 
-    /// The enclaves of this machine, whoever started them.
+    /// All enclaves of this machine, also those of others.
     ///
     /// # Errors
     /// [`NitroCliFailed`]. An enclave process that does not answer is none: see [`Listing::is_complete`].
@@ -265,8 +265,8 @@ impl<'a> NitroCli<'a> {
         const VERB: &str = "terminate-enclave";
         const WANTED: &str = "a JSON object that says Terminated";
         let ended = succeeded(VERB, self.run(VERB, [VERB, "--enclave-id", id], TIMEOUT)?)?;
-        let said: Terminated = read(VERB, &ended, Form::Object, WANTED)?;
-        if said.terminated && said.id == id {
+        let answer: Terminated = read(VERB, &ended, Form::Object, WANTED)?;
+        if answer.terminated && answer.id == id {
             Ok(())
         } else {
             Err(unexpected(VERB, WANTED, format!("it is not about {id}, or not ended")))

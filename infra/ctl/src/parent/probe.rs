@@ -74,10 +74,10 @@ impl Probe {
                 break local_endpoint(configuration, port);
             }
             if proxy.try_wait().is_ok_and(|status| status.is_some()) {
-                break Err(failed(start_of(&stderr).lines().last().unwrap_or("it said nothing")));
+                break Err(failed(start_of(&stderr).lines().last().unwrap_or("it printed nothing")));
             }
             if Instant::now() >= deadline {
-                break Err(failed("it did not say where it listens"));
+                break Err(failed("it did not print where it listens"));
             }
             if let Err(interrupted) = instance.pause(POLL_INTERVAL) {
                 break Err(interrupted);

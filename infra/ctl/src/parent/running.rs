@@ -1,13 +1,14 @@
-//! Our enclaves that run, whoever of us started them.
+//! Our enclaves that run: which they are, and their end.
 
 use std::env;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use enclave_runtime::Configuration;
 
 use super::boot_file::BootFile;
-use super::deployment::{terminate_all, told};
-use super::failed::Failed;
+use super::deployment::told;
+use super::failed::{Failed, Kind};
 use super::instance::Instance;
 use super::lock::Lock;
 use super::nitro_cli::Enclave;
@@ -19,6 +20,12 @@ use super::{report, systemd};
 
 /// systemd sets it for what it runs after the unit's process has ended.
 const SERVICE_RESULT: &str = "SERVICE_RESULT";
+
+/// For an enclave that was told to end.
+const GONE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two looks at the list of enclaves.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Ends our enclaves, and the unit that would start them again.
 ///
@@ -88,4 +95,47 @@ fn running_ours(instance: &Instance, release: &Path) -> Result<(Vec<Enclave>, Co
     let ours = Ours::read(instance.machine(), &configuration.name);
     let enclaves = ours.of(instance.nitro_cli().describe_enclaves()?);
     Ok((enclaves, configuration))
+}
+
+/// Ends enclaves by their IDs and waits until they are gone.
+pub(super) fn terminate_all(instance: &Instance, enclaves: &[Enclave]) -> Result<(), Failed> {
+    let mut fault = None;
+    for enclave in enclaves {
+        if let Err(failed) = instance.nitro_cli().terminate_enclave(&enclave.id) {
+            fault = Some(Failed::from(failed));
+        }
+    }
+    let deadline = Instant::now() + GONE_PATIENCE;
+    loop {
+        let listing = instance.nitro_cli().describe_enclaves()?;
+        let is_listed = |enclave: &Enclave| listing.enclaves.iter().any(|listed| listed.id == enclave.id);
+        // What could not be told to end may be what does not answer.
+        let may_be_silent = fault.is_some() && !listing.is_complete;
+        if !enclaves.iter().any(is_listed) && !may_be_silent {
+            break;
+        }
+        // One that could not be told to end does not end by itself.
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
+        if Instant::now() >= deadline {
+            let line = format_args!(
+                "still listed {} s after it was told to end: {}",
+                GONE_PATIENCE.as_secs(),
+                ids(enclaves)
+            );
+            return Err(Failed::new(Kind::Unavailable, line));
+        }
+        instance.pause(POLL_INTERVAL)?;
+    }
+    if !enclaves.is_empty() {
+        report(format_args!("ended: {}", ids(enclaves)));
+    }
+    Ok(())
+}
+
+/// Their IDs, for messages.
+pub(super) fn ids(enclaves: &[Enclave]) -> String {
+    let ids: Vec<_> = enclaves.iter().map(|enclave| enclave.id.as_str()).collect();
+    ids.join(", ")
 }

@@ -44,9 +44,9 @@ fn succeed(machine: &Machine, arguments: &[&str]) -> Result<(), Failed> {
     if ended.status == 0 {
         return Ok(());
     }
-    let (unit, said) = (arguments.last().unwrap_or(&"the unit"), ended.stderr.trim());
+    let (unit, reason) = (arguments.last().unwrap_or(&"the unit"), ended.stderr.trim());
     let line = format_args!(
-        "systemctl {} fails (exit status {}): {said}; journalctl -u {unit} has the reason",
+        "systemctl {} fails (exit status {}): {reason}; journalctl -u {unit} tells more",
         arguments.join(" "),
         ended.status
     );
