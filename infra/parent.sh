@@ -149,8 +149,8 @@ read_settings() {
     [[ ${toml[name]} =~ ^[a-z0-9-]{1,64}$ ]] || die "$EX_CONFIG" "$file: name is not 1 to 64 of a to z, 0 to 9 and -"
     [[ ${toml[kms.region]} =~ ^[a-z]{2,}(-[a-z]{2,})+-[1-9][0-9]?$ ]] \
         || die "$EX_CONFIG" "$file: kms.region is not the name of an AWS region"
-    for default in enclave_app_port=5000 admin_port=5001 acme_challenge_port=5002 kms_proxy_port=8000 imds_port=8001 \
-        boot_port=8002 log_port=8003 acme_port=8004 certificate_store_port=8005 certificate_store_write_port=8006; do
+    for default in enclave_app_port=5000 admin_port=5001 acme_challenge_port=5002 kms_proxy_port=7100 imds_port=7101 \
+        boot_port=7102 log_port=7103 acme_port=7104 certificate_store_port=7105 certificate_store_write_port=7106; do
         key=vsock.${default%=*}
         [[ -v toml[$key] ]] || toml[$key]=${default#*=}
     done

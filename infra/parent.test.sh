@@ -431,7 +431,7 @@ the_units_get_the_ports_and_the_region() {
         sed -i "s/^region = .*/region = \"$region\" # here/; s/^boot_port = .*/boot_port = 8_802/" "$release/nitro.toml"
         exits_with 0 setup-parent --release "$release"
         grep -qx "Environment=KMS_HOST=$host" "$drop_in" || fail "$region: $(<"$drop_in")"
-        grep -qx 'Environment=IMDS_PORT=8001 BOOT_PORT=8802 LOG_PORT=8003' "$drop_in" || fail "$(<"$drop_in")"
+        grep -qx 'Environment=IMDS_PORT=7101 BOOT_PORT=8802 LOG_PORT=7103' "$drop_in" || fail "$(<"$drop_in")"
         grep -qx "AWS_REGION=$region" "$boot_file"
     done
     passed
@@ -462,8 +462,8 @@ acme_gets_routes_a_folder_and_port_443() {
             -e 's/^acme_challenge_port = .*/acme_challenge_port = 5_102/' "$release/nitro.toml"
         exits_with 0 setup-parent --release "$release"
         line='Environment="ACME_ROUTES=--route tcp:0.0.0.0:443=enclave:/etc/nitro-signer/env:5102'
-        line+=" --route vsock:any:8004=tcp:${server#*=} --route vsock:any:8105=file:/var/lib/nitro-signer/acme/certificate"
-        line+=' --route vsock:any:8006=replace:/var/lib/nitro-signer/acme/certificate"'
+        line+=" --route vsock:any:7104=tcp:${server#*=} --route vsock:any:8105=file:/var/lib/nitro-signer/acme/certificate"
+        line+=' --route vsock:any:7106=replace:/var/lib/nitro-signer/acme/certificate"'
         grep -qxF "$line" "$drop_in" || fail "$(<"$drop_in")"
         for line in StateDirectory=nitro-signer/acme StateDirectoryMode=0700 AmbientCapabilities=CAP_NET_BIND_SERVICE \
             CapabilityBoundingSet=CAP_NET_BIND_SERVICE; do
@@ -473,7 +473,7 @@ acme_gets_routes_a_folder_and_port_443() {
     # The port of the API may be 443 itself.
     sed -i 's/^BRIDGE_LISTEN_PORT=.*/BRIDGE_LISTEN_PORT=443/' "$boot_file"
     exits_with 0 setup-parent --release "$release"
-    grep -q '=--route vsock:any:8004=' "$drop_in" || fail "$(<"$drop_in")"
+    grep -q '=--route vsock:any:7104=' "$drop_in" || fail "$(<"$drop_in")"
     for server in '' http://acme.example/ https://a_b/ 'https://a b/' https://a.example:0/; do
         new_machine
         use_acme "$server"

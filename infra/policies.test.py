@@ -455,7 +455,7 @@ OTHER_LINES = [
     "2026-01-01T00:00:00.000000Z  INFO enclave_runtime::enclave: ready after_ms=812",
     "2026-01-01T00:00:00.000000Z  INFO enclave_runtime::enclave: stopped",
     "2026-01-01T00:00:00.000000Z  WARN destination not reached; further failures are only counted until one succeeds "
-    "route=vsock:any:8000 destination=tcp:kms.us-east-1.amazonaws.com:443 error=timed out",
+    "route=vsock:any:7100 destination=tcp:kms.us-east-1.amazonaws.com:443 error=timed out",
 ]
 # What these lines are made of is in the sources.
 SOURCES = {

@@ -54,7 +54,7 @@ const MEMORY_MIB: RangeInclusive<u32> = 64..=1 << 22;
 const PORTS: RangeInclusive<u32> = 1..=u32::MAX - 1;
 
 /// Where log lines go unless the file says otherwise.
-pub(crate) const DEFAULT_LOG_PORT: u32 = 8003;
+pub(crate) const DEFAULT_LOG_PORT: u32 = 7103;
 
 /// The body of a request, and what is made of it.
 const BYTES_PER_REQUEST: u64 = 32 * 1024;
@@ -294,16 +294,16 @@ fn vsock(table: &table::Vsock) -> Result<Vsock, InvalidConfiguration> {
         enclave_app_port: port(&table.enclave_app_port, "vsock.enclave_app_port", 5000)?,
         admin_port: port(&table.admin_port, "vsock.admin_port", 5001)?,
         acme_challenge_port: port(&table.acme_challenge_port, "vsock.acme_challenge_port", 5002)?,
-        kms_proxy_port: port(&table.kms_proxy_port, "vsock.kms_proxy_port", 8000)?,
-        imds_port: port(&table.imds_port, "vsock.imds_port", 8001)?,
-        boot_port: port(&table.boot_port, "vsock.boot_port", 8002)?,
+        kms_proxy_port: port(&table.kms_proxy_port, "vsock.kms_proxy_port", 7100)?,
+        imds_port: port(&table.imds_port, "vsock.imds_port", 7101)?,
+        boot_port: port(&table.boot_port, "vsock.boot_port", 7102)?,
         log_port: port(&table.log_port, "vsock.log_port", DEFAULT_LOG_PORT)?,
-        acme_port: port(&table.acme_port, "vsock.acme_port", 8004)?,
-        certificate_store_port: port(&table.certificate_store_port, "vsock.certificate_store_port", 8005)?,
+        acme_port: port(&table.acme_port, "vsock.acme_port", 7104)?,
+        certificate_store_port: port(&table.certificate_store_port, "vsock.certificate_store_port", 7105)?,
         certificate_store_write_port: port(
             &table.certificate_store_write_port,
             "vsock.certificate_store_write_port",
-            8006,
+            7106,
         )?,
     })
 }

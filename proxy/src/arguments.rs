@@ -39,7 +39,7 @@ Only as DIAL:
 
 Example:
   proxy --route tcp:0.0.0.0:7001=enclave:/etc/nitro-signer/env:5000 \\
-        --route vsock:any:8000=tcp:kms.eu-central-1.amazonaws.com:443 \\
+        --route vsock:any:7100=tcp:kms.eu-central-1.amazonaws.com:443 \\
         --admin tcp:127.0.0.1:9464
 
 Exit status: 0 after SIGTERM or SIGINT, 64 wrong command line, 69 an address cannot be bound,

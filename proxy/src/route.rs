@@ -73,12 +73,12 @@ mod tests {
         for (text, listen, destination) in [
             ("tcp:0.0.0.0:7001=vsock:16:5000", "tcp:0.0.0.0:7001", "vsock:16:5000"),
             (
-                "vsock:any:8000=tcp:kms.eu-west-1.amazonaws.com:443",
-                "vsock:any:8000",
+                "vsock:any:7100=tcp:kms.eu-west-1.amazonaws.com:443",
+                "vsock:any:7100",
                 "tcp:kms.eu-west-1.amazonaws.com:443",
             ),
-            ("hybrid:/run/v.sock:8002=file:/etc/app/env", "hybrid:/run/v.sock:8002", "file:/etc/app/env"),
-            ("vsock:any:8006=replace:/var/lib/app/state", "vsock:any:8006", "replace:/var/lib/app/state"),
+            ("hybrid:/run/v.sock:7102=file:/etc/app/env", "hybrid:/run/v.sock:7102", "file:/etc/app/env"),
+            ("vsock:any:7106=replace:/var/lib/app/state", "vsock:any:7106", "replace:/var/lib/app/state"),
             ("unix:/run/log.sock=stdout:", "unix:/run/log.sock", "stdout:"),
             (
                 "tcp:0.0.0.0:7001=enclave:/etc/a b:c/env:5000",

@@ -82,7 +82,7 @@ fn what_is_not_named_is_as_by_default() {
             vsock.certificate_store_port,
             vsock.certificate_store_write_port
         ],
-        [5000, 5001, 5002, 8000, 8001, 8002, 8003, 8004, 8005, 8006]
+        [5000, 5001, 5002, 7100, 7101, 7102, 7103, 7104, 7105, 7106]
     );
     assert_eq!(least.secrets.internal_api_key, SecretSource::Env);
     assert_eq!(least.secrets.ticket_signing_secret, SecretSource::Kms);
@@ -241,7 +241,7 @@ fn acme_takes_a_directory_names_and_consent() {
         (and(&format!("contact = {:?}", vec!["mailto:a@b"; 9])), "acme.contact: more than 8"),
         (and("trust_anchors = [\"\"]"), "acme.trust_anchors[0]: not only certificates in PEM"),
         (and("eab = 1"), "line 15: unknown key eab"),
-        (and("[vsock]\nacme_port = 8000"), "vsock.acme_port: the same port as vsock.kms_proxy_port"),
+        (and("[vsock]\nacme_port = 7100"), "vsock.acme_port: the same port as vsock.kms_proxy_port"),
     ] {
         assert_eq!(refusal(&text), line, "{text}");
     }
@@ -375,7 +375,7 @@ fn every_refusal_has_its_line() {
         (and("[vsock]\nlog_port = 4294967295"), "vsock.log_port: not a whole number from 1 to 4294967294"),
         (and("[vsock]\nimds_port = 9000"), "vsock.imds_port: the port of nitro-cli's heartbeat"),
         (and("[vsock]\nadmin_port = 5000"), "vsock.admin_port: the same port as vsock.enclave_app_port"),
-        (and("[vsock]\nenclave_app_port = 8003"), "vsock.log_port: the same port as vsock.enclave_app_port"),
+        (and("[vsock]\nenclave_app_port = 7103"), "vsock.log_port: the same port as vsock.enclave_app_port"),
         (and("[secrets]\ninternal_api_key = \"Env\""), "secrets.internal_api_key: neither env nor kms"),
         (and("[secrets]\nticket_signing_secret = true"), "secrets.ticket_signing_secret: not text"),
         (and("[tls]\nmode = \"acme\""), "tls.server_names: missing"),

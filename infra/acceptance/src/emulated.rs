@@ -128,10 +128,10 @@ impl Laboratory {
         let device = Process::start("vhost-device-vsock", Path::new(device.trim()), &["--vm", &vm], &[])?;
         let routes = [
             format!("tcp:127.0.0.1:{port}=hybrid:{vsock}:5000"),
-            format!("hybrid:{vsock}:8000={}", kms.address),
-            format!("hybrid:{vsock}:8001={}", kms.imds),
-            format!("hybrid:{vsock}:8002=file:{}", path.join("env").display()),
-            format!("hybrid:{vsock}:8003=stdout:"),
+            format!("hybrid:{vsock}:7100={}", kms.address),
+            format!("hybrid:{vsock}:7101={}", kms.imds),
+            format!("hybrid:{vsock}:7102=file:{}", path.join("env").display()),
+            format!("hybrid:{vsock}:7103=stdout:"),
         ];
         let mut arguments: Vec<&str> = routes.iter().flat_map(|route| ["--route", route.as_str()]).collect();
         // What the guest cannot take yet waits with the client, and not in the device.
@@ -140,7 +140,7 @@ impl Laboratory {
         let address = proxy.ready("proxy: listening on tcp:")?;
         let address = address.split_once(", dialing").and_then(|(address, _)| address.parse().ok());
         let address = address.ok_or_else(|| Failure::new("the proxy names no address"))?;
-        proxy.ready(&format!("proxy: listening on hybrid:{vsock}:8003"))?;
+        proxy.ready(&format!("proxy: listening on hybrid:{vsock}:7103"))?;
         let heartbeats = Arc::new(AtomicU32::new(0));
         answer_heartbeats(&path.join(format!("v.sock_{HEARTBEAT_PORT}")), Arc::clone(&heartbeats))?;
         let qemu = std::fs::read_to_string(self.folder.join("qemu"))?;
