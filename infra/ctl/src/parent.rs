@@ -13,6 +13,7 @@
 use std::fmt::Display;
 use std::io::{self, Write as _};
 
+pub mod allocator;
 pub mod boot_file;
 pub mod deployment;
 pub mod failed;
