@@ -108,7 +108,7 @@ main() {
             --measurements "$output/measurements.json" --output "$output/$policy"
     done
     cp "$built/$PROXY_TARGET/release/proxy" "$signerctl" "$output/"
-    cp infra/setup-parent.sh infra/run-enclave.sh infra/check.sh infra/parent.sh "$output/"
+    cp infra/setup-parent.sh infra/run-enclave.sh infra/check.sh "$output/"
     mkdir -p "$output/systemd"
     cp infra/systemd/* "$output/systemd/"
     describe_toolchain >"$output/toolchain.txt"

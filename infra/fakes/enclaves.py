@@ -2,20 +2,24 @@
 
 Usage: enclaves.py STATE ROOT. Enclave CID answers on STATE/pool/CID.sock, as STATE/health/CID says: statuses, each for
 one request but the last, or `dead` for no answer. STATE/port and STATE/imds-port get the ports on 127.0.0.1 of
-nitro-parent.service, which dials the ENCLAVE_CID of ROOT/etc/nitro-signer/env, and of the metadata service. STATE/notify is
-the socket of systemd, which notes in STATE/notified what it is told, a message a line.
+nitro-parent.service, which dials the ENCLAVE_CID of ROOT/etc/nitro-signer/env, and of the metadata service, which answers
+as infra/transcripts/imds has it. Attestation documents come from the development signer on the port in STATE/attestor;
+STATE/forged spoils them. STATE/notify is the socket of systemd, which notes in STATE/notified what it is told, a message a
+line.
 """
 
 import asyncio
-import base64
+import json
 import pathlib
 import re
 import socket
 import sys
-import urllib.parse
 
 STATE, ROOT = (pathlib.Path(argument) for argument in sys.argv[1:])
 CIDS = range(16, 64)
+TRANSCRIPTS = pathlib.Path(__file__).parent.parent / "transcripts" / "imds"
+MAC = "02:00:00:00:00:01"
+ROLES = "/latest/meta-data/iam/security-credentials/"
 
 
 async def head(reader):
@@ -29,11 +33,18 @@ async def answer(writer, status, body):
     await writer.drain()
 
 
-def document(nonce):
-    """As much CBOR as check.sh looks at."""
-    pcrs = (STATE / "attested").read_text().split()
-    pairs = b"".join(bytes([index]) + b"\x58\x30" + bytes.fromhex(pcr) for index, pcr in enumerate(pcrs))
-    return base64.b64encode(b"\x84\xa3" + pairs + b"\x54" + bytes.fromhex(nonce)).decode()
+async def document(target):
+    """The development signer's answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int((STATE / "attestor").read_text()))
+    writer.write(b"GET %s HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n" % target.encode())
+    reply = await reader.read()
+    writer.close()
+    body = json.loads(reply.partition(b"\r\n\r\n")[2])
+    if (STATE / "forged").exists():
+        # A bit of the signature, which is last.
+        text = body["attestation_doc"]
+        body["attestation_doc"] = text[:-8] + ("A" if text[-8] != "A" else "B") + text[-7:]
+    return json.dumps(body)
 
 
 def enclave(cid):
@@ -45,8 +56,7 @@ def enclave(cid):
             if target.startswith("/health") and len(statuses) > 1:
                 health.write_text(" ".join(statuses[1:]))
             if statuses[0] != "dead" and target.startswith("/.well-known/attestation"):
-                nonce = urllib.parse.parse_qs(target.partition("?")[2])["nonce"][0]
-                await answer(writer, 200, '{"attestation_doc":"%s"}' % document(nonce))
+                await answer(writer, 200, await document(target))
             elif statuses[0] != "dead":
                 await answer(writer, int(statuses[0]), str(cid))
         except (asyncio.IncompleteReadError, ConnectionError, FileNotFoundError):
@@ -80,17 +90,42 @@ async def proxy(reader, writer):
     await asyncio.gather(pump(reader, there[1]), pump(there[0], writer))
 
 
+def transcript(name):
+    head, _, body = (TRANSCRIPTS / f"{name}.http").read_text().partition("\n\n")
+    body = body if body.startswith("<?xml") else body.rstrip("\n")
+    return head.replace("\n", "\r\n") + "\r\n\r\n", body
+
+
+async def replay(writer, name, body=None):
+    """A transcript, with another body if there is one."""
+    head, recorded = transcript(name)
+    if body is not None:
+        head = re.sub(r"Content-Length: \d+", f"Content-Length: {len(body)}", head)
+    writer.write((head + (recorded if body is None else body)).encode())
+    await writer.drain()
+
+
 async def metadata(reader, writer):
-    method, target = await head(reader)
-    answers = {
-        "/latest/api/token": "token",
-        "/latest/meta-data/mac": "02:00:00:00:00:01",
-        "/latest/meta-data/network/interfaces/macs/02:00:00:00:00:01/security-group-ids": "sg-1\nsg-2",
+    request = await reader.readuntil(b"\r\n\r\n")
+    method, target = request.decode().split()[:2]
+    values = {
+        "/latest/meta-data/instance-type": "m5.2xlarge",
+        "/latest/meta-data/mac": MAC,
+        f"/latest/meta-data/network/interfaces/macs/{MAC}/security-group-ids": "sg-1\nsg-2",
     }
-    if target in answers:
-        await answer(writer, 200, answers[target])
+    answers = {ROLES: "role-200", ROLES + "s3-test-role-1": "credentials-200"}
+    status = (STATE / "imds").read_text().strip()
+    if method == "PUT" and status == "403":
+        await replay(writer, "forbidden-403")
+    elif method == "PUT":
+        await replay(writer, "token-200")
+    elif b"x-aws-ec2-metadata-token" not in request.lower():
+        # Only what asks for no token gives something without one.
+        await replay(writer, "unauthorized-401" if status == "401" else "role-200", None if status == "401" else "ami-id")
+    elif target in values:
+        await replay(writer, "role-200", values[target])
     else:
-        await answer(writer, int((STATE / "imds").read_text()), "")
+        await replay(writer, answers.get(target, "no-role-404"))
     writer.close()
 
 

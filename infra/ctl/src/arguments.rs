@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::command::{
     AttestKey, AttestShow, AttestVerify, BackupReseal, Bench, Completions, EifBuild, EifDescribe, EifDiff,
-    Health, Man, ParentEnsure, ParentStart, ParentStatus, ParentStop, ParentWatch, PolicyCheck, PolicyRender,
-    SecretSeal, Sign, TicketMint,
+    Health, Man, ParentCheck, ParentEnsure, ParentSetup, ParentStart, ParentStatus, ParentStop, ParentWatch,
+    PolicyCheck, PolicyRender, Preflight, SecretSeal, Sign, TicketMint,
 };
 use crate::failure::Failure;
 
@@ -30,7 +30,7 @@ pub(crate) enum Subject {
     /// Enclave images
     #[command(subcommand)]
     Eif(EifVerb),
-    /// The enclave of this parent instance
+    /// This parent instance and its enclave
     #[command(subcommand)]
     Parent(ParentVerb),
     /// Policies for KMS and IAM
@@ -54,6 +54,8 @@ pub(crate) enum Subject {
     Bench(Bench),
     /// Asks a signer whether it can sign
     Health(Health),
+    /// Looks at what a first start needs, on the parent instance
+    Preflight(Preflight),
     /// Prints what completes the command in a shell
     Completions(Completions),
     /// Prints the manual page, or writes those of all commands
@@ -72,6 +74,8 @@ pub(crate) enum EifVerb {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ParentVerb {
+    /// Prepares this instance to run the signer
+    Setup(ParentSetup),
     /// Starts the enclave of a release, and ends the old one when the new one serves
     Start(ParentStart),
     /// Ends our enclaves, and nitro-enclave.service
@@ -82,6 +86,8 @@ pub(crate) enum ParentVerb {
     Ensure(ParentEnsure),
     /// For nitro-enclave.service: starts the last release and looks after it
     Watch(ParentWatch),
+    /// Checks the security of the signer that runs
+    Check(ParentCheck),
 }
 
 #[derive(Debug, Subcommand)]
@@ -126,11 +132,13 @@ impl Subject {
             Self::Eif(EifVerb::Build(build)) => build.run(),
             Self::Eif(EifVerb::Describe(describe)) => describe.run(),
             Self::Eif(EifVerb::Diff(diff)) => diff.run(),
+            Self::Parent(ParentVerb::Setup(setup)) => setup.run(),
             Self::Parent(ParentVerb::Start(start)) => start.run(),
             Self::Parent(ParentVerb::Stop(stop)) => stop.run(),
             Self::Parent(ParentVerb::Status(status)) => status.run(),
             Self::Parent(ParentVerb::Ensure(ensure)) => ensure.run(),
             Self::Parent(ParentVerb::Watch(watch)) => watch.run(),
+            Self::Parent(ParentVerb::Check(check)) => check.run(),
             Self::Policy(PolicyVerb::Render(render)) => render.run(),
             Self::Policy(PolicyVerb::Check(check)) => check.run(),
             Self::Secret(SecretVerb::Seal(seal)) => seal.run(),
@@ -142,6 +150,7 @@ impl Subject {
             Self::Bench(bench) => bench.run(),
             Self::Sign(sign) => sign.run(),
             Self::Health(health) => health.run(),
+            Self::Preflight(preflight) => preflight.run(),
             Self::Completions(completions) => completions.run(),
             Self::Man(man) => man.run(),
         }

@@ -64,6 +64,7 @@ impl From<Failed> for Failure {
             Kind::TryLater => EX_TEMPFAIL,
             Kind::NoPermission => EX_NOPERM,
             Kind::Configuration => EX_CONFIG,
+            Kind::Command(status) => status,
             // As shells report it.
             Kind::Interrupted(signal) => u8::try_from(128 + signal as i32).unwrap_or(u8::MAX),
         };

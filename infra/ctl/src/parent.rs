@@ -8,6 +8,8 @@
 //!         │                       │
 //!         ▼                       ▼
 //!      instance ─▶ nitro_cli, systemd, ownership ─▶ machine
+//!                        ▲
+//! setup, check, preflight┴─▶ allocator, vsock_ports, clock, imds ─▶ point
 //! ```
 
 use std::fmt::Display;
@@ -15,19 +17,29 @@ use std::io::{self, Write as _};
 
 pub mod allocator;
 pub mod boot_file;
+pub mod check;
+pub mod clock;
 pub mod deployment;
 pub mod failed;
+pub mod imds;
 pub mod instance;
 mod lock;
 pub mod machine;
 pub mod nitro_cli;
 mod ours;
 pub mod ownership;
+pub mod point;
+pub mod preflight;
 mod probe;
 pub mod release;
 pub mod running;
+pub mod setup;
 mod systemd;
+pub mod vsock_ports;
 pub mod watch;
+
+/// The user that the proxy runs as, who owns the boot file.
+const SERVICE_USER: &str = "nitro-signer";
 
 /// Tells the operator, or the journal, what goes on.
 fn report(line: impl Display) {

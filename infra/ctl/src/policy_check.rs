@@ -71,6 +71,12 @@ impl fmt::Display for Doubt {
 }
 
 impl Doubt {
+    /// Whether it is about who encrypts: with a ticket secret of its own, a caller signs with every key.
+    #[must_use]
+    pub fn is_about_encrypting(&self) -> bool {
+        self.reason.contains(ENCRYPT)
+    }
+
     /// As a report for scripts.
     #[must_use]
     pub fn to_json(&self) -> Value {
@@ -83,7 +89,9 @@ impl Doubt {
 pub struct Finding {
     /// By whom else than the image, and how, the key can be used.
     pub doubts: Vec<Doubt>,
-    /// What the images cannot do, which they need; and who may do what one would, if several may.
+    /// What the images cannot do, which they need.
+    pub lacks: Vec<String>,
+    /// Who may do what one would, if several may.
     pub notes: Vec<String>,
 }
 
@@ -126,7 +134,7 @@ fn check(statements: &[Statement], of: Of, expectation: &Expectation<'_>) -> Res
         let reason = "has more cases than are looked at: not all of it was checked";
         doubts.insert(Doubt { index: None, sid: None, reason: reason.to_owned() });
     }
-    Ok(Finding { doubts: doubts.into_iter().collect(), notes: checker.notes() })
+    Ok(Finding { doubts: doubts.into_iter().collect(), lacks: checker.lacks(), notes: checker.notes() })
 }
 
 struct Checker<'c> {
@@ -390,10 +398,8 @@ impl Checker<'_> {
 
     /// What somebody should look at, though it may be meant.
     fn notes(&self) -> Vec<String> {
-        let mut notes = self.lacks();
-        notes.extend(self.several("seal", ENCRYPT));
-        notes.extend(self.several("change the policy", PUT_KEY_POLICY));
-        notes
+        let several = [self.several("seal", ENCRYPT), self.several("change the policy", PUT_KEY_POLICY)];
+        several.into_iter().flatten().collect()
     }
 
     /// Who may do what is for one person, if these are more.

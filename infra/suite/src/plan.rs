@@ -370,7 +370,8 @@ fn parent_scripts(place: &Place) -> impl Iterator<Item = Step> {
     ["failures", "start", "watch_and_check", "setup"].into_iter().map(|part| {
         let mut command = place.script("infra/parent.test.sh", Load::Wait);
         command.arg(part);
-        Step::command(format!("parent scripts and units, {part}"), Load::Wait, command).after(&[BUILD_SIGNER])
+        let name = format!("parent scripts and units, {part}");
+        Step::command(name, Load::Wait, command).after(&[BUILD_SIGNER, BUILD_TESTS])
     })
 }
 

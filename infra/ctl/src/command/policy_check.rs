@@ -84,18 +84,19 @@ impl PolicyCheck {
                 .map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))?;
             doubts += finding.doubts.len();
             let name = path.display();
+            let notes: Vec<&String> = finding.lacks.iter().chain(&finding.notes).collect();
             if self.json {
                 reports.push(json!({
                     "policy": name.to_string(),
                     "doubts": finding.doubts.iter().map(Doubt::to_json).collect::<Vec<_>>(),
-                    "notes": finding.notes,
+                    "notes": notes,
                 }));
                 continue;
             }
             for doubt in &finding.doubts {
                 print(format_args!("{name}: {doubt}"))?;
             }
-            for note in &finding.notes {
+            for note in notes {
                 print(format_args!("{name}: note: {note}"))?;
             }
             if finding.doubts.is_empty() {

@@ -23,7 +23,7 @@ const ENCLAVE_CID: &str = "ENCLAVE_CID";
 const LISTEN_PORT: &str = "BRIDGE_LISTEN_PORT";
 
 /// How the names of drafts begin; `run-enclave.sh` of earlier versions used it too.
-const DRAFT_PREFIX: &str = ".env.";
+pub(super) const DRAFT_PREFIX: &str = ".env.";
 
 /// Permission bits that let others than the owner write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;

@@ -21,6 +21,8 @@ pub enum Kind {
     NoPermission,
     /// A release or the boot file is wrong.
     Configuration,
+    /// A command failed with this exit status.
+    Command(u8),
     /// A signal asked for the end.
     Interrupted(Signal),
 }

@@ -52,6 +52,17 @@ pub struct Enclave {
     pub state: String,
     /// `NONE` or `DEBUG_MODE`.
     pub flags: String,
+    /// PCR0 to PCR2 of its image, also in debug mode; none if they are missing.
+    #[serde(default, deserialize_with = "measurements")]
+    pub measurements: Option<MeasurementSet>,
+}
+
+/// Reads `Measurements`; what is none is nothing that a deployment would fail for.
+fn measurements<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<MeasurementSet>, D::Error> {
+    let measurements = serde_json::Value::deserialize(deserializer)?;
+    Ok(serde_json::json!({ "Measurements": measurements }).to_string().parse().ok())
 }
 
 impl Enclave {

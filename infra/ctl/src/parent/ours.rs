@@ -126,6 +126,7 @@ fn silent(record: &Record) -> Enclave {
         memory_mib: 0,
         state: SILENT.to_owned(),
         flags: String::new(),
+        measurements: None,
     }
 }
 

@@ -22,8 +22,8 @@ pub const STORED_RELEASE: &str = "/var/lib/nitro-signer/release";
 /// The folders that the link leads to.
 const RELEASES: &str = "/var/lib/nitro-signer/releases";
 
-const IMAGE: &str = "nitro-signer.eif";
-const NITRO_TOML: &str = "nitro.toml";
+pub(super) const IMAGE: &str = "nitro-signer.eif";
+pub(super) const NITRO_TOML: &str = "nitro.toml";
 
 /// An image may fill a quarter of the enclave's memory: nitro-cli refuses more (E26).
 const MEMORY_PER_IMAGE_BYTE: u64 = 4;
@@ -189,10 +189,13 @@ fn unreadable(path: &Path, fault: &io::Error) -> Failed {
     Failed::new(Kind::Unavailable, format_args!("{}: {fault}", path.display()))
 }
 
-fn read_nitro_toml(folder: &Path) -> Result<NitroToml, Failed> {
-    let path = folder.join(NITRO_TOML);
+pub(super) fn read_nitro_toml(folder: &Path) -> Result<NitroToml, Failed> {
+    read_nitro_toml_at(&folder.join(NITRO_TOML))
+}
+
+pub(super) fn read_nitro_toml_at(path: &Path) -> Result<NitroToml, Failed> {
     let mut text = String::new();
-    let file = open_regular(&path)?;
+    let file = open_regular(path)?;
     let wrong = |fault: &dyn std::fmt::Display| {
         Failed::new(Kind::Configuration, format_args!("{}: {fault}", path.display()))
     };
@@ -203,7 +206,7 @@ fn read_nitro_toml(folder: &Path) -> Result<NitroToml, Failed> {
 }
 
 /// Opens a file that is neither a link, which may lead to what is root's alone, nor a pipe, which may never end.
-fn open_regular(path: &Path) -> Result<File, Failed> {
+pub(super) fn open_regular(path: &Path) -> Result<File, Failed> {
     let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
     match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_file()) => Ok(file),

@@ -50,10 +50,10 @@ fn what_opens_it_for_the_image_only_is_good() {
 #[test]
 fn what_the_image_lacks_is_noted() {
     let finding = find(&rendered("kms-key-policy.json", &[other_image()]));
-    assert_eq!(finding.notes.len(), 2, "{finding:?}");
-    assert!(finding.notes[0].ends_with("may not call kms:Decrypt"), "{finding:?}");
-    assert!(find(&rendered("kms-key-policy.json", &[image()])).notes.is_empty());
-    assert_eq!(find(&rendered("kms-key-policy.json", &[])).notes.len(), 2);
+    assert_eq!(finding.lacks.len(), 2, "{finding:?}");
+    assert!(finding.lacks[0].ends_with("may not call kms:Decrypt"), "{finding:?}");
+    assert!(find(&rendered("kms-key-policy.json", &[image()])).lacks.is_empty());
+    assert_eq!(find(&rendered("kms-key-policy.json", &[])).lacks.len(), 2);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn several_who_seal_or_govern_are_noted() {
         format!("who may seal: {SEALER}, {OTHER}"),
         format!("who may change the policy: {ADMINISTRATOR}, {OTHER}"),
     ];
-    assert_eq!(find(&policy), Finding { doubts: Vec::new(), notes: notes.to_vec() });
+    assert_eq!(find(&policy), Finding { doubts: Vec::new(), lacks: Vec::new(), notes: notes.to_vec() });
 }
 
 /// With an image, its policies, and its measurements noted.

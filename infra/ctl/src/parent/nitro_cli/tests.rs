@@ -79,9 +79,13 @@ fn enclaves_are_read() {
         memory_mib: 2048,
         state: "RUNNING".into(),
         flags: "DEBUG_MODE".into(),
+        measurements: one.enclaves[0].measurements.clone(),
     };
     assert_eq!(one.enclaves, [expected]);
     assert!(one.enclaves[0].is_running() && one.enclaves[0].is_debugged());
+    let measurements = one.enclaves[0].measurements.as_ref().unwrap();
+    assert_eq!(measurements.pcr0.to_string(), "a0".repeat(48));
+    assert!(measurements.pcr1.to_string().starts_with("0343b056cd84"));
     let names: Vec<_> =
         listed("describe-enclaves-two", 0).enclaves.into_iter().map(|enclave| enclave.name).collect();
     assert_eq!(names, ["signer_1", "signer"]);

@@ -1,0 +1,91 @@
+//! What was looked at on the parent, and what came of it: a line each.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+/// What came of a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is as it should be.
+    Pass,
+    /// It is not.
+    Fail,
+    /// Nobody can tell from here.
+    Unknown,
+}
+
+/// Something that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// What, in one to three words.
+    pub name: &'static str,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// What was found.
+    pub finding: String,
+    /// What to do, if anything helps.
+    pub remedy: Option<String>,
+}
+
+impl Point {
+    /// It is as it should be.
+    #[must_use]
+    pub fn pass(name: &'static str, finding: impl fmt::Display) -> Self {
+        Self { name, outcome: Outcome::Pass, finding: finding.to_string(), remedy: None }
+    }
+
+    /// It is not.
+    #[must_use]
+    pub fn fail(name: &'static str, finding: impl fmt::Display) -> Self {
+        Self { outcome: Outcome::Fail, ..Self::pass(name, finding) }
+    }
+
+    /// Nobody can tell from here.
+    #[must_use]
+    pub fn unknown(name: &'static str, finding: impl fmt::Display) -> Self {
+        Self { outcome: Outcome::Unknown, ..Self::pass(name, finding) }
+    }
+
+    /// It is as `good` words it, unless there are faults.
+    #[must_use]
+    pub fn unless(faults: &[String], name: &'static str, good: impl fmt::Display) -> Self {
+        if faults.is_empty() { Self::pass(name, good) } else { Self::fail(name, faults.join("; ")) }
+    }
+
+    /// The same, and what to do.
+    #[must_use]
+    pub fn with_remedy(self, remedy: impl fmt::Display) -> Self {
+        Self { remedy: Some(remedy.to_string()), ..self }
+    }
+
+    /// As a line for people, with this label where nobody can tell.
+    #[must_use]
+    pub fn line(&self, unknown: &str) -> String {
+        let outcome = match self.outcome {
+            Outcome::Pass => "PASS",
+            Outcome::Fail => "FAIL",
+            Outcome::Unknown => unknown,
+        };
+        let remedy = self.remedy.as_ref().map(|remedy| format!("; {remedy}")).unwrap_or_default();
+        format!("{outcome} {}: {}{remedy}", self.name, self.finding)
+    }
+
+    /// As a report for scripts.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let outcome = match self.outcome {
+            Outcome::Pass => "pass",
+            Outcome::Fail => "fail",
+            Outcome::Unknown => "cannot tell",
+        };
+        json!({ "name": self.name, "outcome": outcome, "finding": self.finding, "remedy": self.remedy })
+    }
+}
+
+/// `PASS name: finding`, `FAIL name: finding; remedy` or `cannot tell name: finding; remedy`.
+impl fmt::Display for Point {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.line("cannot tell"))
+    }
+}

@@ -1,0 +1,56 @@
+//! What the unit of the proxy is told: the drop-in that comes from nitro.toml.
+
+use enclave_runtime::Configuration;
+use enclave_runtime::configuration::{Acme, TlsMode, Vsock};
+
+/// Where the proxy keeps the sealed certificate.
+const CERTIFICATE: &str = "/var/lib/nitro-signer/acme/certificate";
+
+/// ACME servers validate here.
+const HTTPS_PORT: u16 = 443;
+
+/// The drop-in of nitro-parent.service, which listens for clients on `listen_port`.
+pub(super) fn drop_in(configuration: &Configuration, listen_port: u16) -> String {
+    let Vsock { enclave_app_port, kms_proxy_port, imds_port, boot_port, log_port, .. } = configuration.vsock;
+    let host = configuration.kms.endpoint_host();
+    let acme = match &configuration.tls {
+        TlsMode::Acme(acme) => acme_settings(acme, configuration.vsock, listen_port),
+        TlsMode::Off | TlsMode::SelfSigned { .. } | TlsMode::Provided => String::new(),
+    };
+    format!(
+        "# Written by setup-parent.sh, from nitro.toml.\n\
+         [Service]\n\
+         Environment=KMS_HOST={host}\n\
+         Environment=ENCLAVE_APP_PORT={enclave_app_port} KMS_PROXY_PORT={kms_proxy_port}\n\
+         Environment=IMDS_PORT={imds_port} BOOT_PORT={boot_port} LOG_PORT={log_port}\n\
+         {acme}"
+    )
+}
+
+/// The ways to the ACME server and to the file of the sealed certificate; and port 443, where the server validates: it
+/// leads to a port of the enclave that is for this alone.
+fn acme_settings(acme: &Acme, vsock: Vsock, listen_port: u16) -> String {
+    let mut routes = Vec::new();
+    // Where the port of the API is 443 itself, the enclave answers the ACME server there too.
+    if listen_port != HTTPS_PORT {
+        let port = vsock.acme_challenge_port;
+        routes.push(format!("--route tcp:0.0.0.0:{HTTPS_PORT}=enclave:/etc/nitro-signer/env:{port}"));
+    }
+    let server = format!("{}:{}", acme.directory.host(), acme.directory.port());
+    routes.push(format!("--route vsock:any:{}=tcp:{server}", vsock.acme_port));
+    routes.push(format!("--route vsock:any:{}=file:{CERTIFICATE}", vsock.certificate_store_port));
+    routes.push(format!("--route vsock:any:{}=replace:{CERTIFICATE}", vsock.certificate_store_write_port));
+    format!(
+        "# For tls.mode = \"acme\".\n\
+         Environment=\"ACME_ROUTES={}\"\n\
+         # Two descriptors for each of 9 times 1,024 connections, and some.\n\
+         LimitNOFILE=24576\n\
+         # The folder of the sealed certificate, which only the proxy may read and write.\n\
+         StateDirectory=nitro-signer/acme\n\
+         StateDirectoryMode=0700\n\
+         # For port 443, and nothing else.\n\
+         AmbientCapabilities=CAP_NET_BIND_SERVICE\n\
+         CapabilityBoundingSet=CAP_NET_BIND_SERVICE\n",
+        routes.join(" ")
+    )
+}
