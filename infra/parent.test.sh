@@ -1112,8 +1112,8 @@ each_signal_takes_everything_back() {
     for signal in HUP=129 INT=130 TERM=143; do
         new_serving_parent
         echo 503 >"$FAKES/new_health"
-        # Of a shell's background, SIGINT would be ignored.
-        env --default-signal=INT "$root/infra/run-enclave.sh" --release "$release" >"$scratch/out" 2>&1 &
+        # A shell ignores SIGINT for its background, and nohup would ignore SIGHUP.
+        env --default-signal=HUP,INT,TERM "$root/infra/run-enclave.sh" --release "$release" >"$scratch/out" 2>&1 &
         runner=$!
         started+=("$runner")
         eventually 'it has started its enclave' grep -q 'waiting for it' "$scratch/out"
