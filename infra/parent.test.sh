@@ -76,6 +76,7 @@ test_start() {
     an_enclave_of_a_foreign_name_is_left_alone
     records_that_are_lost_or_cut_leave_the_names
     without_room_the_old_one_serves_on_unless_told
+    a_silent_enclave_gets_its_clients_back
     the_driver_may_refuse_once_after_an_end
     nitro_cli_may_warn_hang_or_be_silent
     a_replacement_that_fails_brings_the_last_one_back
@@ -741,6 +742,18 @@ without_room_the_old_one_serves_on_unless_told() {
     says 'nitro-cli run-enclave: E29: Ioctl failure.'
     serves 16
     ours_are 1
+    new_serving_parent
+    sed -i 's/^cpu_count = 2/cpu_count = 8/' "$release/nitro.toml"
+    exits_with 69 run-enclave --release "$release" --replace
+    says 'nitro-cli run-enclave: E22: Insufficient CPUs available in the pool.'
+    serves 16
+    new_serving_parent
+    "$FAKES_BIN/allocator"
+    sed -i 's/^memory_mib = 512/memory_mib = 4096/' "$release/nitro.toml"
+    exits_with 69 run-enclave --release "$release" --replace
+    says 'no room for it, even without the old enclave'
+    serves 16
+    ours_are 1
     passed
 }
 
@@ -831,10 +844,25 @@ records_that_are_lost_or_cut_leave_the_names() {
         ours_are 1
         jq -e '.enclaves[0].cid == 17' "$records" >/dev/null || fail "there is recorded: $(<"$records")"
     done
-    # What does not run any more is forgotten.
+    # One that was ended is forgotten.
     exits_with 0 run-enclave --release "$release" --drain-s 0
     exits_with 0 run-enclave --release "$release" --drain-s 0
-    [[ $(jq -c '.enclaves | map(.cid)' "$records") == '[18,19]' ]] || fail "there is recorded: $(<"$records")"
+    [[ $(jq -c '.enclaves | map(.cid)' "$records") == '[19]' ]] || fail "there is recorded: $(<"$records")"
+    passed
+}
+
+# nitro-cli hears nothing of it, and clients do.
+a_silent_enclave_gets_its_clients_back() {
+    new_serving_parent
+    exits_with 0 run-enclave --release "$release" --drain-s 0
+    jq -r '.enclaves[-1].id' "$records" >"$FAKES/silent"
+    # Once for the probe, and not through the proxy.
+    echo '200 dead' >"$FAKES/new_health"
+    exits_with 70 run-enclave --release "$release"
+    says 'switched back to the enclave with CID 17'
+    rm "$FAKES/silent"
+    serves 17
+    ours_are 1
     passed
 }
 
@@ -1182,6 +1210,14 @@ stop_and_status_know_ours() {
     [[ $(jq length "$FAKES/enclaves.json") == 1 ]] || fail "somebody else's was ended"
     exits_with 0 run-enclave --stop
     says 'no enclave of ours runs'
+    # As after a first start that was killed before its release was kept.
+    new_serving_parent
+    exits_with 0 run-enclave --release "$release" --drain-s 0
+    rm "$stored"
+    exits_with 0 run-enclave --status
+    says 'CID 17 RUNNING'
+    exits_with 0 run-enclave --stop
+    ours_are 0
     passed
 }
 

@@ -92,7 +92,7 @@ impl Check<'_> {
         const DEBUG: &str = "debug mode";
         let name = &self.nitro_toml.configuration().name;
         let ours = match NitroCli::new(self.machine).describe_enclaves() {
-            Ok(listing) => Ours::read(self.machine, name).of(listing),
+            Ok(listing) => Ours::read(self.machine, Some(name)).of(listing),
             Err(fault) => {
                 points.extend([Point::fail(NAME, fault), Point::fail(DEBUG, "the enclaves are not known")]);
                 return None;

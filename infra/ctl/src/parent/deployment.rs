@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::allocator::Pages;
 use super::boot_file::{self, BOOT_FILE, BootFile};
 use super::failed::{Failed, Kind};
 use super::instance::Instance;
@@ -18,6 +19,7 @@ use super::running::{ids, terminate_all};
 use super::watch::{self, ENCLAVE_UNIT};
 use super::{report, systemd};
 
+const NODES: &str = "/sys/devices/system/node";
 const ALLOCATOR_UNIT: &str = "nitro-enclaves-allocator.service";
 const PROXY_UNIT: &str = "nitro-parent.service";
 const ALLOCATOR_YAML: &str = "/etc/nitro_enclaves/allocator.yaml";
@@ -191,7 +193,7 @@ impl<'a> Deployment<'a> {
             // From a folder that is known to be root's.
             boot_file::remove_drafts(machine);
         }
-        let ours = Ours::read(machine, &release.configuration().name);
+        let ours = Ours::read(machine, Some(&release.configuration().name));
         let enough = if options.is_debugged { Enough::Alive } else { enough };
         let mut deployment = Self {
             instance,
@@ -218,7 +220,7 @@ impl<'a> Deployment<'a> {
             let is_stray = |enclave: &Enclave| Some(enclave.cid) != serving;
             let strays: Vec<_> = self.old.iter().filter(|enclave| is_stray(enclave)).cloned().collect();
             if !strays.is_empty() {
-                match terminate_all(self.instance, &strays) {
+                match terminate_all(self.instance, &mut self.ours, &strays) {
                     Ok(()) => self.has_ended_one = true,
                     Err(failed) if matches!(failed.kind, Kind::Interrupted(_)) => return Err(failed),
                     Err(failed) => report(format_args!(
@@ -308,10 +310,15 @@ impl<'a> Deployment<'a> {
             let line = "no room for both; --replace ends the old one first, and nobody is served meanwhile";
             return Err(Failed::new(Kind::TryLater, line));
         }
+        if failed.is_no_memory() && self.is_larger_than_all_pages() {
+            let line = "the allocator's pages have no room for it, even without the old enclave; \
+                        infra/setup-parent.sh --release FOLDER makes room. The old enclave goes on serving";
+            return Err(Failed::new(Kind::Unavailable, line));
+        }
         self.remove_new_enclaves();
         self.are_old_ended = true;
         self.has_ended_one = true;
-        terminate_all(self.instance, &self.old).map_err(|failed| {
+        terminate_all(self.instance, &mut self.ours, &self.old).map_err(|failed| {
             Failed::new(failed.kind, format_args!("the old enclave cannot be ended: {failed}"))
         })?;
         self.run_enclave()?.map_err(Failed::from)
@@ -347,7 +354,7 @@ impl<'a> Deployment<'a> {
         };
         self.started = Some(started.clone());
         let running = if self.are_old_ended { &[][..] } else { &self.old };
-        self.ours.record(&started, self.release.folder().to_owned(), running)?;
+        self.ours.record(&started, running)?;
         Ok(Ok(started))
     }
 
@@ -374,6 +381,13 @@ impl<'a> Deployment<'a> {
 
     fn patience(&self, patience: Duration) -> Duration {
         if self.instance.machine().is_folder() { patience.min(SHORT_PATIENCE) } else { patience }
+    }
+
+    /// Whether no NUMA node has pages enough, the ones that enclaves have included. An enclave takes those of one node.
+    fn is_larger_than_all_pages(&self) -> bool {
+        let memory_mib = self.release.configuration().enclave.memory_mib;
+        let nodes = Pages::of_nodes(&self.instance.machine().path(NODES)).unwrap_or_default();
+        !nodes.is_empty() && nodes.iter().all(|node| !node.reserved.fit(1, memory_mib))
     }
 
     fn report_room(&self) {
@@ -455,13 +469,19 @@ impl<'a> Deployment<'a> {
         }
     }
 
-    fn end_old_enclaves(&self) -> Result<(), Failed> {
+    fn end_old_enclaves(&mut self) -> Result<(), Failed> {
         if self.old.is_empty() || self.are_old_ended {
             return Ok(());
         }
         report(format_args!("the old enclave has {} s to finish", self.options.times.drain.as_secs()));
-        self.instance.pause(self.options.times.drain)?;
-        terminate_all(self.instance, &self.old).map_err(|failed| {
+        self.instance.pause(self.options.times.drain).map_err(|failed| {
+            let line = format_args!(
+                "{failed}; the new enclave serves, and the old one still runs beside it: {}. The next start ends it",
+                ids(&self.old)
+            );
+            Failed::new(failed.kind, line)
+        })?;
+        terminate_all(self.instance, &mut self.ours, &self.old).map_err(|failed| {
             let line = format_args!(
                 "the new enclave serves, but an old one could not be ended, and takes CPUs and memory; see --status: \
                  {failed}"
@@ -478,7 +498,9 @@ impl<'a> Deployment<'a> {
         // The one that served, or else any that was there before.
         let known = now.as_ref().unwrap_or(&self.old);
         let is_old = |enclave: &&Enclave| self.old.iter().any(|old| old.id == enclave.id);
-        let survivors: Vec<_> = known.iter().filter(|enclave| enclave.is_running()).filter(is_old).collect();
+        // One that does not answer nitro-cli may serve all the same.
+        let may_serve = |enclave: &&Enclave| enclave.is_running() || enclave.is_silent();
+        let survivors: Vec<_> = known.iter().filter(may_serve).filter(is_old).collect();
         let survivor = survivors.iter().find(|enclave| Some(enclave.cid) == serving).or(survivors.first());
         let is_switched = self.started.as_ref().is_some_and(|started| Some(started.cid) == serving);
         if let (true, Some(survivor)) = (is_switched, survivor) {

@@ -169,18 +169,29 @@ enum Cause {
 }
 
 impl NitroCliFailed {
-    /// Whether an enclave could not start because CPUs or memory of the pool are taken: E22, E27, and E29 before any
-    /// memory was allocated. E26 is not among them: `enclave.memory_mib` is too small for the image.
+    /// Whether an enclave could not start because others have CPUs or memory of the pool: E27, and E29 before any memory
+    /// was allocated. E22 and E26 are not among them: the pool has fewer CPUs, or the image needs more than
+    /// `enclave.memory_mib`, whatever else runs.
     #[must_use]
     pub fn is_no_room(&self) -> bool {
         match &self.cause {
-            Cause::Status { report, .. } => match report.code {
-                Some(22 | 27) => true,
-                Some(29) => !report.is_after_allocation,
-                _ => false,
-            },
+            Cause::Status { report, .. } => {
+                report.code == Some(27) || (report.code == Some(29) && !report.is_after_allocation)
+            }
             Cause::NotRun(_) | Cause::Unexpected { .. } => false,
         }
+    }
+
+    /// Whether it is memory that others have: E27.
+    #[must_use]
+    pub fn is_no_memory(&self) -> bool {
+        matches!(&self.cause, Cause::Status { report, .. } if report.code == Some(27))
+    }
+
+    /// Whether there is no enclave of this ID: E11.
+    #[must_use]
+    pub fn is_unknown_enclave(&self) -> bool {
+        matches!(&self.cause, Cause::Status { report, .. } if report.code == Some(11))
     }
 
     /// Whether an ioctl of the driver failed: E29. It may do so just after another enclave has ended, and not again.

@@ -28,8 +28,6 @@ const SILENT: &str = "SILENT";
 struct Record {
     id: String,
     cid: u32,
-    /// The folder of its release.
-    release: PathBuf,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -41,14 +39,15 @@ struct Records {
 #[derive(Debug)]
 pub(super) struct Ours {
     path: PathBuf,
-    name: String,
+    /// None, if no release tells it.
+    name: Option<String>,
     records: Records,
 }
 
 impl Ours {
     /// Those that were recorded on `machine`, and those named `name`. Records that cannot be read are reported, and names
     /// have to do.
-    pub(super) fn read(machine: &Machine, name: &str) -> Self {
+    pub(super) fn read(machine: &Machine, name: Option<&str>) -> Self {
         let path = machine.path(RECORD_FILE);
         let records = match read(&path) {
             Ok(records) => records,
@@ -59,7 +58,7 @@ impl Ours {
                 Records::default()
             }
         };
-        Self { path, name: name.to_owned(), records }
+        Self { path, name: name.map(str::to_owned), records }
     }
 
     /// Our enclaves of `listing`. Where a process did not answer, a recorded enclave that is not listed may be its.
@@ -79,7 +78,8 @@ impl Ours {
 
     /// Our name, or what nitro-cli makes of it when it is taken.
     fn is_our_name(&self, name: &str) -> bool {
-        match name.strip_prefix(self.name.as_str()) {
+        let Some(ours) = &self.name else { return false };
+        match name.strip_prefix(ours.as_str()) {
             Some("") => true,
             Some(rest) => rest
                 .strip_prefix('_')
@@ -88,16 +88,31 @@ impl Ours {
         }
     }
 
+    /// Whether any enclave is recorded.
+    pub(super) fn has_records(&self) -> bool {
+        !self.records.enclaves.is_empty()
+    }
+
     /// Records an enclave that was just started. Of the others, those that are not `running` any more are forgotten.
-    pub(super) fn record(
-        &mut self,
-        started: &Started,
-        release: PathBuf,
-        running: &[Enclave],
-    ) -> Result<(), Failed> {
+    pub(super) fn record(&mut self, started: &Started, running: &[Enclave]) -> Result<(), Failed> {
         let records = &mut self.records.enclaves;
         records.retain(|record| running.iter().any(|enclave| enclave.id == record.id));
-        records.push(Record { id: started.id.clone(), cid: started.cid, release });
+        records.push(Record { id: started.id.clone(), cid: started.cid });
+        self.write()
+    }
+
+    /// Forgets enclaves that have ended. Where that cannot be written, the next start forgets them.
+    pub(super) fn forget(&mut self, ended: &[Enclave]) {
+        let before = self.records.enclaves.len();
+        self.records.enclaves.retain(|record| ended.iter().all(|enclave| enclave.id != record.id));
+        if self.records.enclaves.len() < before
+            && let Err(failed) = self.write()
+        {
+            report(failed);
+        }
+    }
+
+    fn write(&self) -> Result<(), Failed> {
         let unwritten =
             |fault| Failed::new(Kind::Unavailable, format_args!("{}: {fault}", self.path.display()));
         let json = serde_json::to_vec_pretty(&self.records).map_err(|fault| unwritten(fault.into()))?;
@@ -143,11 +158,7 @@ mod tests {
     use crate::parent::machine::SystemCommands;
 
     fn enclave(name: &str, id: &str) -> Enclave {
-        Enclave {
-            name: name.into(),
-            state: "RUNNING".into(),
-            ..silent(&Record { id: id.into(), cid: 16, release: "/r".into() })
-        }
+        Enclave { name: name.into(), state: "RUNNING".into(), ..silent(&Record { id: id.into(), cid: 16 }) }
     }
 
     fn ids(enclaves: &[Enclave]) -> Vec<&str> {
@@ -164,12 +175,12 @@ mod tests {
             enclaves: names.iter().map(|name| enclave(name, &format!("i-{name}"))).collect(),
             is_complete,
         };
-        let mut ours = Ours::read(&machine, "signer");
+        let mut ours = Ours::read(&machine, Some("signer"));
         assert_eq!(ids(&ours.of(listing(true))), ["i-signer", "i-signer_1", "i-signer_12"]);
         let [other, gone] = ["i-other", "i-gone"].map(|id| Started { id: id.into(), cid: 17 });
-        ours.record(&other, "/r".into(), &[]).unwrap();
-        ours.record(&gone, "/r".into(), &[enclave("other", "i-other")]).unwrap();
-        let ours = Ours::read(&machine, "signer");
+        ours.record(&other, &[]).unwrap();
+        ours.record(&gone, &[enclave("other", "i-other")]).unwrap();
+        let ours = Ours::read(&machine, Some("signer"));
         assert_eq!(ids(&ours.of(listing(true))), ["i-signer", "i-signer_1", "i-signer_12", "i-other"]);
         let with_silent = ours.of(listing(false));
         assert_eq!(ids(&with_silent)[4], "i-gone");
@@ -180,12 +191,14 @@ mod tests {
     fn what_does_not_run_any_more_is_forgotten() {
         let root = tempfile::tempdir().unwrap();
         let machine = Machine::new(root.path().into(), Box::new(SystemCommands));
-        let mut ours = Ours::read(&machine, "signer");
+        let mut ours = Ours::read(&machine, Some("signer"));
         for id in ["i-1", "i-2"] {
-            ours.record(&Started { id: id.into(), cid: 16 }, "/r".into(), &[]).unwrap();
+            ours.record(&Started { id: id.into(), cid: 16 }, &[]).unwrap();
         }
         let text = fs::read_to_string(machine.path(RECORD_FILE)).unwrap();
         assert!(text.contains("i-2") && !text.contains("i-1"), "{text}");
+        ours.forget(&[enclave("signer", "i-2")]);
+        assert!(!Ours::read(&machine, None).has_records());
     }
 
     #[test]
@@ -194,10 +207,10 @@ mod tests {
         let machine = Machine::new(root.path().into(), Box::new(SystemCommands));
         let path = machine.path(RECORD_FILE);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let whole = r#"{"enclaves":[{"id":"i-1","cid":16,"release":"/r"}]}"#;
+        let whole = r#"{"enclaves":[{"id":"i-1","cid":16}]}"#;
         for length in 0..whole.len() {
             fs::write(&path, &whole[..length]).unwrap();
-            let ours = Ours::read(&machine, "signer");
+            let ours = Ours::read(&machine, Some("signer"));
             let listing =
                 Listing { enclaves: vec![enclave("signer", "i-2"), enclave("x", "i-1")], is_complete: true };
             assert_eq!(ids(&ours.of(listing)), ["i-2"]);

@@ -49,26 +49,23 @@ impl Release {
         if !is_dry {
             remove_leftovers(machine);
         }
-        if is_stored(machine, folder) || is_dry {
-            // By a name that only root can lead elsewhere.
-            let folder = folder.canonicalize().map_err(|fault| unreadable(folder, &fault))?;
-            let nitro_toml = read_nitro_toml(&folder)?;
-            return Ok(Self { folder, nitro_toml, is_staged: false });
+        // Once: a link of another user may lead elsewhere the next time.
+        let real = folder.canonicalize().map_err(|fault| unreadable(folder, &fault))?;
+        if machine.path(STORED_RELEASE).canonicalize().is_ok_and(|stored| stored == real) || is_dry {
+            let nitro_toml = read_nitro_toml(&real)?;
+            return Ok(Self { folder: real, nitro_toml, is_staged: false });
         }
         let staged = Staged(new_folder(&machine.path(RELEASES))?);
-        for name in [IMAGE, NITRO_TOML] {
-            copy_regular(&folder.join(name), &staged.0.join(name))?;
-        }
+        copy_regular(&real.join(NITRO_TOML), &staged.0.join(NITRO_TOML), MAX_CONFIGURATION_BYTES as u64)?;
         let nitro_toml = read_nitro_toml(&staged.0)?;
+        // A file that grows while it is read must not fill the disk; what is too large is refused later.
+        let memory_bytes = u64::from(nitro_toml.configuration().enclave.memory_mib) << 20;
+        copy_regular(&real.join(IMAGE), &staged.0.join(IMAGE), memory_bytes / MEMORY_PER_IMAGE_BYTE)?;
         Ok(Self { folder: staged.disarm(), nitro_toml, is_staged: true })
     }
 
     pub(super) fn configuration(&self) -> &Configuration {
         self.nitro_toml.configuration()
-    }
-
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
     }
 
     pub(super) fn image(&self) -> PathBuf {
@@ -222,9 +219,10 @@ pub(super) fn open_regular(path: &Path) -> Result<File, Failed> {
     }
 }
 
-/// What is opened is what is copied, whatever has the name by then.
-fn copy_regular(from: &Path, to: &Path) -> Result<(), Failed> {
-    let mut from = open_regular(from)?;
+/// What is opened is what is copied, whatever has the name by then: `max_bytes` of it and one more, by which it is seen to
+/// be too long.
+fn copy_regular(from: &Path, to: &Path, max_bytes: u64) -> Result<(), Failed> {
+    let mut from = open_regular(from)?.take(max_bytes.saturating_add(1));
     OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -274,14 +272,20 @@ mod tests {
         symlink(path("secret"), path("link")).unwrap();
         nix::unistd::mkfifo(&path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         for wrong in ["link", "pipe", ""] {
-            assert_eq!(kind(copy_regular(&path(wrong), &path("copy"))), Some(Kind::Configuration), "{wrong}");
+            assert_eq!(
+                kind(copy_regular(&path(wrong), &path("copy"), 99)),
+                Some(Kind::Configuration),
+                "{wrong}"
+            );
         }
-        assert_eq!(kind(copy_regular(&path("missing"), &path("copy"))), Some(Kind::NoInput));
+        assert_eq!(kind(copy_regular(&path("missing"), &path("copy"), 99)), Some(Kind::NoInput));
         assert!(!path("copy").exists());
-        copy_regular(&path("secret"), &path("copy")).unwrap();
+        copy_regular(&path("secret"), &path("copy"), 99).unwrap();
         assert_eq!(fs::read(path("copy")).unwrap(), b"only for root");
+        copy_regular(&path("secret"), &path("start"), 3).unwrap();
+        assert_eq!(fs::read(path("start")).unwrap(), b"only");
         // Nothing is written through a link of that name.
-        assert_eq!(kind(copy_regular(&path("copy"), &path("link"))), Some(Kind::Unavailable));
+        assert_eq!(kind(copy_regular(&path("copy"), &path("link"), 99)), Some(Kind::Unavailable));
     }
 
     #[test]

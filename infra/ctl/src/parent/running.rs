@@ -41,12 +41,12 @@ pub fn stop(instance: &Instance, release: &Path) -> Result<(), Failed> {
         systemd::stop(instance.machine(), ENCLAVE_UNIT)?;
     }
     let _lock = Lock::take(instance)?;
-    let (enclaves, _) = running_ours(instance, release)?;
+    let Running { enclaves, mut ours, .. } = Running::of(instance, release)?;
     if enclaves.is_empty() {
         report("no enclave of ours runs");
         return Ok(());
     }
-    terminate_all(instance, &enclaves).map_err(|failed| {
+    terminate_all(instance, &mut ours, &enclaves).map_err(|failed| {
         Failed::new(
             failed.kind,
             format_args!("an enclave of ours could not be ended; see --status: {failed}"),
@@ -59,15 +59,17 @@ pub fn stop(instance: &Instance, release: &Path) -> Result<(), Failed> {
 /// # Errors
 /// [`Failed`]
 pub fn status(instance: &Instance, release: &Path) -> Result<Vec<String>, Failed> {
-    let (enclaves, configuration) = running_ours(instance, release)?;
+    let Running { enclaves, configuration, .. } = Running::of(instance, release)?;
     let mut lines: Vec<_> = enclaves.iter().map(line_of).collect();
     let file = BootFile::read(instance.machine())?;
     lines.push(match file.enclave_cid() {
         Some(cid) => format!("ENCLAVE_CID={cid}"),
         None => "ENCLAVE_CID=".to_owned(),
     });
-    let endpoint = local_endpoint(&configuration, file.listen_port()?)?;
-    lines.push(format!("{endpoint}/health: {}", told(instance.health(&endpoint))));
+    if let Some(configuration) = configuration {
+        let endpoint = local_endpoint(&configuration, file.listen_port()?)?;
+        lines.push(format!("{endpoint}/health: {}", told(instance.health(&endpoint))));
+    }
     Ok(lines)
 }
 
@@ -90,19 +92,39 @@ fn line_of(enclave: &Enclave) -> String {
     )
 }
 
-fn running_ours(instance: &Instance, release: &Path) -> Result<(Vec<Enclave>, Configuration), Failed> {
-    let configuration = read_settings(release)?;
-    let ours = Ours::read(instance.machine(), &configuration.name);
-    let enclaves = ours.of(instance.nitro_cli().describe_enclaves()?);
-    Ok((enclaves, configuration))
+/// Our enclaves that run.
+struct Running {
+    enclaves: Vec<Enclave>,
+    ours: Ours,
+    /// That of the release. A first start that was killed has left none; the record of its enclave has to do then.
+    configuration: Option<Configuration>,
 }
 
-/// Ends enclaves by their IDs and waits until they are gone.
-pub(super) fn terminate_all(instance: &Instance, enclaves: &[Enclave]) -> Result<(), Failed> {
+impl Running {
+    fn of(instance: &Instance, release: &Path) -> Result<Self, Failed> {
+        let machine = instance.machine();
+        let configuration = match read_settings(release) {
+            Ok(configuration) => Some(configuration),
+            Err(failed) if failed.kind == Kind::NoInput && Ours::read(machine, None).has_records() => None,
+            Err(failed) => return Err(failed),
+        };
+        let ours = Ours::read(machine, configuration.as_ref().map(|it| it.name.as_str()));
+        let enclaves = ours.of(instance.nitro_cli().describe_enclaves()?);
+        Ok(Self { enclaves, ours, configuration })
+    }
+}
+
+/// Ends enclaves by their IDs, waits until they are gone, and has them forgotten.
+pub(super) fn terminate_all(
+    instance: &Instance,
+    ours: &mut Ours,
+    enclaves: &[Enclave],
+) -> Result<(), Failed> {
     let mut fault = None;
     for enclave in enclaves {
-        if let Err(failed) = instance.nitro_cli().terminate_enclave(&enclave.id) {
-            fault = Some(Failed::from(failed));
+        match instance.nitro_cli().terminate_enclave(&enclave.id) {
+            Err(failed) if !failed.is_unknown_enclave() => fault = Some(Failed::from(failed)),
+            _ => {}
         }
     }
     let deadline = Instant::now() + GONE_PATIENCE;
@@ -131,6 +153,7 @@ pub(super) fn terminate_all(instance: &Instance, enclaves: &[Enclave]) -> Result
     if !enclaves.is_empty() {
         report(format_args!("ended: {}", ids(enclaves)));
     }
+    ours.forget(enclaves);
     Ok(())
 }
 

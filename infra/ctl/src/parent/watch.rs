@@ -106,7 +106,7 @@ fn look(instance: &Instance) -> Result<Finding, Failed> {
     let boot_path = instance.machine().path(BOOT_FILE);
     let configuration = read_settings(&instance.machine().path(STORED_RELEASE))?;
     let named = BootFile::read(instance.machine())?.enclave_cid();
-    let ours = Ours::read(instance.machine(), &configuration.name);
+    let ours = Ours::read(instance.machine(), Some(&configuration.name));
     let cid = match (instance.nitro_cli().describe_enclaves(), named) {
         (Ok(listing), named) => {
             let serves = |enclave: &Enclave| {

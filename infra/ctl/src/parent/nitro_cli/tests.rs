@@ -110,7 +110,7 @@ fn an_enclave_that_started_and_an_image_and_a_version_are_read() {
 fn the_first_code_is_the_cause() {
     let causes = [
         ("run-enclave-e19", 19, false, false),
-        ("run-enclave-e22", 22, true, false),
+        ("run-enclave-e22", 22, false, false),
         ("run-enclave-e26", 26, false, false),
         ("run-enclave-e27", 27, true, false),
         ("run-enclave-e29-no-cpus", 29, true, true),
@@ -133,7 +133,9 @@ fn the_first_code_is_the_cause() {
         assert!(line.ends_with(" (exit status 39)") && !line.contains('\n'), "{line}");
     }
     let unknown = machine(&recorded("terminate-enclave-e11", 11));
-    let line = NitroCli::new(&unknown).terminate_enclave(ID).unwrap_err().to_string();
+    let failed = NitroCli::new(&unknown).terminate_enclave(ID).unwrap_err();
+    assert!(failed.is_unknown_enclave());
+    let line = failed.to_string();
     assert!(line.starts_with("nitro-cli terminate-enclave: E11: Socket error."), "{line}");
 }
 
