@@ -12,9 +12,10 @@ use tokio_vsock::VsockStream;
 /// The most that one write hands to a vsock socket.
 ///
 /// Linux makes one packet of one write. Some devices lose the tail of a packet that does not fit one
-/// receive buffer of the peer: vhost-device-vsock between two of its guests cuts at about 3.7 KiB, and any
-/// that knows one data descriptor per packet drops what Linux 6.17 and later sends above 32 KiB. The
-/// smaller limit holds everywhere, and the messages of a signer are smaller still.
+/// receive buffer of the peer: vhost-device-vsock between two of its guests cuts at about 3.7 KiB. Linux
+/// 6.17, and 6.12 from 6.12.68 on, sends a packet of more than 32,404 bytes in several descriptors; a
+/// device that knows one descriptor of data per packet drops the others. The smaller limit holds
+/// everywhere, and the messages of a signer are smaller still.
 pub const VSOCK_MAX_WRITE_BYTES: usize = 3_584;
 
 /// A connected socket.
@@ -136,13 +137,47 @@ fn one_vsock_packet(bytes: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::io::Read as _;
+
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+    use tokio::io::AsyncWriteExt as _;
+
     use super::*;
 
-    #[test]
-    fn a_vsock_write_is_one_packet() {
-        let bytes = [0; VSOCK_MAX_WRITE_BYTES + 1];
-        assert_eq!(one_vsock_packet(&bytes).len(), VSOCK_MAX_WRITE_BYTES);
-        assert_eq!(one_vsock_packet(&bytes[..7]).len(), 7);
-        assert!(one_vsock_packet(&[]).is_empty());
+    /// The sizes of what arrives at a vsock socket that is written to by `write`, until it closes. The socket is in fact
+    /// a unix one that keeps the bounds of each write.
+    async fn packets(write: impl AsyncFnOnce(&mut Stream)) -> Vec<usize> {
+        let (ours, peer) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+        let reader = std::thread::spawn(move || {
+            let (mut peer, mut buffer) = (File::from(peer), vec![0; 1 << 20]);
+            let sizes = std::iter::from_fn(|| Some(peer.read(&mut buffer).unwrap()));
+            sizes.take_while(|size| *size > 0).collect()
+        });
+        let mut stream = Stream::from(VsockStream::new(ours.into()).unwrap());
+        write(&mut stream).await;
+        drop(stream);
+        reader.join().unwrap()
+    }
+
+    #[tokio::test]
+    async fn no_write_to_vsock_is_larger_than_the_limit() {
+        const LIMIT: usize = VSOCK_MAX_WRITE_BYTES;
+        for length in [1, LIMIT - 1, LIMIT, LIMIT + 1, 32_404, 32_405, 1 << 17] {
+            let bytes = vec![7; length];
+            let sizes = packets(async |stream| stream.write_all(&bytes).await.unwrap()).await;
+            assert_eq!(sizes.iter().sum::<usize>(), length);
+            assert!(sizes.iter().all(|size| *size <= LIMIT), "{length}: {sizes:?}");
+            assert_eq!(sizes.len(), length.div_ceil(LIMIT));
+        }
+        let (short, long) = ([7; 5], [7; 1 << 17]);
+        for (slices, first) in [([&[][..], &short, &long], 5), ([&long, &short, &[]], LIMIT)] {
+            let slices = slices.map(IoSlice::new);
+            let written = async |stream: &mut Stream| {
+                assert_eq!(stream.write_vectored(&slices).await.unwrap(), first);
+            };
+            assert_eq!(packets(written).await, [first]);
+        }
     }
 }
