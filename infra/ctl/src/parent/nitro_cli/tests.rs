@@ -141,7 +141,16 @@ fn the_first_code_is_the_cause() {
 
 #[test]
 fn a_report_cut_anywhere_is_a_failure() {
-    for name in ["run-enclave-e27", "run-enclave-e36", "describe-enclaves-failed-connection"] {
+    for name in [
+        "run-enclave-e19",
+        "run-enclave-e22",
+        "run-enclave-e26",
+        "run-enclave-e27",
+        "run-enclave-e29-no-cpus",
+        "run-enclave-e29-not-whole-cores",
+        "run-enclave-e36",
+        "describe-enclaves-failed-connection",
+    ] {
         let whole = recorded(name, 39);
         for length in 0..whole.stderr.len() {
             let stderr = whole.stderr[..length].to_owned();
