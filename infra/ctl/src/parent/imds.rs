@@ -269,11 +269,19 @@ pub(super) mod tests {
 
     #[tokio::test]
     async fn an_answer_that_is_cut_off_is_none() {
-        let whole = transcript("credentials-200");
-        for length in (0..whole.len()).step_by(7) {
-            let mut answers = ["token-200", "role-200"].map(transcript).to_vec();
-            answers.push(whole[..length].to_vec());
-            assert!(role(serving(answers)).await.is_err(), "{length}");
+        for names in [
+            ["token-200", "role-200", "credentials-200"],
+            ["token-200", "role-200-http-1.0", "credentials-200-http-1.0"],
+            ["token-200", "role-200", "role-not-assumable-200"],
+        ] {
+            let whole = names.map(transcript);
+            for (place, answer) in whole.iter().enumerate() {
+                for length in 0..answer.len() {
+                    let mut answers = whole[..place].to_vec();
+                    answers.push(answer[..length].to_vec());
+                    assert!(role(serving(answers)).await.is_err(), "{}: {length}", names[place]);
+                }
+            }
         }
     }
 }
