@@ -12,6 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::unistd::geteuid;
+
+use super::report;
 
 /// Bytes of each output of a command that are read. `nitro-cli describe-enclaves` prints 1 KiB for an enclave; an AWS
 /// key policy has at most 32 KiB.
@@ -170,10 +173,17 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The one that this runs on. For tests, `NITRO_SIGNER_ROOT` names the folder that stands for its root.
+    /// The one that this runs on. For tests, `NITRO_SIGNER_ROOT` names the folder that stands for its root; root is warned
+    /// about that.
     #[must_use]
     pub fn this() -> Self {
         let root = env::var_os(ROOT_VARIABLE).filter(|root| !root.is_empty());
+        if let Some(root) = root.as_ref().filter(|_| geteuid().is_root()) {
+            report(format_args!(
+                "WARNING: {ROOT_VARIABLE} is set, so {} stands for this machine, with the short deadlines of tests; unset it",
+                root.display()
+            ));
+        }
         Self::new(root.map_or_else(|| PathBuf::from("/"), PathBuf::from), Box::new(SystemCommands))
     }
 
