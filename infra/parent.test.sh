@@ -119,8 +119,7 @@ build_programs() {
     enclave_dev=$(executable enclave-dev enclave-runtime --features enclave-runtime/dev)
 }
 
-# The path of the program of the package $1, once it is built.
-# Builds the program $1 of the package $2, or of that name, with more options for cargo.
+# Builds the program $1 of the package $2, or of the package $1, with more options for cargo. Prints its path.
 executable() {
     (cd "$root" && cargo build --locked -p "${2:-$1}" "${@:3}" --message-format=json-render-diagnostics) \
         | jq -r --arg name "$1" 'select(.executable and .target.name == $name) | .executable'
@@ -442,6 +441,12 @@ an_allocator_that_fails_says_why() {
     cmp "$root/infra/transcripts/allocator/allocator.yaml" "$yaml"
     rm "$FAKES/allocator-fails"
     exits_with 0 setup-parent --release "$release" --side-by-side
+    # Also where its file is large enough already, and it only has to start.
+    new_machine
+    cp "$root/infra/transcripts/allocator/insufficient-memory.txt" "$FAKES/allocator-fails"
+    exits_with 1 setup-parent --release "$release"
+    says 'the allocator does not start. Error: Failed to configure entire amount of requested memory'
+    says 'reboot'
     passed
 }
 
@@ -449,6 +454,8 @@ a_port_that_is_taken_names_the_program() {
     new_machine
     cp "$root/infra/transcripts/parent/ss-vsock.txt" "$FAKES/ss"
     # Our own proxy has 7103 there, and AWS's has 8000.
+    mkdir -p "$NITRO_SIGNER_ROOT/proc/2601"
+    ln -s "$libexec/proxy" "$NITRO_SIGNER_ROOT/proc/2601/exe"
     exits_with 0 setup-parent --release "$release"
     new_machine
     cp "$root/infra/transcripts/parent/ss-vsock.txt" "$FAKES/ss"
@@ -457,6 +464,22 @@ a_port_that_is_taken_names_the_program() {
     says 'vsock-proxy listens on vsock port 8000, which vsock.kms_proxy_port needs'
     says 'systemctl disable --now nitro-enclaves-vsock-proxy.service'
     not_called dnf
+    # Another program of the name.
+    new_machine
+    cp "$root/infra/transcripts/parent/ss-vsock.txt" "$FAKES/ss"
+    mkdir -p "$NITRO_SIGNER_ROOT/proc/2601"
+    ln -s "$scratch/proxy" "$NITRO_SIGNER_ROOT/proc/2601/exe"
+    exits_with 69 setup-parent --release "$release"
+    says 'proxy listens on vsock port 7103, which vsock.log_port needs'
+    # One without a name may be our own proxy, unless root sees that ours does not run.
+    sed 's/3:9000/*:7100/; /:7103/d' "$root/infra/transcripts/parent/ss-vsock.txt" >"$FAKES/ss"
+    exits_with 69 setup-parent --release "$release"
+    says 'a program that ss does not name listens on vsock port 7100'
+    touch "$FAKES/active/nitro-parent.service"
+    exits_with 0 setup-parent --release "$release"
+    rm "$FAKES/active/nitro-parent.service"
+    echo 1000 >"$FAKES/uid"
+    exits_with 0 setup-parent --release "$release" --dry-run
     passed
 }
 
@@ -1313,14 +1336,24 @@ preflight_tells_what_a_start_needs() {
     [[ $code == 1 ]] || fail "exit code $code: $(<"$scratch/out")"
     says 'PASS enclave device: '
     says 'PASS instance type: m5.2xlarge, 8 vCPUs'
-    says 'PASS enclave CPUs: the pool has 2, for 2'
+    says "PASS enclave CPUs: 2 of the pool's 2 are free, for 2"
     says 'PASS metadata service: '
     says 'PASS role: s3-test-role-1 has credentials'
     says 'PASS clock: '
     says 'PASS nitro-cli: '
     says 'PASS systemd: 252'
+    says 'PASS setpriv: '
     # The proxy starts, and reaches nobody.
     says 'FAIL KMS: kms.us-east-1.amazonaws.com, through the proxy: '
+    # Before a setup it is the release's, which may not be a link.
+    mv "$libexec/proxy" "$scratch/installed proxy"
+    "$SIGNERCTL" preflight --release "$release" --imds-url "$url" >"$scratch/out" 2>&1 || true
+    says 'FAIL KMS: kms.us-east-1.amazonaws.com, through the proxy: '
+    mv "$release/proxy" "$release/another"
+    ln -s another "$release/proxy"
+    "$SIGNERCTL" preflight --release "$release" --imds-url "$url" >"$scratch/out" 2>&1 || true
+    says "cannot tell KMS: $release/proxy is a link"
+    mv "$scratch/installed proxy" "$libexec/proxy"
     "$SIGNERCTL" preflight --release "$release" --imds-url "$url" --json >"$scratch/out" 2>/dev/null || true
     jq -e '.ready == false and (.points | map(select(.outcome == "fail").name) == ["KMS"])' "$scratch/out" >/dev/null \
         || fail "$(<"$scratch/out")"
@@ -1341,11 +1374,13 @@ new_checked_parent() {
     # As AWS prints it, with --output text.
     echo 'arn:aws:sts::999988887777:assumed-role/nitro-signer-instance/i-0123456789abcdef0' >"$FAKES/aws/get-caller-identity"
     rendered_policy >"$FAKES/aws/get-key-policy"
-    echo '{"trailList":[{"Name":"all"}]}' >"$FAKES/aws/describe-trails"
-    jq -nc --argjson port "$(<"$FAKES/port")" '{SecurityGroups: [{GroupId: "sg-1", IpPermissions: [
-        {IpProtocol: "tcp", FromPort: $port, ToPort: $port, IpRanges: [{CidrIp: "198.51.100.0/24"}], Ipv6Ranges: []},
-        {IpProtocol: "tcp", FromPort: 22, ToPort: 22, IpRanges: [{CidrIp: "0.0.0.0/0"}], Ipv6Ranges: []}]}]}' \
-        >"$FAKES/aws/describe-security-groups"
+    cp "$root/infra/transcripts/aws-cli/describe-trails.json" "$FAKES/aws/describe-trails"
+    # Its rule for port 22, open to everybody, and the same for our port, open to a few.
+    jq -c --argjson port "$(<"$FAKES/port")" '.SecurityGroups[0].IpPermissions |= (
+        (.[] | select(.FromPort == 22)) as $ssh
+        | map(if .FromPort == 22 then .IpRanges[0].CidrIp = "0.0.0.0/0" else . end)
+            + [$ssh | .FromPort = $port | .ToPort = $port])' \
+        "$root/infra/transcripts/aws-cli/describe-security-groups.json" >"$FAKES/aws/describe-security-groups"
 }
 
 rendered_policy() {
@@ -1468,13 +1503,13 @@ policy() {
 }
 
 open_group() {
-    jq -c '.SecurityGroups[0].IpPermissions[0].Ipv6Ranges = [{CidrIpv6: "::/0"}]' "$FAKES/aws/describe-security-groups" \
+    jq -c '.SecurityGroups[0].IpPermissions[-1].Ipv6Ranges = [{CidrIpv6: "::/0"}]' "$FAKES/aws/describe-security-groups" \
         >"$FAKES/aws/edited"
     mv "$FAKES/aws/edited" "$FAKES/aws/describe-security-groups"
 }
 
 no_trails() {
-    echo '{"trailList":[]}' >"$FAKES/aws/describe-trails"
+    jq -c '.trailList = []' "$root/infra/transcripts/aws-cli/describe-trails.json" >"$FAKES/aws/describe-trails"
 }
 
 # Makes a defect with the command behind $1, after which exactly the points $1, with commas, must fail.

@@ -9,7 +9,7 @@
 //!         ▼                       ▼
 //!      instance ─▶ nitro_cli, systemd, ownership ─▶ machine
 //!                        ▲
-//! setup, check, preflight┴─▶ allocator, vsock_ports, clock, imds ─▶ point
+//! setup, check, preflight┴─▶ allocator, vsock_ports, local_proxy, clock, imds ─▶ point
 //! ```
 
 use std::fmt::Display;
@@ -23,6 +23,7 @@ pub mod deployment;
 pub mod failed;
 pub mod imds;
 pub mod instance;
+mod local_proxy;
 mod lock;
 pub mod machine;
 pub mod nitro_cli;
@@ -37,6 +38,9 @@ pub mod setup;
 mod systemd;
 pub mod vsock_ports;
 pub mod watch;
+
+/// The proxy that setup-parent.sh installs.
+const INSTALLED_PROXY: &str = "/usr/local/libexec/nitro-signer/proxy";
 
 /// The user that the proxy runs as, who owns the boot file.
 const SERVICE_USER: &str = "nitro-signer";

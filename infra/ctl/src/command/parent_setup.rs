@@ -93,16 +93,19 @@ impl ParentSetup {
             is_dry: self.dry_run,
         };
         let machine = Machine::this();
-        let prepared = wait_for(setup(&machine, &options))??;
+        let configuration = wait_for(setup(&machine, &options))??;
         if options.is_dry {
             return Ok(());
         }
-        let need = Need { configuration: &prepared.configuration, proxy: prepared.proxy };
+        let need = Need { configuration: &configuration, release: None };
         let points = wait_for(preflight(&machine, &Imds::new(self.imds_url), &need))?;
         points.iter().try_for_each(print)?;
         let failed = points.iter().filter(|point| point.outcome == Outcome::Fail).count();
         if failed > 0 {
-            print(format_args!("An enclave cannot start before {failed} of these points are mended"))?;
+            print(format_args!(
+                "{failed} of {} points failed. Correct them before you start an enclave",
+                points.len()
+            ))?;
         }
         Ok(())
     }

@@ -10,7 +10,6 @@ use signerctl::parent::machine::Machine;
 use signerctl::parent::point::{Outcome, Point};
 use signerctl::parent::preflight::{Need, preflight};
 use signerctl::parent::release::STORED_RELEASE;
-use signerctl::parent::setup::LIBEXEC;
 use signerctl::printable::json_in_ascii;
 
 use super::read_nitro_toml;
@@ -24,8 +23,9 @@ pub(super) const IMDS_URL: &str = "http://169.254.169.254";
 #[command(after_help = "\
 Looks at what a first start needs, on the parent instance, and changes nothing: the enclave device and the instance type,
 the pages and CPUs that the allocator reserved, the vsock ports, the metadata service and the role, KMS through the proxy,
-the clock, SELinux, the versions of nitro-cli and systemd, and the disk. It prints PASS, FAIL or `cannot tell` for each,
-and what to do. As root it also names the program that has a port.
+the clock, SELinux, the versions of nitro-cli and systemd, setpriv, and the disk. It prints PASS, FAIL or `cannot tell`
+for each, and what to do. As root it also names the program that has a port. For the way to KMS it runs the installed
+proxy or, where none is installed, a copy of the release's.
 
 Exit status: 0 nothing failed, 1 something failed, 64 wrong command line, 65 nitro.toml is too long, 66 the release has no
 nitro.toml, 69 the system gives no thread, 73 the output cannot be written, 78 nitro.toml is wrong.
@@ -57,10 +57,7 @@ impl Preflight {
             if stored.exists() { stored } else { own.unwrap_or(stored) }
         });
         let nitro_toml = read_nitro_toml(&release.join("nitro.toml"))?;
-        let of_release = release.join("proxy");
-        let installed = machine.path(LIBEXEC).join("proxy");
-        let proxy = if of_release.is_file() { of_release } else { installed };
-        let need = Need { configuration: nitro_toml.configuration(), proxy };
+        let need = Need { configuration: nitro_toml.configuration(), release: Some(&release) };
         let points = wait_for(preflight(&machine, &Imds::new(self.imds_url), &need))?;
         let failed = points.iter().filter(|point| point.outcome == Outcome::Fail).count();
         if self.json {

@@ -2,20 +2,21 @@
 
 mod kms_route;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use enclave_runtime::Configuration;
 use nix::sys::statvfs::statvfs;
 
-use self::kms_route::KmsRoute;
+use self::kms_route::{Program, handshake};
 use super::allocator::{ALLOCATOR_FILE, ALLOCATOR_UNIT, NodePages, Pages, failure_in};
 use super::clock::Tracking;
 use super::imds::{Imds, ImdsFault, Role};
 use super::machine::{Call, Ended, Machine, NotRun};
-use super::nitro_cli::{NitroCli, Version};
+use super::nitro_cli::{Listing, NitroCli, Version};
 use super::point::Point;
-use super::vsock_ports;
+use super::vsock_ports::{self, Taken};
+use crate::printable::{MAX_WORDS_CHARS, printable};
 
 /// Each of these commands reads something and ends.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,13 +39,17 @@ const MIN_FREE_MIB: u64 = 256;
 /// Where releases are kept.
 const RELEASES_VOLUME: &str = "/var/lib";
 
+/// What to do where there is room for one enclave only.
+const ROOM_IS_TAKEN: &str =
+    "an enclave has them: a start needs run-enclave.sh --replace, or setup-parent.sh --side-by-side";
+
 /// What a start will need.
 #[derive(Clone, Debug)]
 pub struct Need<'n> {
     /// That of the release.
     pub configuration: &'n Configuration,
-    /// The program of the release, or the installed one.
-    pub proxy: PathBuf,
+    /// Where its proxy is, for a machine that has none installed.
+    pub release: Option<&'n Path>,
 }
 
 /// Looks at each point.
@@ -54,8 +59,8 @@ pub async fn preflight(machine: &Machine, imds: &Imds, need: &Need<'_>) -> Vec<P
     points.push(instance_type(machine, &visit));
     points.extend(allocator(machine, need.configuration));
     points.extend(ports(machine, need.configuration).await);
-    points.extend([metadata_service(&visit), role(visit.role), kms(need).await, clock(machine)]);
-    points.extend([selinux(machine), nitro_cli(machine), systemd(machine), disk(machine)]);
+    points.extend([metadata_service(&visit), role(visit.role), kms(machine, need).await, clock(machine)]);
+    points.extend([selinux(machine), nitro_cli(machine), systemd(machine), setpriv(machine), disk(machine)]);
     points
 }
 
@@ -150,10 +155,8 @@ fn memory(machine: &Machine, enclave_mib: u32) -> Point {
     }
     let free = words(|node| &node.free);
     if nodes.iter().any(|node| fits(&node.reserved)) {
-        let remedy =
-            "an enclave has them: a start needs run-enclave.sh --replace, or setup-parent.sh --side-by-side";
         return Point::unknown(NAME, format_args!("no {enclave_mib} MiB in the free pages ({free})"))
-            .with_remedy(remedy);
+            .with_remedy(ROOM_IS_TAKEN);
     }
     let reserved = words(|node| &node.reserved);
     let remedy = format!(
@@ -177,15 +180,32 @@ fn cpus(machine: &Machine, cpu_count: u32) -> Point {
     let remedy = format!(
         "run setup-parent.sh again, or correct {ALLOCATOR_FILE} and systemctl restart {ALLOCATOR_UNIT}"
     );
-    match count_of_cpus(text.trim()) {
-        Some(has) if has >= cpu_count => {
-            Point::pass(NAME, format_args!("the pool has {has}, for {cpu_count}"))
-        }
-        Some(has) => Point::fail(NAME, format_args!("the pool has {has}, and an enclave takes {cpu_count}"))
-            .with_remedy(remedy),
-        None => Point::unknown(NAME, "ne_cpus: expected a list such as 1,3,6-9, got another text")
-            .with_remedy(remedy),
+    let Some(has) = count_of_cpus(text.trim()) else {
+        let finding = "ne_cpus: expected a list such as 1,3,6-9, got another text";
+        return Point::unknown(NAME, finding).with_remedy(remedy);
+    };
+    if has < cpu_count {
+        let finding = format!("the pool has {has}, and an enclave takes {cpu_count}");
+        return Point::fail(NAME, finding).with_remedy(remedy);
     }
+    // Without a complete list, nobody knows what is free.
+    let taken: u32 = match NitroCli::new(machine).describe_enclaves() {
+        Ok(Listing { enclaves, is_complete: true }) => enclaves.iter().map(|enclave| enclave.cpu_count).sum(),
+        Ok(_) => {
+            let finding = format!("the pool has {has}; nitro-cli did not list every enclave that has some");
+            return Point::unknown(NAME, finding).with_remedy("sudo nitro-cli describe-enclaves");
+        }
+        Err(fault) => {
+            let finding = format!("the pool has {has}; which are free is not known: {fault}");
+            return Point::unknown(NAME, finding).with_remedy("sudo nitro-cli describe-enclaves");
+        }
+    };
+    let free = has.saturating_sub(taken);
+    if free < cpu_count {
+        let finding = format!("enclaves have {taken} of the pool's {has}, and another one takes {cpu_count}");
+        return Point::unknown(NAME, finding).with_remedy(ROOM_IS_TAKEN);
+    }
+    Point::pass(NAME, format_args!("{free} of the pool's {has} are free, for {cpu_count}"))
 }
 
 /// How many CPUs a list such as `1,3,6-9` names.
@@ -209,7 +229,11 @@ async fn ports(machine: &Machine, configuration: &Configuration) -> Vec<Point> {
             vec![Point::pass(NAME, format_args!("{} are free or the proxy's", numbers.join(", ")))]
         }
         Ok(taken) => {
-            taken.iter().map(|taken| Point::fail(NAME, taken.finding()).with_remedy(taken.remedy())).collect()
+            let point = |taken: &Taken| {
+                let point = if taken.is_foreign { Point::fail } else { Point::unknown };
+                point(NAME, taken.finding()).with_remedy(taken.remedy())
+            };
+            taken.iter().map(point).collect()
         }
         Err(fault) => vec![Point::unknown(NAME, fault).with_remedy("modprobe vsock, then look again")],
     }
@@ -243,9 +267,8 @@ fn service_remedy(fault: &ImdsFault) -> &'static str {
 fn role(role: Option<Result<Role, ImdsFault>>) -> Point {
     const NAME: &str = "role";
     match role {
-        None => {
-            Point::unknown(NAME, "the metadata service gave no token").with_remedy("see the point before")
-        }
+        None => Point::unknown(NAME, "the metadata service gave no token")
+            .with_remedy("see the point `metadata service`"),
         Some(Ok(Role::Usable(name))) => Point::pass(NAME, format_args!("{name} has credentials")),
         Some(Ok(Role::Broken { name, code })) => {
             let remedy = match code.as_str() {
@@ -267,11 +290,12 @@ fn role(role: Option<Result<Role, ImdsFault>>) -> Point {
     }
 }
 
-async fn kms(need: &Need<'_>) -> Point {
+async fn kms(machine: &Machine, need: &Need<'_>) -> Point {
     const NAME: &str = "KMS";
     let host = need.configuration.kms.endpoint_host();
-    let reached = match KmsRoute::open(&need.proxy, &host) {
-        Ok(route) => route.handshake(&host, need.configuration).await,
+    let proxy = Program::choose(machine, need.release).and_then(|program| program.open_route(&host));
+    let reached = match proxy {
+        Ok(proxy) => handshake(proxy.address(), &host, need.configuration).await,
         Err(fault) => {
             return Point::unknown(NAME, fault).with_remedy("name the release's folder with --release");
         }
@@ -350,6 +374,15 @@ fn systemd(machine: &Machine) -> Point {
 fn systemd_version(text: &str) -> Option<u32> {
     let (number, build) = text.lines().next()?.strip_prefix("systemd ")?.split_once(' ')?;
     (build.starts_with('(') && build.ends_with(')')).then(|| number.parse().ok()).flatten()
+}
+
+/// Each start and each watch of an enclave starts a proxy with it.
+fn setpriv(machine: &Machine) -> Point {
+    const NAME: &str = "setpriv";
+    match output(machine, NAME, &["--version"]) {
+        Ok(text) => Point::pass(NAME, printable(text.trim(), MAX_WORDS_CHARS)),
+        Err(fault) => Point::fail(NAME, fault).with_remedy("dnf install util-linux"),
+    }
 }
 
 fn disk(machine: &Machine) -> Point {

@@ -18,14 +18,15 @@ use std::time::Duration;
 use enclave_runtime::Configuration;
 
 use self::actor::Actor;
+use super::allocator::ALLOCATOR_UNIT;
 use super::boot_file::{self, BOOT_FILE, BootFile};
 use super::failed::{Failed, Kind};
 use super::machine::{Call, Ended, Machine};
 use super::vsock_ports;
-use super::{SERVICE_USER, ownership, release, report, systemd};
+use super::{INSTALLED_PROXY, SERVICE_USER, ownership, release, report, systemd};
 
 /// Where the programs and scripts go.
-pub const LIBEXEC: &str = "/usr/local/libexec/nitro-signer";
+const LIBEXEC: &str = "/usr/local/libexec/nitro-signer";
 
 /// Each of these commands reads something and ends.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -56,20 +57,11 @@ pub struct Options {
     pub is_dry: bool,
 }
 
-/// What the preflight needs to know of a release.
-#[derive(Debug)]
-pub struct Prepared {
-    /// That of the release.
-    pub configuration: Configuration,
-    /// The proxy that was installed, or would be.
-    pub proxy: PathBuf,
-}
-
-/// Prepares `machine`.
+/// Prepares `machine`, and returns what the release is configured for.
 ///
 /// # Errors
 /// [`Failed`]; of a command that fails, its exit status.
-pub async fn setup(machine: &Machine, options: &Options) -> Result<Prepared, Failed> {
+pub async fn setup(machine: &Machine, options: &Options) -> Result<Configuration, Failed> {
     if !options.is_dry {
         ownership::need_root(machine)?;
     }
@@ -98,8 +90,7 @@ pub async fn setup(machine: &Machine, options: &Options) -> Result<Prepared, Fai
     setup.start_units()?;
     report("done");
     setup.report_what_is_next(is_proxy_new || are_units_new)?;
-    let proxy = setup.sources.proxy;
-    Ok(Prepared { configuration, proxy })
+    Ok(configuration)
 }
 
 fn check_system(machine: &Machine) -> Result<(), Failed> {
@@ -170,7 +161,7 @@ impl Setup<'_> {
         let ports = vsock_ports::ports_of(self.configuration);
         // Where nobody can tell, the proxy will.
         let taken = vsock_ports::taken(self.machine, &ports).await.unwrap_or_default();
-        match taken.first() {
+        match taken.iter().find(|taken| taken.is_foreign) {
             None => Ok(()),
             Some(taken) => {
                 let line = format_args!("{}; {}", taken.finding(), taken.remedy());
@@ -212,7 +203,8 @@ impl Setup<'_> {
     /// Returns whether the proxy is another one than before.
     fn install_programs(&self) -> Result<bool, Failed> {
         let libexec = self.machine.path(LIBEXEC);
-        let is_proxy_new = self.actor.put_file(&self.sources.proxy, &libexec.join("proxy"), EXECUTABLE)?;
+        let is_proxy_new =
+            self.actor.put_file(&self.sources.proxy, &self.machine.path(INSTALLED_PROXY), EXECUTABLE)?;
         self.actor.put_file(&self.sources.signerctl, &libexec.join("signerctl"), EXECUTABLE)?;
         for script in SCRIPTS {
             self.actor.put_file(&self.options.files.join(script), &libexec.join(script), EXECUTABLE)?;
@@ -305,9 +297,16 @@ impl Setup<'_> {
             }
         }
         let logs = self.options.log_group.is_some().then_some("nitro-logs.service");
-        for unit in [super::allocator::ALLOCATOR_UNIT].into_iter().chain(logs) {
+        for unit in [ALLOCATOR_UNIT].into_iter().chain(logs) {
             if !systemd::is_active(self.machine, unit)? {
-                self.actor.run("systemctl", ["start", unit])?;
+                self.actor.run("systemctl", ["start", unit]).map_err(|failed| match unit {
+                    ALLOCATOR_UNIT => {
+                        let line =
+                            format_args!("the allocator does not start. {}", self.allocator_cause(&failed));
+                        Failed::new(failed.kind, line)
+                    }
+                    _ => failed,
+                })?;
             }
         }
         Ok(())

@@ -4,37 +4,80 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileExt as _;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use enclave_runtime::Configuration;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::{Mode, fchmod};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use crate::parent::failed::{Failed, Kind};
+use crate::parent::local_proxy::LocalProxy;
+use crate::parent::machine::Machine;
+use crate::parent::{INSTALLED_PROXY, release};
 use crate::tls_trust::TlsTrust;
-
-/// The proxy binds one port and prints it.
-const START_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Three times what a handshake over half the world takes.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 
-const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// The program that makes the way to KMS.
+pub(super) struct Program {
+    /// What runs.
+    path: PathBuf,
+    /// What messages call it.
+    name: PathBuf,
+    /// Holds what `path` leads to, if that is a copy.
+    _copy: Option<File>,
+}
 
-/// More than the line of one route.
-const MAX_LINE_BYTES: usize = 4096;
+impl Program {
+    /// The installed proxy, which is root's. Where none is installed, a copy of the release's: the owner of its folder
+    /// could exchange it meanwhile.
+    ///
+    /// # Errors
+    /// A line about the release's proxy, if it is missing or a link, or if it cannot be copied.
+    pub(super) fn choose(machine: &Machine, release: Option<&Path>) -> Result<Self, Failed> {
+        let installed = machine.path(INSTALLED_PROXY);
+        match release {
+            Some(release) if !installed.is_file() => Self::copy(&release.join("proxy")),
+            _ => Ok(Self { path: installed.clone(), name: installed, _copy: None }),
+        }
+    }
 
-/// A proxy with the one route. It ends with this.
-pub(super) struct KmsRoute {
-    proxy: Child,
-    address: SocketAddr,
+    /// A copy in memory, which no other user can change.
+    fn copy(name: &Path) -> Result<Self, Failed> {
+        let mut original = release::open_regular(name)?;
+        let mut copy_all = || {
+            let mut copy = File::from(memfd_create(c"proxy", MFdFlags::MFD_CLOEXEC)?);
+            fchmod(&copy, Mode::S_IRUSR | Mode::S_IXUSR)?;
+            io::copy(&mut original, &mut copy)?;
+            Ok(copy)
+        };
+        let copy = copy_all().map_err(|fault: io::Error| {
+            Failed::new(Kind::Unavailable, format_args!("{}: it cannot be copied: {fault}", name.display()))
+        })?;
+        // A program that this process starts has no descriptor of it.
+        let path = format!("/proc/{}/fd/{}", std::process::id(), copy.as_raw_fd());
+        Ok(Self { path: path.into(), name: name.to_owned(), _copy: Some(copy) })
+    }
+
+    /// Starts it with a route to port 443 of `host`.
+    ///
+    /// # Errors
+    /// A line, if it does not start.
+    pub(super) fn open_route(&self, host: &str) -> Result<LocalProxy, Failed> {
+        LocalProxy::start(&self.path, &self.name, &format!("tcp:{host}:443"), |duration| {
+            thread::sleep(duration);
+            Ok(())
+        })
+    }
 }
 
 /// Why KMS was not reached.
@@ -63,91 +106,33 @@ impl fmt::Display for NotReached {
     }
 }
 
-impl KmsRoute {
-    /// Starts `proxy` with a route to port 443 of `host`.
-    ///
-    /// # Errors
-    /// A line, if the proxy does not start.
-    pub(super) fn open(proxy: &Path, host: &str) -> Result<Self, String> {
-        Self::to(proxy, &format!("tcp:{host}:443"))
-    }
-
-    fn to(proxy: &Path, destination: &str) -> Result<Self, String> {
-        let failed = |fault: io::Error| format!("{} does not start: {fault}", proxy.display());
-        // Not a pipe: nobody reads it once the line is there.
-        let output = memfd_create(c"proxy", MFdFlags::MFD_CLOEXEC).map(File::from);
-        let output = output.map_err(|errno| failed(errno.into()))?;
-        let child = Command::new(proxy)
-            .arg("--route")
-            .arg(format!("tcp:127.0.0.1:0={destination}"))
-            .stdin(Stdio::null())
-            .stdout(output.try_clone().map_err(failed)?)
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(failed)?;
-        let mut route = Self { proxy: child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
-        let deadline = Instant::now() + START_DEADLINE;
-        loop {
-            if let Some(address) = listening(&output).map_err(failed)? {
-                route.address = address;
-                return Ok(route);
-            }
-            if let Some(status) = route.proxy.try_wait().map_err(failed)? {
-                return Err(format!("{} ended at once: {status}", proxy.display()));
-            }
-            if Instant::now() >= deadline {
-                let wanted = "expected a line `proxy: listening on tcp:...`";
-                return Err(format!("{}: {wanted} within {} s", proxy.display(), START_DEADLINE.as_secs()));
-            }
-            thread::sleep(POLL_INTERVAL);
-        }
-    }
-
-    /// Shakes hands with the host behind the route, as the enclave does: by the roots of `configuration`, or the public
-    /// ones.
-    ///
-    /// # Errors
-    /// [`NotReached`]
-    pub(super) async fn handshake(
-        &self,
-        host: &str,
-        configuration: &Configuration,
-    ) -> Result<(), NotReached> {
-        let trust = match &configuration.kms.trust_anchors {
-            Some(roots) => TlsTrust::roots(roots).map_err(|_| NotReached::Configuration)?,
-            None => TlsTrust::WebPki,
-        };
-        let tls = Arc::new(trust.client_config().map_err(|_| NotReached::Configuration)?);
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| NotReached::Configuration)?;
-        let shake = async {
-            let stream = TcpStream::connect(self.address).await.map_err(NotReached::Proxy)?;
-            TlsConnector::from(tls).connect(name, stream).await.map_err(NotReached::Tls)
-        };
-        timeout(HANDSHAKE_DEADLINE, shake).await.map_err(|_| NotReached::Late)?.map(drop)
-    }
-}
-
-impl Drop for KmsRoute {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.proxy.kill();
-        let _ = self.proxy.wait();
-    }
-}
-
-/// The address in the line that the proxy prints once it listens.
-fn listening(output: &File) -> io::Result<Option<SocketAddr>> {
-    let mut buffer = [0; MAX_LINE_BYTES];
-    // At its place, since the proxy writes where the file's position is.
-    let length = output.read_at(&mut buffer, 0)?;
-    let text = String::from_utf8_lossy(&buffer[..length]);
-    let line = text.lines().find_map(|line| line.strip_prefix("proxy: listening on tcp:"));
-    Ok(line.and_then(|line| line.split_once(", ")).and_then(|(address, _)| address.parse().ok()))
+/// Shakes hands with `host` behind the route at `address`, as the enclave does: by the roots of `configuration`, or the
+/// public ones.
+///
+/// # Errors
+/// [`NotReached`]
+pub(super) async fn handshake(
+    address: SocketAddr,
+    host: &str,
+    configuration: &Configuration,
+) -> Result<(), NotReached> {
+    let trust = match &configuration.kms.trust_anchors {
+        Some(roots) => TlsTrust::roots(roots).map_err(|_| NotReached::Configuration)?,
+        None => TlsTrust::WebPki,
+    };
+    let tls = Arc::new(trust.client_config().map_err(|_| NotReached::Configuration)?);
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| NotReached::Configuration)?;
+    let shake = async {
+        let stream = TcpStream::connect(address).await.map_err(NotReached::Proxy)?;
+        TlsConnector::from(tls).connect(name, stream).await.map_err(NotReached::Tls)
+    };
+    timeout(HANDSHAKE_DEADLINE, shake).await.map_err(|_| NotReached::Late)?.map(drop)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use rustls::ServerConfig;
     use rustls::pki_types::CertificateDer;
@@ -155,14 +140,10 @@ mod tests {
     use tokio_rustls::TlsAcceptor;
 
     use super::*;
+    use crate::parent::machine::SystemCommands;
     use crate::parent::preflight::tests::configuration;
 
     const HOST: &str = "kms.us-east-1.amazonaws.com";
-
-    /// A route that leads to `address`.
-    fn route_to(address: SocketAddr) -> KmsRoute {
-        KmsRoute { proxy: Command::new("sleep").arg("60").spawn().unwrap(), address }
-    }
 
     /// A server with a certificate for `name`, which signs itself.
     async fn server(name: &str) -> (SocketAddr, CertificateDer<'static>) {
@@ -189,12 +170,12 @@ mod tests {
         let (address, certificate) = server(HOST).await;
         let mut trusting = configuration();
         trusting.kms.trust_anchors = Some(vec![certificate]);
-        route_to(address).handshake(HOST, &trusting).await.unwrap();
-        let fault = route_to(address).handshake(HOST, &configuration()).await.unwrap_err();
+        handshake(address, HOST, &trusting).await.unwrap();
+        let fault = handshake(address, HOST, &configuration()).await.unwrap_err();
         assert!(matches!(fault, NotReached::Tls(_)), "{fault}");
         let (address, certificate) = server("kms.eu-west-1.amazonaws.com").await;
         trusting.kms.trust_anchors = Some(vec![certificate]);
-        let fault = route_to(address).handshake(HOST, &trusting).await.unwrap_err();
+        let fault = handshake(address, HOST, &trusting).await.unwrap_err();
         assert!(matches!(fault, NotReached::Tls(_)), "{fault}");
     }
 
@@ -203,30 +184,35 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { while listener.accept().await.is_ok() {} });
-        let fault = route_to(address).handshake(HOST, &configuration()).await.unwrap_err();
+        let fault = handshake(address, HOST, &configuration()).await.unwrap_err();
         assert!(fault.to_string().starts_with("TLS handshake failed: "), "{fault}");
     }
 
     #[test]
-    fn the_address_is_in_the_line_of_the_proxy() {
-        for (text, address) in [
-            ("", None),
-            ("proxy: listening on tcp:127.0.0.1:35", None),
-            ("proxy: listening on tcp:127.0.0.1:35, dialing tcp:kms:443\n", Some("127.0.0.1:35")),
-            ("<html></html>\n", None),
-        ] {
-            let mut file = tempfile::tempfile().unwrap();
-            file.write_all(text.as_bytes()).unwrap();
-            let address = address.map(|address| address.parse().unwrap());
-            assert_eq!(listening(&file).unwrap(), address, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_proxy_that_does_not_start_is_named() {
-        for (proxy, words) in [("/nowhere/proxy", "does not start"), ("/bin/false", "ended at once")] {
-            let fault = KmsRoute::open(Path::new(proxy), HOST).err().unwrap();
-            assert!(fault.starts_with(proxy) && fault.contains(words), "{fault}");
-        }
+    fn what_runs_is_the_installed_proxy_or_a_copy_of_the_releases() {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = Machine::new(folder.path().join("machine"), Box::new(SystemCommands));
+        let release = folder.path().join("release");
+        fs::create_dir(&release).unwrap();
+        let choose = || Program::choose(&machine, Some(&release)).map_err(|fault| fault.to_string());
+        let proxy = release.join("proxy");
+        assert!(choose().err().unwrap().contains("is missing"));
+        let script = |port: u16| {
+            format!("#!/bin/sh\necho 'proxy: listening on tcp:127.0.0.1:{port}, x'\nexec sleep 60\n")
+        };
+        fs::write(&proxy, script(1)).unwrap();
+        fs::set_permissions(&proxy, fs::Permissions::from_mode(0o755)).unwrap();
+        let copied = choose().unwrap();
+        // Exchanged once it was looked at.
+        fs::write(&proxy, script(2)).unwrap();
+        assert_eq!(copied.open_route(HOST).unwrap().address().port(), 1);
+        fs::rename(&proxy, release.join("other")).unwrap();
+        symlink("other", &proxy).unwrap();
+        assert!(choose().err().unwrap().contains("is a link"));
+        let installed = machine.path(INSTALLED_PROXY);
+        fs::create_dir_all(installed.parent().unwrap()).unwrap();
+        fs::write(&installed, script(3)).unwrap();
+        fs::set_permissions(&installed, fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(choose().unwrap().open_route(HOST).unwrap().address().port(), 3);
     }
 }

@@ -20,6 +20,9 @@ impl Commands for Printing {
 }
 
 const IS_ACTIVE: &str = "systemctl is-active --quiet nitro-enclaves-allocator.service";
+const DESCRIBE_ENCLAVES: &str = "nitro-cli describe-enclaves";
+const NO_ENCLAVES: &str = include_str!("../../../../transcripts/nitro-cli/describe-enclaves-none.stdout");
+const ONE_ENCLAVE: &str = include_str!("../../../../transcripts/nitro-cli/describe-enclaves-one.stdout");
 const SYSTEMCTL_VERSION: &str = include_str!("../../../../transcripts/parent/systemctl-version.txt");
 const TRACKING: &str = include_str!("../../../../transcripts/parent/chronyc-tracking.txt");
 const UNSYNCHRONIZED: &str =
@@ -48,6 +51,8 @@ impl Rack {
             ("systemctl --version", printing(SYSTEMCTL_VERSION)),
             ("chronyc", printing(TRACKING)),
             ("nitro-cli", printing("Nitro CLI 1.5.0\n")),
+            (DESCRIBE_ENCLAVES, printing(NO_ENCLAVES)),
+            ("setpriv", printing("setpriv from util-linux 2.37.4\n")),
         ]));
         let rack = Self { folder: tempfile::tempdir().unwrap(), commands };
         rack.write("dev/nitro_enclaves", "");
@@ -109,7 +114,7 @@ async fn a_parent_that_is_ready_passes_every_point_but_those_of_this_network() {
     let (machine, _folder) = rack.machine();
     let imds = playing(&["token-200", "role-200", "token-200", "role-200", "credentials-200"]);
     let configuration = configuration();
-    let need = Need { configuration: &configuration, proxy: "/nowhere/proxy".into() };
+    let need = Need { configuration: &configuration, release: Some(Path::new("/nowhere")) };
     let points = preflight(&machine, &imds, &need).await;
     for point in &points {
         let is_of_here = matches!(point.name, "KMS" | "vsock ports" | "instance type" | "role");
@@ -119,7 +124,7 @@ async fn a_parent_that_is_ready_passes_every_point_but_those_of_this_network() {
     }
     let kms = points.iter().find(|point| point.name == "KMS").unwrap();
     assert_eq!(kms.outcome, Outcome::Unknown);
-    assert!(kms.finding.contains("/nowhere/proxy does not start"), "{kms}");
+    assert!(kms.finding.contains("/nowhere/proxy is missing"), "{kms}");
 }
 
 #[test]
@@ -171,6 +176,33 @@ fn room_is_counted_in_pages_and_cpus() {
     assert_eq!(outcomes, [Outcome::Fail, Outcome::Fail]);
     assert!(lines.contains("no 512 MiB in the reserved pages (node0: 128 x 2 MiB)"), "{lines}");
     assert!(lines.contains("the pool has 0, and an enclave takes 2"), "{lines}");
+}
+
+#[test]
+fn cpus_that_an_enclave_has_are_not_free() {
+    let cpus_of = |printed: Ended, pool: &str| {
+        let rack = Rack::new().with(DESCRIBE_ENCLAVES, printed);
+        rack.write("sys/module/nitro_enclaves/parameters/ne_cpus", pool);
+        rack.look(|machine| vec![cpus(machine, 2)])
+    };
+    for (printed, pool, outcome, words) in [
+        (printing(NO_ENCLAVES), "1,3", Outcome::Pass, "2 of the pool's 2 are free, for 2"),
+        (printing(ONE_ENCLAVE), "1,3", Outcome::Unknown, "enclaves have 2 of the pool's 2"),
+        (printing(ONE_ENCLAVE), "1-4", Outcome::Pass, "2 of the pool's 4 are free"),
+        (failing(1), "1,3", Outcome::Unknown, "which are free is not known"),
+    ] {
+        let (outcomes, lines) = cpus_of(printed, pool);
+        assert_eq!(outcomes, [outcome], "{lines}");
+        assert!(lines.contains(words), "{lines}");
+    }
+}
+
+#[test]
+fn setpriv_has_to_be_there() {
+    assert_eq!(Rack::new().look(|machine| vec![setpriv(machine)]).0, [Outcome::Pass]);
+    let (outcomes, lines) = Rack::new().without("setpriv").look(|machine| vec![setpriv(machine)]);
+    assert_eq!(outcomes, [Outcome::Fail]);
+    assert!(lines.contains("setpriv is not installed; dnf install util-linux"), "{lines}");
 }
 
 #[test]

@@ -85,6 +85,14 @@ impl Setup<'_> {
         text.trim().parse().map_err(wrong)
     }
 
+    /// Why the allocator does not start: what it says in the journal, or else what systemctl said.
+    pub(super) fn allocator_cause(&self, failed: &Failed) -> String {
+        match allocator_failure(self.machine) {
+            Some(failure) => format!("{}; {}", failure.line, failure.remedy),
+            None => failed.to_string(),
+        }
+    }
+
     /// The allocator can change only while no enclave runs, ours or another. What it has more than we need may be
     /// another's.
     pub(super) fn reserve(&self, need: Reservation) -> Result<(), Failed> {
@@ -143,10 +151,7 @@ impl Setup<'_> {
                 }
             };
             let state = if restored.is_ok() { "is as it was" } else { "could not be restored" };
-            let cause = match allocator_failure(self.machine) {
-                Some(failure) => format!("{}; {}", failure.line, failure.remedy),
-                None => failed.to_string(),
-            };
+            let cause = self.allocator_cause(&failed);
             let line = format_args!(
                 "the allocator does not start with {cpu_count} CPUs and {memory_mib} MiB; {} {state}. {cause}",
                 path.display()
