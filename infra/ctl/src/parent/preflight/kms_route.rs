@@ -89,7 +89,7 @@ pub(super) enum NotReached {
     Tls(io::Error),
     /// The handshake takes too long.
     Late,
-    /// The certificates or the name in nitro.toml are of no use.
+    /// The certificates or the name in nitro.toml cannot be used for TLS.
     Configuration,
 }
 
@@ -100,7 +100,7 @@ impl fmt::Display for NotReached {
             Self::Tls(fault) => write!(formatter, "TLS handshake failed: {fault}"),
             Self::Late => write!(formatter, "no TLS handshake within {} s", HANDSHAKE_DEADLINE.as_secs()),
             Self::Configuration => {
-                formatter.write_str("kms.trust_anchors or kms.region is of no use for TLS")
+                formatter.write_str("kms.trust_anchors or kms.region cannot be used for TLS")
             }
         }
     }
