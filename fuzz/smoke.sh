@@ -55,6 +55,7 @@ declare -A max_len=(
     [http_head]=2048
     [measurements]=2048
     [operations]=200
+    [parent_commands]=4096
     [policy]=8192
     [policy_template]=8192
     [ramdisk]=4096

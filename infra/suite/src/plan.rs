@@ -112,7 +112,7 @@ pub(crate) fn plan(depth: Depth, place: &Arc<Place>) -> Vec<Step> {
         build_the_tests(depth, place, &built),
         build_the_signer(place),
     ];
-    plan.extend(parent_scripts(place));
+    plan.extend(parent_scripts(depth, place));
     if depth >= Depth::Default {
         // The longest chain, and most of it on one core.
         plan.extend(image(depth, place, &built));
@@ -365,14 +365,19 @@ fn feature_sets(depth: Depth) -> &'static [&'static [&'static str]] {
     if depth == Depth::Quick { &SETS[..1] } else { &SETS }
 }
 
-/// Most of their time they wait, so their parts run side by side.
-fn parent_scripts(place: &Place) -> impl Iterator<Item = Step> {
-    ["failures", "start", "watch_and_check", "setup"].into_iter().map(|part| {
-        let mut command = place.script("infra/parent.test.sh", Load::Wait);
-        command.arg(part);
-        let name = format!("parent scripts and units, {part}");
-        Step::command(name, Load::Wait, command).after(&[BUILD_SIGNER, BUILD_TESTS])
-    })
+/// Its parts could all run at the same time. They start many processes, though, beside which deadlines of other tests do not
+/// hold: so one after the other, or in two rows where nothing else takes as long.
+fn parent_scripts(depth: Depth, place: &Place) -> impl Iterator<Item = Step> {
+    const ROWS: [&str; 2] = ["a machine for the parent's scripts", "another one"];
+    let rows = if depth == Depth::Quick { ROWS } else { [ROWS[0]; 2] };
+    [("failures", 0), ("start", 1), ("setup", 0), ("watch_and_check", 1)].into_iter().map(
+        move |(part, row)| {
+            let mut command = place.script("infra/parent.test.sh", Load::Wait);
+            command.arg(part);
+            let name = format!("parent scripts and units, {part}");
+            Step::command(name, Load::Wait, command).alone_in(rows[row]).after(&[BUILD_SIGNER, BUILD_TESTS])
+        },
+    )
 }
 
 fn dev_up(place: &Arc<Place>, built: &Built) -> Step {
