@@ -260,9 +260,10 @@ impl EmulatedParent {
         arguments.extend(["-M", machine, "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "512M"]);
         arguments.extend(["-nographic", "-no-reboot", "-kernel", &image, "-append", &append]);
         arguments.extend(["-chardev", &chardev]);
+        let heartbeats_before = self.heartbeats();
         let started = Instant::now();
         let qemu = Process::start("qemu", Path::new(program), &arguments, &[])?;
-        Ok(EmulatedEnclave { qemu, started })
+        Ok(EmulatedEnclave { qemu, started, heartbeats_before })
     }
 
     /// Switches the enclave on and waits until it can sign.
@@ -272,10 +273,13 @@ impl EmulatedParent {
         Ok(enclave)
     }
 
-    /// Waits until it can sign.
+    /// Waits until it can sign. Dials the guest only after its heartbeat: a client that dials while the device switches
+    /// its queues on can make it lose the guest's first notification (`infra/emulator/README.md`).
     pub fn becomes_ready(&self, enclave: &mut EmulatedEnclave) -> Result<(), Failure> {
         let server = self.server();
-        while server.send(&Request::new("GET", "/health")).is(200, HEALTHY).is_err() {
+        let heartbeats_before = enclave.heartbeats_before;
+        let is_up = || self.heartbeats() > heartbeats_before;
+        while !(is_up() && server.send(&Request::new("GET", "/health")).is(200, HEALTHY).is_ok()) {
             if !enclave.qemu.is_running() || enclave.started.elapsed() > BOOT {
                 return fail(format!("not ready; the console says:\n{}", enclave.console()));
             }
@@ -312,6 +316,7 @@ pub struct EmulatedEnclave {
     /// Its machine.
     pub qemu: Process,
     started: Instant,
+    heartbeats_before: u32,
 }
 
 impl EmulatedEnclave {
