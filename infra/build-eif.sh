@@ -19,16 +19,19 @@ Usage: infra/build-eif.sh [OPTION]...
 
   --nitro-toml FILE            the configuration, which the image carries; the measurements are noted in it under [pcr],
                                which the image does not carry (default: infra/nitro.toml)
-  --output FOLDER              where everything goes (default: target/image)
+  --output FOLDER              where everything goes (default: target/image, with --bring-up target/bring-up)
   --kernel FILE                a bzImage, such as AWS's in /usr/share/nitro_enclaves/blobs on Amazon Linux 2023, instead
                                of our own, which infra/emulator/kernel.sh builds
   --cmdline FILE               its command line; needed with --kernel
+  --hardened                   our kernel with what kernel.hardened.config adds; the measurements are others
   --nsm-module FILE            its nsm.ko, if it has no driver of the security module built in
   --kernel-source FILE.deb     the source of our kernel, fetched by hand (see infra/emulator/kernel.sh --help)
   --any-kernel-version         builds our kernel from what Debian has now, if the pinned source is gone: the measurements
                                are then others than those of everybody else
   --signing-certificate FILE   signs the image: PCR8 measures this certificate
   --private-key FILE           its key, without a password
+  --bring-up                   makes nitro-signer-bring-up.eif and nothing else: the same image, but its kernel tells
+                               what it does from its first line on. For debug mode only (docs/first-boot-on-hardware.md)
   --help
 
 The folder gets nitro-signer.eif, nitro.toml, measurements.json, kms-key-policy.json and iam-policy.json for this image,
@@ -43,12 +46,14 @@ USAGE
 }
 
 main() {
-    local nitro_toml=infra/nitro.toml output=target/image kernel='' cmdline='' nsm_module=''
+    local nitro_toml=infra/nitro.toml output='' kernel='' cmdline='' nsm_module='' bring_up=''
     local kernel_options=() eif_options=() certificate='' key=''
     while (($#)); do
         case $1 in
             --help | -h) usage; exit 0 ;;
             --any-kernel-version) kernel_options+=(--any-version); shift; continue ;;
+            --hardened) kernel_options+=(--hardened); shift; continue ;;
+            --bring-up) bring_up=yes; shift; continue ;;
         esac
         (($# >= 2)) || die 64 "unknown argument '$1', or nothing follows it; --help lists them"
         case $1 in
@@ -69,13 +74,17 @@ main() {
     [[ -z $kernel || ${#kernel_options[@]} == 0 ]] || die 64 '--kernel goes with no other choice of a kernel'
     [[ (-n $certificate && -n $key) || -z $certificate$key ]] \
         || die 64 '--signing-certificate and --private-key go together'
+    [[ -z $bring_up || -z $certificate ]] || die 64 '--bring-up makes an image for debug mode, which is never signed'
+    if [[ -z $output ]]; then
+        if [[ $bring_up ]]; then output=target/bring-up; else output=target/image; fi
+    fi
     local input
     for input in "$nitro_toml" "$kernel" "$cmdline" "$nsm_module" "$certificate" "$key"; do
         [[ -z $input || -r $input ]] || die 66 "cannot read $input"
     done
 
     need_rust
-    need_debian_packages /usr/bin/cc:gcc /usr/include/stdlib.h:libc6-dev python3:python3 zstd:zstd
+    need_debian_packages /usr/bin/cc:gcc /usr/include/stdlib.h:libc6-dev python3:python3
     need_rust_target "$PROXY_TARGET"
 
     # What is wrong with nitro.toml should not take a kernel to find out.
@@ -95,11 +104,18 @@ main() {
     [[ -z $certificate ]] || eif_options+=(--signing-certificate "$certificate" --private-key "$key")
 
     build_static "$ENCLAVE_TARGET" enclave-runtime enclave
-    build_static "$PROXY_TARGET" proxy proxy
     mkdir -p "$output"
-    "$signerctl" eif build --enclave "$built/$ENCLAVE_TARGET/release/enclave" \
-        --nitro-toml "$nitro_toml" --kernel "$kernel" --cmdline "$cmdline" "${eif_options[@]}" \
-        --output "$output/nitro-signer.eif" --note-pcrs-in "$nitro_toml" >"$output/measurements.json.new"
+    eif_options+=(--enclave "$built/$ENCLAVE_TARGET/release/enclave" --nitro-toml "$nitro_toml"
+        --kernel "$kernel" --cmdline "$cmdline")
+    if [[ $bring_up ]]; then
+        "$signerctl" eif build "${eif_options[@]}" --bring-up --output "$output/nitro-signer-bring-up.eif"
+        printf '%s: %s is for debug mode: its PCR0 and PCR1 belong into no policy and no nitro.toml\n' \
+            "${0##*/}" "$output/nitro-signer-bring-up.eif" >&2
+        return
+    fi
+    build_static "$PROXY_TARGET" proxy proxy
+    "$signerctl" eif build "${eif_options[@]}" --output "$output/nitro-signer.eif" --note-pcrs-in "$nitro_toml" \
+        >"$output/measurements.json.new"
     mv "$output/measurements.json.new" "$output/measurements.json"
     [[ $nitro_toml -ef $output/nitro.toml ]] || cp "$nitro_toml" "$output/nitro.toml"
     local policy
@@ -184,7 +200,7 @@ describe_toolchain() {
     rustc --version
     # All of it is read: a tool that is cut off fails.
     cc --version | sed -n 1p
-    zstd --version | sed -n 1p
+    gzip --version | sed -n 1p
     ld --version | sed -n 1p
     ldd --version | sed -n 1p
 }

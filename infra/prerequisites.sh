@@ -17,8 +17,8 @@ readonly VHOST_DEVICE_VSOCK_VERSION=0.3.0
 readonly BUILD_AND_RUN_NEEDS=(cc:gcc /usr/include/stdlib.h:libc6-dev curl:curl openssl:openssl python3:python3
     setpriv:util-linux)
 # shellcheck disable=SC2034
-readonly KERNEL_NEEDS=(gcc:gcc ld:binutils make:make flex:flex bison:bison bc:bc xz:xz-utils zstd:zstd dpkg-deb:dpkg
-    /usr/include/stdlib.h:libc6-dev /usr/include/libelf.h:libelf-dev)
+readonly KERNEL_NEEDS=(gcc:gcc ld:binutils make:make flex:flex bison:bison bc:bc xz:xz-utils gzip:gzip
+    patch:patch dpkg-deb:dpkg /usr/include/stdlib.h:libc6-dev /usr/include/libelf.h:libelf-dev)
 # shellcheck disable=SC2034
 readonly QEMU_NEEDS=(gcc:gcc ld:binutils ninja:ninja-build flex:flex bison:bison pkg-config:pkg-config python3:python3
     xz:xz-utils dpkg-deb:dpkg /usr/include/stdlib.h:libc6-dev /usr/include/cbor.h:libcbor-dev

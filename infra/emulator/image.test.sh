@@ -19,13 +19,15 @@ Tests the enclave image, all of it or one part.
 Usage: infra/emulator/image.test.sh [PART [TEST_PROGRAM]...] [--help]
 
   kernel    builds the kernel
-  build     builds the image, and a second one that ends TLS, below target/emulator
+  build     builds the image, one that ends TLS and one for bring-up, below target/emulator
   look      checks the size of the image, how its signer is linked, and that no path of this machine is in it
   again     builds the image from another clone and compares the two
-  boot      boots both images in QEMU; TEST_PROGRAM is the test `image` of infra/acceptance
+  boot      boots these images in QEMU; TEST_PROGRAM is the test `image` of infra/acceptance
   contract  starts the image as a user does; each TEST_PROGRAM is a table of the contract in infra/acceptance
+  hardened  builds the hardened kernel and an image with it, and boots that; TEST_PROGRAM as for boot
 
-Without a TEST_PROGRAM, cargo builds what is needed. The parts after `build` need what it made.
+Without a PART, all of them but `hardened`. Without a TEST_PROGRAM, cargo builds what is needed. The parts after `build`
+need what it made.
 
 Exit status: 0 passed, 64 wrong command line, 69 something is missing, otherwise that of what failed.
 USAGE
@@ -54,6 +56,10 @@ main() {
             ;;
         boot) the_images_boot_and_sign "$@" ;;
         contract) the_contract_holds_against_the_image "$@" ;;
+        hardened)
+            choose_kernel --hardened
+            an_image_with_the_hardened_kernel_boots "$@"
+            ;;
         all)
             choose_kernel
             build
@@ -81,30 +87,52 @@ passed() {
     printf 'ok: %s\n' "$*"
 }
 
-# The kernel is of the pinned source where Debian still has that, so that the measurements are the published ones.
+# The kernel is of the pinned source where Debian still has that, so that the measurements are the published ones. The
+# arguments go to kernel.sh.
 choose_kernel() {
     local code=0
-    infra/emulator/kernel.sh >/dev/null || code=$?
+    infra/emulator/kernel.sh "$@" >/dev/null || code=$?
     ((code != 0)) || return 0
     # Anything but a missing source is a failure.
     ((code == EX_UNAVAILABLE)) || exit "$code"
     echo 'kernel: SKIPPED the pinned source, which cannot be fetched; the measurements are of this machine only'
-    infra/emulator/kernel.sh --any-version >/dev/null
+    infra/emulator/kernel.sh "$@" --any-version >/dev/null
     options=(--any-kernel-version)
 }
 
 build() {
     infra/emulator/up.sh --prepare "${options[@]}"
     an_image_that_ends_tls
+    infra/build-eif.sh --bring-up --nitro-toml "$laboratory/nitro.toml" --output "$laboratory/bring-up" "${options[@]}" \
+        >/dev/null
 }
 
 # A laboratory with an image whose signer ends TLS, and which differs in nothing else.
 an_image_that_ends_tls() {
-    mkdir -p "$laboratory/tls"
-    cp "$laboratory"/{kms-state.json,qemu,vhost-device-vsock} "$laboratory/tls/"
+    laboratory_beside tls
     sed 's/^mode = "off"$/mode = "self-signed"/' "$laboratory/nitro.toml" >"$laboratory/tls/nitro.toml"
     ! cmp -s "$laboratory/nitro.toml" "$laboratory/tls/nitro.toml" || die 1 'nitro.toml has no tls.mode that is off'
     infra/build-eif.sh --nitro-toml "$laboratory/tls/nitro.toml" --output "$laboratory/tls/image" "${options[@]}" >/dev/null
+}
+
+# Another laboratory, in the folder $1 of the laboratory, that lacks nothing but nitro.toml and an image.
+laboratory_beside() {
+    mkdir -p "$laboratory/$1"
+    cp "$laboratory"/{kms-state.json,qemu,vhost-device-vsock} "$laboratory/$1/"
+}
+
+an_image_with_the_hardened_kernel_boots() {
+    local programs=("$@")
+    if (($# == 0)); then build_test_programs image; fi
+    laboratory_beside hardened
+    cp "$laboratory/nitro.toml" "$laboratory/hardened/nitro.toml"
+    infra/build-eif.sh --hardened --nitro-toml "$laboratory/hardened/nitro.toml" --output "$laboratory/hardened/image" \
+        "${options[@]}" >/dev/null
+    (
+        cd infra/acceptance
+        NITRO_LABORATORY=$laboratory/hardened "${programs[0]}" --ignored --nocapture --exact \
+            the_image_signs_and_its_measurements_are_the_builds
+    )
 }
 
 look() {
@@ -199,6 +227,7 @@ the_images_boot_and_sign() {
     (
         cd infra/acceptance
         NITRO_LABORATORY=$laboratory NITRO_TLS_LABORATORY=$laboratory/tls \
+            NITRO_BRING_UP_IMAGE=$laboratory/bring-up/nitro-signer-bring-up.eif \
             "${programs[0]}" --ignored --nocapture --test-threads=1
     )
 }

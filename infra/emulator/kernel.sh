@@ -5,39 +5,44 @@ set -euo pipefail
 # shellcheck source=infra/prerequisites.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../prerequisites.sh"
 
-# The source, which Debian keeps for as long as there is no newer one; the tools; and the kernel that these make of it,
-# wherever and by whomever they are run.
+# The source, which Debian's archive keeps for a time that it does not promise; the tools; and the kernels that these
+# make of it, wherever and by whomever they are run.
 readonly PACKAGE=linux-source-6.12 SUITE=bookworm-security
 readonly VERSION=6.12.117-1~deb12u1
 readonly SHA256=e849faf31ca3555757f3a8877cb01af92122f744f75d1f3102734651c4e14703
 readonly COMPILER='gcc (Debian 12.2.0-14+deb12u1) 12.2.0' LINKER='GNU ld (GNU Binutils for Debian) 2.40'
-readonly COMPRESSOR='*** Zstandard CLI (64-bit) v1.5.4, by Yann Collet ***'
-readonly BZIMAGE_SHA256=b2ee3ea628fc91b1652f2cb229cd9ddbeec16adb87d3b8d90b7e9bb6ccfc8a8b
+readonly COMPRESSOR='gzip 1.12'
+readonly BZIMAGE_SHA256=df9583ac8ceca20d32c71b24141775dfeac2bfb7e0433b3c0dfb740a889c891c
+readonly HARDENED_BZIMAGE_SHA256=b3f71db07377589657bf8f454b95068d3e06e9fde5cbbff3cf3b62b70a4a9e07
 
 # Debian's own tools only, and nothing of the caller's that the build could see.
 readonly CLEAN_ENVIRONMENT=(env -i PATH=/usr/bin:/bin LC_ALL=C TZ=UTC)
 
 readonly BY_HAND="fetch $PACKAGE $VERSION by hand, snapshot.debian.org keeps it, and name the file with --source"
 
-config="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/kernel.config"
+folder=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+configs=("$folder/kernel.config") bzimage_sha256=$BZIMAGE_SHA256
+vsock_patch=$folder/vsock-replies.patch
 cache=$nitro_signer_cache
 
 usage() {
     cat <<USAGE
 Builds the Linux kernel of the enclave, and prints the folder that holds it: bzImage, and its whole kernel.config.
 
-Usage: infra/emulator/kernel.sh [--source FILE.deb | --any-version] [--help]
+Usage: infra/emulator/kernel.sh [--hardened] [--source FILE.deb | --any-version] [--help]
 
+  --hardened         adds kernel.hardened.config, which no kernel of AWS's has on: the measurements are others
   --source FILE.deb  the package $PACKAGE $VERSION, fetched by hand; another one is refused
   --any-version      takes the version that Debian has now: the measurements are others
 
-What it consists of is in kernel.config beside this script. The source is Debian's package; its version and hash are
-fixed in this script. The result is kept in \${XDG_CACHE_HOME:-\$HOME/.cache}/nitro-signer, by source, configuration and
-compiler, and found there the next time. Takes 4 minutes on 2 CPUs, and 2 GB there meanwhile. What is missing of
+What it consists of is in kernel.config beside this script. The source is Debian's package, whose version and hash are
+fixed in this script, with vsock-replies.patch applied. The result is kept in
+\${XDG_CACHE_HOME:-\$HOME/.cache}/nitro-signer, by source, patch, configuration and compiler, and found there the next
+time. Takes 4 minutes on 2 CPUs, and 2 GB there meanwhile. What is missing of
 compiler and tools is installed as root from Debian; anybody else is told.
 
-Exit status: 0 built or found, 64 wrong command line, 65 the source is not what it should be or an option did not take
-effect, 69 something is missing, otherwise that of what failed.
+Exit status: 0 built or found, 64 wrong command line, 65 the source is not what it should be, the patch does not fit it,
+or an option did not take effect, 69 something is missing, otherwise that of what failed.
 USAGE
 }
 
@@ -47,6 +52,10 @@ main() {
         case $1 in
             --source) source=${2:-}; [[ -f $source ]] || die 64 "--source needs a file"; shift ;;
             --any-version) any_version=yes ;;
+            --hardened)
+                configs+=("$folder/kernel.hardened.config")
+                bzimage_sha256=$HARDENED_BZIMAGE_SHA256
+                ;;
             --help | -h) usage; exit 0 ;;
             *) die 64 "unknown argument '$1'; --help lists them" ;;
         esac
@@ -87,13 +96,13 @@ key() {
     {
         printf '%s\n' "$version" "$sha256"
         tool_versions
-        cat "$config" "${BASH_SOURCE[0]}"
+        cat "${configs[@]}" "$vsock_patch" "${BASH_SOURCE[0]}"
     } | sha256sum | cut -c 1-16
 }
 
 tool_versions() {
     local tool
-    for tool in gcc ld zstd; do
+    for tool in gcc ld gzip; do
         "${CLEAN_ENVIRONMENT[@]}" "$tool" --version | sed -n 1p
     done
 }
@@ -112,8 +121,8 @@ compare_tools() {
 # Also what the cache has is looked at: who wrote there decides what is measured.
 check_kernel() {
     [[ $same_tools && $version == "$VERSION" ]] || return 0
-    [[ $(sha256sum <"$1/bzImage") == "$BZIMAGE_SHA256  -" ]] \
-        || die 65 "$1/bzImage is not what $VERSION, these tools and the committed kernel.config make"
+    [[ $(sha256sum <"$1/bzImage") == "$bzimage_sha256  -" ]] \
+        || die 65 "$1/bzImage is not what $VERSION, these tools and the committed configuration and patch make"
 }
 
 # Lists of packages of the one suite, for private_apt, from the security archive that this machine uses: the suite
@@ -155,7 +164,7 @@ fetch() {
     say "fetching $PACKAGE $version"
     mkdir "$work/download"
     (cd "$work/download" && private_apt apt-get --quiet download "$PACKAGE=$version" >&2) \
-        || die "$EX_UNAVAILABLE" "Debian does not have this version any more; $BY_HAND, or take --any-version"
+        || die "$EX_UNAVAILABLE" "Debian's archive does not give this version; $BY_HAND, or take --any-version"
     mv "$work/download"/*.deb "$1"
 }
 
@@ -173,8 +182,12 @@ build() {
     mkdir "$tree"
     dpkg-deb --fsys-tarfile "$1" | tar --extract --to-stdout "./usr/src/$PACKAGE.tar.xz" \
         | tar --extract --xz --strip-components=1 --no-same-owner --directory="$tree"
-    "${make[@]}" allnoconfig KCONFIG_ALLCONFIG="$config" </dev/null >&2
-    check_options "$tree/.config"
+    # Without fuzz: a change around these lines has to be read by somebody.
+    patch --directory="$tree" --strip=1 --fuzz=0 --forward --batch --silent <"$vsock_patch" >&2 \
+        || die 65 "${vsock_patch##*/} does not fit $PACKAGE $version; compare net/vmw_vsock/virtio_transport.c with it"
+    cat "${configs[@]}" >"$work/wanted.config"
+    "${make[@]}" allnoconfig KCONFIG_ALLCONFIG="$work/wanted.config" </dev/null >&2
+    check_options "$work/wanted.config" "$tree/.config"
     say 'compiling'
     "${make[@]}" -j"$(nproc)" bzImage </dev/null >&2
     mkdir "$2"
@@ -182,11 +195,11 @@ build() {
     cp "$tree/.config" "$2/kernel.config"
 }
 
-# Linux drops what it does not know, or what lacks something, without a word.
+# Linux drops what it does not know, or what lacks something, without a word. $1: what was asked for, $2: what came.
 check_options() {
     local lost
-    lost=$(grep -E '^(CONFIG_|# CONFIG_[A-Z0-9_]+ is not set$)' "$config" | grep -vFxf "$1") || return 0
-    die 65 "these lines of kernel.config did not take effect:"$'\n'"$lost"
+    lost=$(grep -E '^(CONFIG_|# CONFIG_[A-Z0-9_]+ is not set$)' "$1" | grep -vFxf "$2") || return 0
+    die 65 "these lines of the configuration did not take effect:"$'\n'"$lost"
 }
 
 main "$@"

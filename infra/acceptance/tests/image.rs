@@ -4,6 +4,7 @@
 //! The device between guest and host knows no half-close and drops a connection that it cannot place
 //! (`infra/emulator/README.md`): those cases of the contract are in `connections.rs`, over Unix sockets.
 
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use acceptance::{Connection, Failure, Request, Server, Signer};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ciborium::Value;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sha2::{Digest as _, Sha256};
 
 /// The KMS key of the laboratory is that of its policy; another is one that nobody has.
@@ -393,6 +395,81 @@ fn a_thousand_connections_and_a_soak_in_constant_memory() -> Result<(), Failure>
     ensure(rounds > 100, || format!("{rounds} rounds"))?;
     ensure(after < before + GROWTH_MAX_KIB, || format!("{before} KiB grew to {after} KiB"))?;
     ensure(parent.log().lines().filter(|line| line.contains("ERROR")).count() == 0, || parent.log())
+}
+
+/// As when the proxy is restarted while it has thousands of connections.
+#[test]
+#[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
+fn thousands_of_connections_cut_at_once_leave_vsock_working() -> Result<(), Failure> {
+    /// Fewer than the signer lets in: it serves 2,048, and 4,096 may wait behind them. And fewer than the 8,000 that the
+    /// device has numbers for.
+    const CONNECTIONS: usize = 6000;
+    const DIALERS: usize = 8;
+    /// A guest without KVM takes a few seconds.
+    const SETTLED: Duration = Duration::from_secs(120);
+    // Each is a descriptor here, and more than one in the device, which inherits the limit.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    let parent = Laboratory::of_environment().parent()?;
+    let _enclave = parent.ready()?;
+    // The device has one or more for each connection.
+    let descriptors = || -> Result<usize, Failure> {
+        Ok(std::fs::read_dir(format!("/proc/{}/fd", parent.device.pid()))?.count())
+    };
+    let before = descriptors()?;
+
+    let started = Instant::now();
+    let mut connections = Vec::new();
+    std::thread::scope(|scope| -> Result<(), Failure> {
+        let dial = || (0..CONNECTIONS / DIALERS).map(|_| parent.dial()).collect::<Result<Vec<_>, _>>();
+        let dialers: Vec<_> = (0..DIALERS).map(|_| scope.spawn(dial)).collect();
+        for dialer in dialers {
+            connections.extend(dialer.join().expect("no panic")?);
+        }
+        Ok(())
+    })?;
+    println!("{CONNECTIONS} connections in {:.1} s", started.elapsed().as_secs_f32());
+    // Packets meet in both directions: requests, their answers, and the ends of connections.
+    let request = Request::new("GET", "/health").bytes();
+    for connection in &mut connections {
+        // Fails where the signer has ended one that was silent for 10 s.
+        let _ = connection.write_all(&request);
+    }
+    drop(connections);
+    let cut = Instant::now();
+    // The device ends where a client leaves before the guest has answered, as the proxy does after its deadline. So
+    // nobody dials until the guest has answered nearly all that was cut.
+    while descriptors()? > before + CONNECTIONS / 10 {
+        ensure(cut.elapsed() < SETTLED, || "the guest does not answer what was cut".to_owned())?;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    signs(&mut parent.server().signer())?;
+    println!("the next signature {:.1} s after they were cut", cut.elapsed().as_secs_f32());
+    Ok(())
+}
+
+/// With the image of `NITRO_BRING_UP_IMAGE`, which differs in its command line alone.
+#[test]
+#[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
+fn a_bring_up_image_tells_its_boot_from_the_first_line() -> Result<(), Failure> {
+    let mut parent = Laboratory::of_environment().parent()?;
+    let image = std::env::var_os("NITRO_BRING_UP_IMAGE");
+    parent.image = image.expect("it is set by infra/emulator/image.test.sh").into();
+    let enclave = parent.start()?;
+    // It measures something else, so KMS gives it nothing; all of it runs.
+    parent.waits_saying("AccessDenied")?;
+    let console = enclave.console();
+    // The milestones of docs/first-boot-on-hardware.md.
+    for milestone in [
+        "Linux version 6.12.",
+        "earlycon: uart8250 at I/O port 0x3f8",
+        "smp: Brought up 1 node, 2 CPUs",
+        "Unpacking initramfs",
+        "Run /init as init process",
+    ] {
+        ensure(console.contains(milestone), || format!("`{milestone}` is not in\n{console}"))?;
+    }
+    Ok(())
 }
 
 fn enclave_status(qemu: &acceptance::process::Process) -> Result<String, Failure> {

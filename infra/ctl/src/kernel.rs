@@ -1,4 +1,5 @@
-//! What has to hold for a file to be a kernel that an enclave can start (Documentation/arch/x86/boot.rst).
+//! What has to hold for a file to be a kernel that an enclave can start (Documentation/arch/x86/boot.rst), and the
+//! command line of one that is to say more (Documentation/admin-guide/kernel-parameters.txt).
 
 use std::fmt;
 
@@ -9,6 +10,22 @@ const VERSION_POINTER: usize = 0x20e;
 
 /// Longest version that is repeated.
 const MAX_VERSION_BYTES: usize = 64;
+
+/// The kernel's words go out of the first serial port, all of them, before there is a driver for it; and a kernel
+/// that panics waits 30 s, so that its last words are read.
+const BRING_UP_WORDS: &str = "earlycon=uart8250,io,0x3f8 loglevel=8 panic=30";
+
+/// `cmdline` for an image that does not come up: its words about the console and about a panic are replaced by
+/// [`BRING_UP_WORDS`], and the others stay.
+#[must_use]
+pub fn bring_up_cmdline(cmdline: &str) -> String {
+    let is_replaced = |word: &str| {
+        let name = word.split_once('=').map_or(word, |(name, _)| name);
+        matches!(name, "quiet" | "debug" | "earlycon" | "loglevel" | "panic")
+    };
+    let kept = cmdline.split_ascii_whitespace().filter(|word| !is_replaced(word));
+    kept.chain(BRING_UP_WORDS.split(' ')).collect::<Vec<_>>().join(" ")
+}
 
 /// A bzImage for x86.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +72,27 @@ impl<'b> Kernel<'b> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kernel, NotAKernel};
+    use super::{Kernel, NotAKernel, bring_up_cmdline};
+
+    #[test]
+    fn bring_up_replaces_what_keeps_the_kernel_quiet() {
+        const WORDS: &str = "earlycon=uart8250,io,0x3f8 loglevel=8 panic=30";
+        let cmdline = include_str!("../../emulator/kernel.cmdline");
+        assert_eq!(
+            bring_up_cmdline(cmdline),
+            format!("reboot=k console=ttyS0 random.trust_cpu=on sysctl.kernel.yama.ptrace_scope=3 {WORDS}")
+        );
+        // AWS's own has `panic=30` already, and words that only begin like ours.
+        for (cmdline, kept) in [
+            ("reboot=k panic=30 pci=off nomodules", "reboot=k pci=off nomodules "),
+            ("panic_on_warn quietly=1 earlycon debug loglevel=3", "panic_on_warn quietly=1 "),
+            ("", ""),
+        ] {
+            assert_eq!(bring_up_cmdline(cmdline), format!("{kept}{WORDS}"));
+        }
+        let once = bring_up_cmdline(cmdline);
+        assert_eq!(bring_up_cmdline(&once), once);
+    }
 
     #[test]
     fn a_setup_header_tells() {

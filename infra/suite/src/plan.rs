@@ -418,7 +418,7 @@ fn image(depth: Depth, place: &Arc<Place>, built: &Built) -> Vec<Step> {
     } else {
         &["routes", "before_the_body"]
     };
-    vec![
+    let mut steps = vec![
         part("kernel", "build the kernel", Load::Build, &[]),
         Step::command("build QEMU", Load::Build, place.niced("infra/emulator/qemu.sh")),
         Step::command(
@@ -438,7 +438,12 @@ fn image(depth: Depth, place: &Arc<Place>, built: &Built) -> Vec<Step> {
         part("contract", "the contract against the image in QEMU", Load::Test, contract).after(&[BUILD]),
         part("again", "the image from another clone", Load::Build, &[]).after(&[BUILD]),
         development_parts_step(place).after(&[BUILD, BUILD_SIGNER]),
-    ]
+    ];
+    if depth == Depth::Thorough {
+        let hardened = part("hardened", "an image with the hardened kernel in QEMU", Load::Build, &["image"]);
+        steps.push(hardened.alone_in(IMAGE).after(&[BUILD]));
+    }
+    steps
 }
 
 fn development_parts_step(place: &Arc<Place>) -> Step {

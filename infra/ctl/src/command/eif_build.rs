@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Args;
 use signerctl::eif::{MAX_IMAGE_BYTES, NotSigned, SigningKey};
 use signerctl::enclave_image::{NotBuilt, Parts, build};
+use signerctl::kernel::bring_up_cmdline;
 
 use super::read_nitro_toml;
 use crate::failure::{EX_CONFIG, EX_DATAERR, EX_USAGE, Failure, print, read, read_text, write};
@@ -52,6 +53,10 @@ pub(crate) struct EifBuild {
     #[arg(long, value_name = "FILE", requires = "signing_certificate")]
     private_key: Option<PathBuf>,
 
+    /// Makes an image for debug mode, whose kernel tells what it does from its first line on; PCR0 and PCR1 are others
+    #[arg(long, conflicts_with_all = ["signing_certificate", "note_pcrs_in"])]
+    bring_up: bool,
+
     /// Where the image goes
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
@@ -68,7 +73,10 @@ impl EifBuild {
         }
         let nitro_toml = read_nitro_toml(&self.nitro_toml)?;
         let kernel = read(&self.kernel, MAX_IMAGE_BYTES)?;
-        let cmdline = read_text(&self.cmdline, MAX_SMALL_FILE_BYTES)?;
+        let mut cmdline = read_text(&self.cmdline, MAX_SMALL_FILE_BYTES)?;
+        if self.bring_up {
+            cmdline = bring_up_cmdline(&cmdline);
+        }
         let enclave = read(&self.enclave, MAX_IMAGE_BYTES)?;
         let nsm_module = self.nsm_module.as_deref().map(|path| read(path, MAX_IMAGE_BYTES)).transpose()?;
         let signing_key = match (&self.signing_certificate, &self.private_key) {

@@ -40,6 +40,7 @@ fn help_is_no_error_and_names_every_exit_status() {
     for argument in build_arguments(&SIGNED).iter().filter(|it| it.starts_with("--")) {
         assert!(build.contains(&format!("{argument} <FILE>")), "{argument} is not in\n{build}");
     }
+    assert!(build.contains("--bring-up"), "{build}");
     assert!(build.contains("--note-pcrs-in <FILE>") && build.contains("--nsm-module <FILE>"), "{build}");
     assert!(help(&["eif", "describe"]).contains("<FILE>"));
     assert!(help(&["policy", "render"]).contains("--without-image"));
@@ -357,4 +358,31 @@ fn an_image_is_described_with_the_names_of_nitro_cli() {
     assert_eq!(described["Sections"]["KernelVersion"], "6.12.1");
     assert_eq!(described["Sections"]["KernelBytes"], 4096);
     assert_eq!(described["Sections"]["Cmdline"], "reboot=k panic=-1 console=ttyS0");
+}
+
+#[test]
+fn a_bring_up_image_has_another_command_line_and_is_neither_signed_nor_noted() {
+    let workshop = Workshop::new();
+    keys::make(&workshop, ALGORITHMS[0], Form::Sec1);
+    let built = workshop.built(&[]);
+    let bring_up = |options: &[(&str, &str)]| {
+        workshop.signerctl([build_arguments(options), vec!["--bring-up".to_owned()]].concat())
+    };
+    let outcome = bring_up(&[]);
+    assert_eq!((outcome.code, &outcome.stderr[..]), (Some(0), ""));
+    let measurements: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let same = ["PCR0", "PCR1", "PCR2"].map(|pcr| measurements["Measurements"][pcr] == built[pcr]);
+    assert_eq!(same, [false, false, true]);
+    let outcome = workshop.signerctl(["eif", "describe", "image.eif"]);
+    let described: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(
+        described["Sections"]["Cmdline"],
+        "reboot=k console=ttyS0 earlycon=uart8250,io,0x3f8 loglevel=8 panic=30"
+    );
+
+    for options in [&SIGNED[..], &[("--note-pcrs-in", "nitro.toml")]] {
+        let outcome = bring_up(options);
+        assert_eq!((outcome.code, &outcome.stdout[..]), (Some(EX_USAGE), ""), "{options:?}");
+        assert!(outcome.stderr.contains("--bring-up"), "{outcome:?}");
+    }
 }
