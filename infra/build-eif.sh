@@ -30,8 +30,9 @@ Usage: infra/build-eif.sh [OPTION]...
                                are then others than those of everybody else
   --signing-certificate FILE   signs the image: PCR8 measures this certificate
   --private-key FILE           its key, without a password
-  --bring-up                   makes nitro-signer-bring-up.eif and nothing else: the same image, but its kernel tells
-                               what it does from its first line on. For debug mode only (docs/first-boot-on-hardware.md)
+  --bring-up                   makes nitro-signer-bring-up.eif and nothing else, and prints no measurements: the same
+                               image, but its kernel tells what it does from its first line on. For debug mode only
+                               (docs/first-boot-on-hardware.md)
   --help
 
 The folder gets nitro-signer.eif, nitro.toml, measurements.json, kms-key-policy.json and iam-policy.json for this image,
@@ -47,19 +48,19 @@ USAGE
 
 main() {
     local nitro_toml=infra/nitro.toml output='' kernel='' cmdline='' nsm_module='' bring_up=''
-    local kernel_options=() eif_options=() certificate='' key=''
+    local kernel_options=() eif_options=() certificate='' key='' which_kernel='ours'
     while (($#)); do
         case $1 in
             --help | -h) usage; exit 0 ;;
             --any-kernel-version) kernel_options+=(--any-version); shift; continue ;;
-            --hardened) kernel_options+=(--hardened); shift; continue ;;
+            --hardened) kernel_options+=(--hardened) which_kernel='ours, --hardened'; shift; continue ;;
             --bring-up) bring_up=yes; shift; continue ;;
         esac
         (($# >= 2)) || die 64 "unknown argument '$1', or nothing follows it; --help lists them"
         case $1 in
             --nitro-toml) nitro_toml=$(absolute "$2") ;;
             --output) output=$(absolute "$2") ;;
-            --kernel) kernel=$(absolute "$2") ;;
+            --kernel) kernel=$(absolute "$2") which_kernel='given with --kernel' ;;
             --cmdline) cmdline=$(absolute "$2") ;;
             --nsm-module) nsm_module=$(absolute "$2") ;;
             --kernel-source) kernel_options+=(--source "$(absolute "$2")") ;;
@@ -108,7 +109,8 @@ main() {
     eif_options+=(--enclave "$built/$ENCLAVE_TARGET/release/enclave" --nitro-toml "$nitro_toml"
         --kernel "$kernel" --cmdline "$cmdline")
     if [[ $bring_up ]]; then
-        "$signerctl" eif build "${eif_options[@]}" --bring-up --output "$output/nitro-signer-bring-up.eif"
+        "$signerctl" eif build "${eif_options[@]}" --bring-up --output "$output/nitro-signer-bring-up.eif" \
+            >/dev/null
         printf '%s: %s is for debug mode: its PCR0 and PCR1 belong into no policy and no nitro.toml\n' \
             "${0##*/}" "$output/nitro-signer-bring-up.eif" >&2
         return
@@ -127,7 +129,10 @@ main() {
     cp infra/setup-parent.sh infra/run-enclave.sh infra/check.sh "$output/"
     mkdir -p "$output/systemd"
     cp infra/systemd/* "$output/systemd/"
-    describe_toolchain >"$output/toolchain.txt"
+    {
+        describe_toolchain
+        printf 'kernel: %s\n' "$which_kernel"
+    } >"$output/toolchain.txt"
     printf '%s: %s bytes in %s\n' "${0##*/}" "$(stat -c %s "$output/nitro-signer.eif")" "$output/nitro-signer.eif" >&2
     cat "$output/measurements.json"
 }
