@@ -16,7 +16,7 @@ const MAX_VERSION_BYTES: usize = 64;
 const BRING_UP_WORDS: &str = "earlycon=uart8250,io,0x3f8 loglevel=8 panic=30";
 
 /// `cmdline` for an image that does not come up: its words about the console and about a panic are replaced by
-/// [`BRING_UP_WORDS`], and the others stay.
+/// `BRING_UP_WORDS`, and the others stay.
 #[must_use]
 pub fn bring_up_cmdline(cmdline: &str) -> String {
     let is_replaced = |word: &str| {
