@@ -9,6 +9,7 @@ mod table;
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use enclave_core::{KeySlot, NonceSlot};
 use rustls::RootCertStore;
@@ -18,6 +19,7 @@ use toml::Value;
 
 use self::table::{Document, MISSING, Source, fault};
 use crate::http::Limits;
+use crate::http::head_gate::Deadlines;
 use crate::init::HEARTBEAT_PORT;
 use crate::signer_memory::Capacity;
 
@@ -478,6 +480,9 @@ fn limits(table: &table::Limits) -> Result<(Capacity, Limits), InvalidConfigurat
             return Err(fault(REQUESTS, "more than limits.max_connections"));
         }
         limits.max_requests_in_flight = requests;
+    }
+    if let Some(idle_s) = table.idle_timeout_s.number("limits.idle_timeout_s", Deadlines::IDLE_TIMEOUT_S)? {
+        limits.deadlines.idle = Duration::from_secs(idle_s.into());
     }
     Ok((capacity, limits))
 }

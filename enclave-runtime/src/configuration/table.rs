@@ -90,6 +90,7 @@ pub(super) struct Limits {
     pub(super) max_ticket_ttl_s: Source,
     pub(super) max_requests_in_flight: Source,
     pub(super) max_connections: Source,
+    pub(super) idle_timeout_s: Source,
 }
 
 #[derive(Deserialize, Default)]

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::{Configuration, MAX_CONFIGURATION_BYTES, SecretSource, TlsMode};
@@ -122,6 +124,7 @@ fn reads_what_is_named() {
         max_ticket_ttl_s = 90
         max_requests_in_flight = 3
         max_connections = 4
+        idle_timeout_s = 355
         [pcr]
         PCR0 = "{}"
         PCR2 = "{}"
@@ -143,6 +146,7 @@ fn reads_what_is_named() {
     assert_eq!((capacity.max_keys, capacity.max_nonces, capacity.max_ticket_ttl_s), (1, 2, 90));
     let limits = configuration.limits;
     assert_eq!((limits.max_requests_in_flight, limits.max_connections), (3, 4));
+    assert_eq!(limits.deadlines.idle, Duration::from_secs(355));
     let pcr = configuration.pcr;
     assert_eq!((pcr.pcr0, pcr.pcr1, pcr.pcr2), (Some([0x0a; 48]), None, Some([0xff; 48])));
 }
@@ -399,6 +403,8 @@ fn every_refusal_has_its_line() {
             and("[limits]\nmax_requests_in_flight = 2049"),
             "limits.max_requests_in_flight: more than limits.max_connections",
         ),
+        (and("[limits]\nidle_timeout_s = 0"), "limits.idle_timeout_s: not a whole number from 1 to 4000"),
+        (and("[limits]\nidle_timeout_s = 4001"), "limits.idle_timeout_s: not a whole number from 1 to 4000"),
         (and("[pcr]\nPCR0 = \"00\""), "pcr.PCR0: not 96 hex digits"),
         (and(&format!("[pcr]\nPCR1 = \"{}\"", "0g".repeat(48))), "pcr.PCR1: not 96 hex digits"),
         (and("[pcr]\nPCR2 = 0"), "pcr.PCR2: not text"),

@@ -43,6 +43,7 @@ mod verdict;
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -81,12 +82,17 @@ pub struct Deadlines {
     pub write_progress: Duration,
 }
 
+impl Deadlines {
+    /// From a second, to what no load balancer exceeds: AWS's Application Load Balancer waits for 4,000 s at most.
+    pub const IDLE_TIMEOUT_S: RangeInclusive<u32> = 1..=4_000;
+}
+
 impl Default for Deadlines {
     /// The deadlines of the API contract.
     fn default() -> Self {
         Self {
             head: Duration::from_secs(10),
-            // Above the 60 s after which common load balancers close on their side: ours must not be the first.
+            // More than the 60 s of common load balancers: the signer must not be the first to close.
             idle: Duration::from_secs(75),
             write_progress: Duration::from_secs(10),
         }

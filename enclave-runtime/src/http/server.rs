@@ -6,8 +6,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Body;
+use hyper::header::{CONNECTION, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
@@ -15,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use transport::{Listener, Stream};
 
-use super::exchange;
+use super::exchange::{self, Abandoned};
 use super::head_gate::{Deadlines, HeadGate, MAX_HEAD_BYTES, MAX_HEADERS};
 use crate::sealer::Sealer;
 use crate::service::Service;
@@ -70,6 +73,8 @@ const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 /// waiting in the backlog has sent it already; who has nothing to ask must not hold the drain up.
 const DRAIN_HEAD_DEADLINE: Duration = Duration::from_secs(1);
 
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
 /// What connections share.
 pub(super) struct Server<S> {
     pub(super) service: Arc<Service<S>>,
@@ -82,6 +87,8 @@ pub(super) struct Server<S> {
     /// places of those who sign.
     pub(super) backups: Semaphore,
     pub(super) key_proofs: Semaphore,
+    /// Tells a client how long its connection may be idle.
+    keep_alive: HeaderValue,
 }
 
 /// What requests come over.
@@ -123,6 +130,7 @@ pub async fn serve<S: Sealer>(
         attestations: Semaphore::new(MAX_ATTESTATIONS),
         backups: Semaphore::new(half),
         key_proofs: Semaphore::new(half.min(MAX_KEY_PROOFS)),
+        keep_alive: keep_alive(limits.deadlines.idle),
     });
     let (draining, _) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -208,10 +216,19 @@ async fn serve_http<S: Sealer>(
     }
     let channel = Arc::new(channel);
     let (gate, verdicts) = HeadGate::new(stream, deadlines);
+    let is_draining = draining.clone();
     let answer = service_fn(|request| {
         let verdict = verdicts.take();
         let (server, channel) = (Arc::clone(&server), Arc::clone(&channel));
-        async move { exchange::answer(&server, &channel, verdict, request).await }
+        let stays = is_persistent(&request);
+        let is_draining = &is_draining;
+        async move {
+            let mut response = exchange::answer(&server, &channel, verdict, request).await?;
+            if stays && !*is_draining.borrow() && !response.headers().contains_key(CONNECTION) {
+                response.headers_mut().insert(KEEP_ALIVE, server.keep_alive.clone());
+            }
+            Ok::<_, Abandoned>(response)
+        }
     });
     let connection = http1::Builder::new()
         // The gate's invariant: hyper must not read ahead. And a client may end its side before the answer.
@@ -230,4 +247,49 @@ async fn serve_http<S: Sealer>(
         _ = draining.changed() => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
+}
+
+/// The value of `keep-alive` in answers: how long a connection may be idle, in whole seconds.
+fn keep_alive(idle: Duration) -> HeaderValue {
+    HeaderValue::try_from(format!("timeout={}", idle.as_secs())).expect("digits are good in a header")
+}
+
+/// Whether the client wants its connection to stay open after the answer (RFC 9112 §9.3).
+fn is_persistent<B: Body>(request: &Request<B>) -> bool {
+    let has_option = |wanted: &str| {
+        let values = request.headers().get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case(wanted))
+    };
+    !has_option("close") && (request.version() != Version::HTTP_10 || has_option("keep-alive"))
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::{Request, Version};
+
+    use super::is_persistent;
+
+    #[test]
+    fn a_connection_stays_as_version_and_options_say() {
+        for (version, connection, stays) in [
+            (Version::HTTP_11, None, true),
+            (Version::HTTP_11, Some("keep-alive"), true),
+            (Version::HTTP_11, Some("Close"), false),
+            (Version::HTTP_11, Some("x, close"), false),
+            (Version::HTTP_11, Some("closed"), true),
+            (Version::HTTP_10, None, false),
+            (Version::HTTP_10, Some("Keep-Alive"), true),
+            (Version::HTTP_10, Some("keep-alive, close"), false),
+        ] {
+            let mut request = Request::builder().version(version);
+            if let Some(connection) = connection {
+                request = request.header("connection", connection);
+            }
+            assert_eq!(
+                is_persistent(&request.body(String::new()).unwrap()),
+                stays,
+                "{version:?} {connection:?}"
+            );
+        }
+    }
 }

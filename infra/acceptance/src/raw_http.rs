@@ -346,6 +346,10 @@ pub fn has_json_headers(response: &Response) -> Result<(), Failure> {
             format!("`{name}` is {:?}, not {value:?}", response.header(name))
         })?;
     }
+    let closes = response.header("connection") == Some("close");
+    ensure(!closes || response.header("keep-alive").is_none(), || {
+        "`keep-alive` on a connection that closes".to_owned()
+    })?;
     has_no_banner(response)
 }
 

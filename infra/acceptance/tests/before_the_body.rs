@@ -345,6 +345,7 @@ fn http_1_0_works_and_closes_unless_asked_not_to() -> Result<(), Failure> {
     let first = server.raw(kept);
     rows.check("keep-alive, first", first.is(200, HEALTHY));
     rows.check("keep-alive is confirmed", first.has_header("connection", "keep-alive"));
+    rows.check("keep-alive has a time", first.has_header("keep-alive", "timeout=75"));
     if let Some(connection) = first.into_connection() {
         rows.check("keep-alive, second", Exchange::on(connection, "GET", kept).is(200, HEALTHY));
     }

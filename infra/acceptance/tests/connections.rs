@@ -18,6 +18,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// What a busy machine and a second process in the path may add to it.
 const SLACK: Duration = Duration::from_secs(4);
 
+/// `limits.idle_timeout_s` by default, as answers announce it.
+const IDLE_TIMEOUT: &str = "timeout=75";
+
 fn health() -> Request {
     Request::new("GET", "/health")
 }
@@ -71,6 +74,10 @@ fn check_mixed(
             Exchange::of(&request.bytes(), answer).response().and_then(|response| {
                 ensure(response.status == *status, || format!("status {}, not {status}", response.status))?;
                 has_json_headers(response)?;
+                let idle = response.header("keep-alive");
+                ensure(idle == Some(IDLE_TIMEOUT), || {
+                    format!("`keep-alive` is {idle:?}, not {IDLE_TIMEOUT:?}")
+                })?;
                 ensure(body.as_ref().is_none_or(|body| *body == response.text()), || response.text())
             }),
         );

@@ -9,10 +9,14 @@ const CERTIFICATE: &str = "/var/lib/nitro-signer/acme/certificate";
 /// ACME servers validate here.
 const HTTPS_PORT: u16 = 443;
 
+/// By how much the proxy lets a connection be idle for longer than the enclave does, in seconds: the enclave closes.
+const PROXY_WAITS_LONGER_S: u64 = 15;
+
 /// The drop-in of nitro-parent.service, which listens for clients on `listen_port`.
 pub(super) fn drop_in(configuration: &Configuration, listen_port: u16) -> String {
     let Vsock { enclave_app_port, kms_proxy_port, imds_port, boot_port, log_port, .. } = configuration.vsock;
     let host = configuration.kms.endpoint_host();
+    let idle_timeout_s = configuration.limits.deadlines.idle.as_secs() + PROXY_WAITS_LONGER_S;
     let acme = match &configuration.tls {
         TlsMode::Acme(acme) => acme_settings(acme, configuration.vsock, listen_port),
         TlsMode::Off | TlsMode::SelfSigned { .. } | TlsMode::Provided => String::new(),
@@ -23,6 +27,7 @@ pub(super) fn drop_in(configuration: &Configuration, listen_port: u16) -> String
          Environment=KMS_HOST={host}\n\
          Environment=ENCLAVE_APP_PORT={enclave_app_port} KMS_PROXY_PORT={kms_proxy_port}\n\
          Environment=IMDS_PORT={imds_port} BOOT_PORT={boot_port} LOG_PORT={log_port}\n\
+         Environment=IDLE_TIMEOUT_S={idle_timeout_s}\n\
          {acme}"
     )
 }
