@@ -1257,6 +1257,8 @@ the_watch_starts_and_watches() {
     start_watch
     serves 17 503
     eventually 'the watchdog is fed' grep -q '^WATCHDOG=1 STATUS=' "$FAKES/notified"
+    eventually 'the look is logged' \
+        grep -q '^signerctl: heartbeat: the enclave with CID 17 answers /health with 503$' "$scratch/watch"
     # A healthy one is found, not replaced.
     echo 200 >"$FAKES/health/17"
     stop_watch 0
@@ -1277,6 +1279,8 @@ the_watch_starts_and_watches() {
     wait "$watch" || code=$?
     [[ $code == 70 ]] || fail "it ended with $code"
     grep -q 'does not answer (3 of 3)' "$scratch/watch" || fail "it says: $(<"$scratch/watch")"
+    # The heartbeat ends with the enclave.
+    ! sed '1,/does not answer (1 of 3)/d' "$scratch/watch" | grep -q heartbeat || fail "it says: $(<"$scratch/watch")"
     # systemd starts it again: the dead one is in the way.
     no_room_for_two
     echo 200 >"$FAKES/new_health"

@@ -444,11 +444,9 @@ LINES = {
         "fault=AccessDeniedException: User: arn:aws:sts::111122223333:assumed-role/nitro-signer-instance/i-0 is not "
         "authorized to perform: kms:Decrypt on resource: arn:aws:kms:us-east-1:111122223333:key/0",
     ],
-    "EnclaveGone": [
-        "2026-01-01T00:00:00.000000Z  WARN destination not reached; further failures are only counted until one "
-        "succeeds route=tcp:0.0.0.0:7001 destination=vsock:16:5000 error=Connection reset by peer",
-        "2026-01-01T00:00:00.000000Z  WARN destination not reached; further failures are only counted until one "
-        "succeeds route=tcp:0.0.0.0:7001 destination=enclave:/run/nitro-signer/enclave:5000 error=not found",
+    "EnclaveAnswers": [
+        "2026-01-01T00:00:00+0000 run-enclave.sh[812]: signerctl: heartbeat: the enclave with CID 16 answers /health with 200",
+        "2026-01-01T00:00:00+0000 run-enclave.sh[812]: signerctl: heartbeat: the enclave with CID 16 answers /health with 503",
     ],
 }
 OTHER_LINES = [
@@ -456,6 +454,7 @@ OTHER_LINES = [
     "2026-01-01T00:00:00.000000Z  INFO enclave_runtime::enclave: stopped",
     "2026-01-01T00:00:00.000000Z  WARN destination not reached; further failures are only counted until one succeeds "
     "route=vsock:any:7100 destination=tcp:kms.us-east-1.amazonaws.com:443 error=timed out",
+    "2026-01-01T00:00:00+0000 run-enclave.sh[812]: signerctl: the enclave with CID 16 does not answer (1 of 3)",
 ]
 # What these lines are made of is in the sources.
 SOURCES = {
@@ -463,8 +462,8 @@ SOURCES = {
     "panicked at ": "enclave-runtime/src/process.rs",
     "KMS gives nothing": "enclave-runtime/src/kms.rs",
     "AccessDeniedException": "enclave-runtime/src/kms/fault.rs",
-    "destination not reached; further failures are only counted until one succeeds": "proxy/src/connection.rs",
-    "route = %": "proxy/src/connection.rs",
+    "heartbeat: {}": "infra/ctl/src/parent/watch.rs",
+    "the enclave with CID {cid} answers /health with {status}": "infra/ctl/src/parent/watch.rs",
 }
 
 
@@ -475,7 +474,10 @@ def log_pattern_problems(template):
             problems.append(f"'{phrase}' is not logged any more by {path}")
     resources = template["Resources"].values()
     filters = [r["Properties"] for r in resources if r["Type"] == "AWS::Logs::MetricFilter"]
-    alarms = [r["Properties"]["MetricName"] for r in resources if r["Type"] == "AWS::CloudWatch::Alarm"]
+    alarms = {r["Properties"]["MetricName"]: r["Properties"] for r in resources if r["Type"] == "AWS::CloudWatch::Alarm"}
+    absence = {"ComparisonOperator": "LessThanThreshold", "Threshold": 1, "TreatMissingData": "breaching"}
+    if not absence.items() <= alarms.get("EnclaveAnswers", {}).items():
+        problems.append("the alarm for a gone enclave does not go by the absence of its heartbeat")
     counted = {}
     for properties in filters:
         # Quoted phrases, all of which a line has to hold.
@@ -570,7 +572,8 @@ BROKEN = {
         ("          FromPort: 443", "          FromPort: 0", "goes out to"),
         ("/(8|9|[12][0-9]|3[0-2])$", "/[0-9]+$", "ClientCidr can be 0.0.0.0/0"),
         ('"cannot start: "', '"can not start: "', "misses"),
-        ('"destination not reached" "route=tcp:"', '"destination not reached"', "counts"),
+        ('"heartbeat: the enclave with CID "', '"the enclave with CID "', "counts"),
+        ("LessThanThreshold", "GreaterThanThreshold", "absence of its heartbeat"),
         ("Description: Days that log lines are kept", "NoEcho: false", "no description"),
     ],
 }
