@@ -62,6 +62,8 @@ const MAX_DOCUMENT_BYTES = 16 * 1024
 const MAX_MEASUREMENTS_BYTES = 64 * 1024
 const MAX_AGE_MS = 300_000
 const MAX_AHEAD_MS = 60_000
+const WEEK_MS = 7 * 24 * 3_600_000
+const CHECK_CLOCK = 'check the clock of this machine'
 const PCR_BYTES = 48
 // The root's place and six CAs; AWS's documents have four.
 const MAX_ISSUERS = 7
@@ -316,8 +318,11 @@ function leafKey(said, root, nowMs) {
       ensure(isIssued, 'certificate is not signed by its issuer')
       ensure(signedWith === OID_ECDSA_SHA384 && isP384, 'certificate is not signed with ecdsa p-384 and sha-384')
     }
-    ensure(Date.parse(certificate.validTo) + 999 >= nowMs, 'certificate has expired')
-    ensure(Date.parse(certificate.validFrom) <= nowMs + MAX_AHEAD_MS, 'certificate is not valid yet')
+    const endMs = Date.parse(certificate.validTo) + 999
+    ensure(nowMs - endMs < WEEK_MS, 'certificate has expired')
+    ensure(endMs >= nowMs, `certificate has expired less than a week ago; ${CHECK_CLOCK}`)
+    const startMs = Date.parse(certificate.validFrom)
+    ensure(startMs <= nowMs + MAX_AHEAD_MS, `certificate is not yet in force; ${CHECK_CLOCK}`)
     if (isLeaf) {
       ensure(!certificate.ca, 'leaf certificate is that of a ca')
       ensure(keyUsage & 0x80, 'leaf certificate is not for signatures')

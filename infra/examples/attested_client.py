@@ -70,6 +70,8 @@ MAX_DOCUMENT_BYTES = 16 * 1024
 MAX_MEASUREMENTS_BYTES = 64 * 1024
 MAX_AGE_MS = 300_000
 MAX_AHEAD_MS = 60_000
+WEEK_MS = 7 * 24 * 3_600_000
+CHECK_CLOCK = "check the clock of this machine"
 PCR_BYTES = 48
 # The root's place and six CAs; AWS's documents have four.
 MAX_ISSUERS = 7
@@ -279,9 +281,10 @@ def _leaf_key(said, root, now_ms):
             is_sha384 = certificate.signature_algorithm_oid == x509.SignatureAlgorithmOID.ECDSA_WITH_SHA384
             ensure(is_p384 and is_sha384, "certificate is not signed with ecdsa p-384 and sha-384")
         end_ms = certificate.not_valid_after_utc.timestamp() * 1000 + 999
-        ensure(end_ms >= now_ms, "certificate has expired")
+        ensure(now_ms - end_ms < WEEK_MS, "certificate has expired")
+        ensure(end_ms >= now_ms, f"certificate has expired less than a week ago; {CHECK_CLOCK}")
         start_ms = certificate.not_valid_before_utc.timestamp() * 1000
-        ensure(start_ms <= now_ms + MAX_AHEAD_MS, "certificate is not valid yet")
+        ensure(start_ms <= now_ms + MAX_AHEAD_MS, f"certificate is not yet in force; {CHECK_CLOCK}")
         is_ca = constraints is not None and constraints.ca
         if place == len(path) - 1:
             ensure(not is_ca, "leaf certificate is that of a ca")

@@ -15,6 +15,7 @@
 //! * An envelope has one spelling for one payload and signature. The payload may be spelled in any way that
 //!   `serde_cbor` reads (other key orders, longer integers, indefinite lengths, tags, which it drops): it is what was
 //!   signed, and has one reading.
+//! * A field that is not known is refused: it may limit what the others mean.
 //! * There is no revocation: AWS's rules switch it off, and a leaf lives three hours.
 //! * ECDSA signatures are malleable: from (r, s) anybody makes (r, n − s), which verifies as well. So a document is no
 //!   key to remember it by; its nonce is.

@@ -13,6 +13,9 @@ use crate::root::Root;
 /// How early a certificate may be used: leaves begin seconds before their first document, and clocks differ.
 pub const NOT_BEFORE_TOLERANCE: Duration = Duration::from_mins(1);
 
+/// A certificate that expired longer ago than this tells nothing of the caller's clock.
+const WRONG_CLOCK_MAX: Duration = Duration::from_hours(7 * 24);
+
 /// A `SubjectPublicKeyInfo` of a point of P-384, up to the point, which is not compressed.
 const P384_SPKI_PREFIX: [u8; 23] = [
     0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b, 0x81,
@@ -100,7 +103,14 @@ fn refusal(error: &webpki::Error, document: &Document, root: &Root) -> Refused {
         Error::InvalidSignatureForPublicKey => Refused::CertificateForged,
         Error::UnsupportedSignatureAlgorithmContext(_)
         | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => Refused::CertificateAlgorithm,
-        Error::CertExpired { .. } => Refused::CertificateExpired,
+        Error::CertExpired { time, not_after } => {
+            let since = Duration::from_secs(time.as_secs().saturating_sub(not_after.as_secs()));
+            if since < WRONG_CLOCK_MAX {
+                Refused::CertificateJustExpired
+            } else {
+                Refused::CertificateExpired
+            }
+        }
         Error::CertNotValidYet { .. } => Refused::CertificateNotYetValid,
         Error::CaUsedAsEndEntity => Refused::CaAsLeaf,
         Error::EndEntityUsedAsCa => Refused::IssuerNotCa,

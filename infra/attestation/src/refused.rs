@@ -32,8 +32,10 @@ pub enum Refused {
     CertificateForged,
     /// A certificate is not signed with ECDSA P-384 and SHA-384.
     CertificateAlgorithm,
-    /// A certificate has expired.
+    /// A certificate has expired, a week ago or earlier.
     CertificateExpired,
+    /// A certificate has expired less than a week ago: the caller's clock may be wrong.
+    CertificateJustExpired,
     /// A certificate is not valid yet, by more than [`NOT_BEFORE_TOLERANCE`](crate::NOT_BEFORE_TOLERANCE).
     CertificateNotYetValid,
     /// The pinned root is expired or not valid yet.
@@ -89,7 +91,12 @@ impl std::fmt::Display for Refused {
             Self::CertificateForged => "certificate is not signed by its issuer",
             Self::CertificateAlgorithm => "certificate is not signed with ecdsa p-384 and sha-384",
             Self::CertificateExpired => "certificate has expired",
-            Self::CertificateNotYetValid => "certificate is not valid yet",
+            Self::CertificateJustExpired => {
+                "certificate has expired less than a week ago; check the clock of this machine"
+            }
+            Self::CertificateNotYetValid => {
+                "certificate is not yet in force; check the clock of this machine"
+            }
             Self::RootNotValid => "pinned root is not valid at this time",
             Self::CaAsLeaf => "leaf certificate is that of a ca",
             Self::IssuerNotCa => "certificate path has an issuer that may not sign certificates",

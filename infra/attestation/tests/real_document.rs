@@ -72,7 +72,10 @@ fn it_is_refused_at_other_times() {
     assert_eq!(refused(made - 60_001), Refused::FromTheFuture);
     // Its leaf is for 2022-07-06T14:18:19Z to 17:18:22Z, as openssl tells it; expired is after that second.
     assert_eq!(refused(1_657_127_902_999), Refused::Stale);
-    assert_eq!(refused(1_657_127_903_000), Refused::CertificateExpired);
+    assert_eq!(refused(1_657_127_903_000), Refused::CertificateJustExpired);
+    const WEEK_MS: u64 = 7 * 24 * 3_600_000;
+    assert_eq!(refused(1_657_127_902_000 + WEEK_MS - 1), Refused::CertificateJustExpired);
+    assert_eq!(refused(1_657_127_902_000 + WEEK_MS), Refused::CertificateExpired);
     assert_eq!(refused(1_657_117_039_000), Refused::FromTheFuture);
     assert_eq!(refused(1_657_117_038_999), Refused::CertificateNotYetValid);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();

@@ -128,6 +128,7 @@ fn each_reason_has_its_own_words() {
         Refused::CertificateForged,
         Refused::CertificateAlgorithm,
         Refused::CertificateExpired,
+        Refused::CertificateJustExpired,
         Refused::CertificateNotYetValid,
         Refused::RootNotValid,
         Refused::CaAsLeaf,

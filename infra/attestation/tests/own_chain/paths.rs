@@ -34,7 +34,7 @@ fn each_certificate_is_valid_now() {
             |begin: u64, end: u64| move |plans: &mut [Plan; 5]| plans[at].validity_unix_s = (begin, end);
         let end = NOW_UNIX_S + DAY_S;
         assert!(of_bent(validity(NOW_UNIX_S, NOW_UNIX_S)).is_ok());
-        assert_eq!(refused(validity(NOW_UNIX_S - DAY_S, NOW_UNIX_S - 1)), Refused::CertificateExpired);
+        assert_eq!(refused(validity(NOW_UNIX_S - DAY_S, NOW_UNIX_S - 1)), Refused::CertificateJustExpired);
         assert!(of_bent(validity(NOW_UNIX_S + 1, end)).is_ok());
         assert!(of_bent(validity(NOW_UNIX_S + tolerance_s, end)).is_ok());
         let too_early = refused(validity(NOW_UNIX_S + tolerance_s + 1, end));
@@ -47,7 +47,7 @@ fn each_certificate_is_valid_now() {
         plans[REGION].validity_unix_s.1 = NOW_UNIX_S - 1;
         plans[LEAF].validity_unix_s.0 = NOW_UNIX_S + 1;
     });
-    assert_eq!(expired_and_early, Refused::CertificateExpired);
+    assert_eq!(expired_and_early, Refused::CertificateJustExpired);
 }
 
 #[test]

@@ -28,6 +28,23 @@ pub(crate) static EXPIRED: LazyLock<Chain> = LazyLock::new(|| {
     })
 });
 
+/// The leaf has expired eight days ago.
+pub(crate) static LONG_EXPIRED: LazyLock<Chain> = LazyLock::new(|| {
+    Chain::bent(|plans| {
+        of_today(plans, 0);
+        let end = now_unix_s() - 8 * 24 * 3600;
+        plans[4].validity_unix_s = (end - 3600, end);
+    })
+});
+
+/// The leaf begins in an hour.
+pub(crate) static EARLY: LazyLock<Chain> = LazyLock::new(|| {
+    Chain::bent(|plans| {
+        of_today(plans, 0);
+        plans[4].validity_unix_s = (now_unix_s() + 3600, now_unix_s() + 7200);
+    })
+});
+
 /// The leaf has lived for an hour.
 pub(crate) static OLD: LazyLock<Chain> = LazyLock::new(|| Chain::bent(|plans| of_today(plans, 3600)));
 
@@ -89,6 +106,8 @@ impl Notes {
         notes.write("older.json", measurements([8, 2, 3]));
         notes.write("root.pem", pem(&CHAIN.cabundle()[0]));
         notes.write("expired-root.pem", pem(&EXPIRED.cabundle()[0]));
+        notes.write("long-expired-root.pem", pem(&LONG_EXPIRED.cabundle()[0]));
+        notes.write("early-root.pem", pem(&EARLY.cabundle()[0]));
         notes.write("old-root.pem", pem(&OLD.cabundle()[0]));
         notes.write("api-key", "the key of the API\n");
         notes

@@ -2,7 +2,9 @@
 
 use crate::cbor;
 use crate::chain::Chain;
-use crate::enclave::{CHAIN, EXPIRED, OLD, STRANGER, good, now_unix_s, payload, reply, sha256};
+use crate::enclave::{
+    CHAIN, EARLY, EXPIRED, LONG_EXPIRED, OLD, STRANGER, good, now_unix_s, payload, reply, sha256,
+};
 use crate::process::Outcome;
 use crate::server::{Answer, Request, TlsIdentity};
 
@@ -76,10 +78,31 @@ pub(crate) const PRETENCES: &[Pretence] = &[
         },
     },
     Pretence {
-        name: "expired certificates",
-        words: "certificate has expired",
+        name: "certificates that have just expired",
+        words: "certificate has expired less than a week ago; check the clock of this machine",
         root: "expired-root.pem",
         answer: |nonce, spki| documented(&EXPIRED, nonce, Some(spki), &[]),
+    },
+    Pretence {
+        name: "expired certificates",
+        words: "certificate has expired",
+        root: "long-expired-root.pem",
+        answer: |nonce, spki| documented(&LONG_EXPIRED, nonce, Some(spki), &[]),
+    },
+    Pretence {
+        name: "certificates of the future",
+        words: "certificate is not yet in force; check the clock of this machine",
+        root: "early-root.pem",
+        answer: |nonce, spki| documented(&EARLY, nonce, Some(spki), &[]),
+    },
+    Pretence {
+        name: "a field that no document has",
+        words: "attestation document has an unknown field",
+        root: "root.pem",
+        answer: |nonce, spki| {
+            let payload = payload(&CHAIN, nonce, Some(spki)).and(cbor::text("later"), cbor::uint(1));
+            reply(&CHAIN.document(&payload.payload()))
+        },
     },
     Pretence {
         name: "replayed",

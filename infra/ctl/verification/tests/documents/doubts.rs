@@ -83,7 +83,7 @@ fn who_made_it_comes_first() {
         plans[4].validity_unix_s = (NOW_UNIX_S - DAY_S / 4, NOW_UNIX_S - 1);
     });
     let of_expired = expired.document(&of(&expired).payload());
-    assert_eq!(doubt(&of_expired, &expired.root()), Doubt::Refused(Refused::CertificateExpired));
+    assert_eq!(doubt(&of_expired, &expired.root()), Doubt::Refused(Refused::CertificateJustExpired));
 
     // What such a document says is not looked at.
     let nonce = Nonce::from_bytes(NONCE);

@@ -78,5 +78,8 @@ fn a_saved_proof_convinces_of_one_key_of_one_image() {
     assert_eq!(doubt(&document(&debug), &proof, &expectation()), Doubt::Refused(Refused::DebugMode));
     // After its leaf ended.
     let late = old.with("timestamp", cbor::uint((NOW_UNIX_S + 4 * 3600) * 1000));
-    assert_eq!(doubt(&document(&late), &proof, &expectation()), Doubt::Refused(Refused::CertificateExpired));
+    assert_eq!(
+        doubt(&document(&late), &proof, &expectation()),
+        Doubt::Refused(Refused::CertificateJustExpired)
+    );
 }
