@@ -4,7 +4,7 @@
 //! data_keys, boot ─▶ Kms::{generate_data_key, decrypt}
 //!      │  a fresh attestation document names the recipient key
 //!      ▼
-//!   call: 3 tries, full jitter ─▶ connection (kept alive) ─▶ TLS ─▶ relay ─▶ KMS
+//!   call: 8 at one time; 3 tries, full jitter ─▶ connection (kept alive) ─▶ TLS ─▶ relay ─▶ KMS
 //!      ▼
 //!   reply: made with a key of the measured list? ─▶ recipient key opens CiphertextForRecipient
 //! ```
@@ -17,7 +17,7 @@ mod connection;
 mod fault;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use base64ct::{Base64, Encoding as _};
@@ -26,7 +26,7 @@ use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderName};
 use hyper::{Method, Request};
 use serde::Serialize;
-use tokio::sync::Mutex;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
@@ -43,6 +43,10 @@ use crate::configuration::KeyArn;
 use crate::nsm::{AttestationRequest, Nsm};
 use crate::recipient::RecipientKey;
 use crate::relay::Relay;
+
+/// Calls at one time. At the 60 ms that KMS takes for one, 130 are done in a second: 500 backups that each need a call
+/// are back in 4 s. More would only wait for the NSM, which makes one attestation document at a time.
+const MAX_CALLS_IN_FLIGHT: usize = 8;
 
 /// Tries of one call.
 const MAX_TRIES: u32 = 3;
@@ -85,12 +89,15 @@ pub(crate) struct Kms {
     clock: Clock,
     nsm: Arc<dyn Nsm>,
     recipient: RecipientKey,
-    /// One call at a time, on one connection: a signer asks for a data key now and then.
-    turn: Mutex<Turn>,
+    turns: Semaphore,
+    state: Mutex<State>,
 }
 
-struct Turn {
-    connection: Option<Connection>,
+/// What calls share. Whoever holds the lock never waits.
+#[derive(Default)]
+struct State {
+    /// Open connections that no call uses, the latest last.
+    idle: Vec<Connection>,
     resting_until: Option<Instant>,
 }
 
@@ -140,7 +147,8 @@ impl Kms {
             clock: Clock::default(),
             nsm,
             recipient,
-            turn: Mutex::new(Turn { connection: None, resting_until: None }),
+            turns: Semaphore::new(MAX_CALLS_IN_FLIGHT),
+            state: Mutex::default(),
         }
     }
 
@@ -197,10 +205,11 @@ impl Kms {
         mut parameters: Parameters<'p>,
         context: EncryptionContext<'p>,
     ) -> Result<A, KmsFault> {
-        let mut turn = timeout(TURN_PATIENCE, self.turn.lock())
-            .await
-            .map_err(|_| KmsFault::Unreachable("the calls before this one take too long"))?;
-        if turn.resting_until.is_some_and(|until| Instant::now() < until) {
+        let turn = timeout(TURN_PATIENCE, self.turns.acquire()).await;
+        let Ok(Ok(_turn)) = turn else {
+            return Err(KmsFault::Unreachable("the calls before this one take too long"));
+        };
+        if self.state().resting_until.is_some_and(|until| Instant::now() < until) {
             return Err(KmsFault::Resting);
         }
         let document = self.document().await?;
@@ -214,7 +223,7 @@ impl Kms {
 
         let mut failures = 0;
         loop {
-            let fault = match self.try_once(&mut turn.connection, operation, body.clone()).await {
+            let fault = match self.try_once(operation, body.clone()).await {
                 Ok(answer) => return A::parse(&answer).ok_or(KmsFault::Unintelligible),
                 Err(fault) => fault,
             };
@@ -223,7 +232,7 @@ impl Kms {
                 return Err(fault);
             }
             if failures == MAX_TRIES {
-                turn.resting_until = Some(Instant::now() + REST_AFTER_FAILURE);
+                self.state().resting_until = Some(Instant::now() + REST_AFTER_FAILURE);
                 return Err(fault);
             }
             tracing::warn!(operation, %fault, failures, "KMS call failed, trying again");
@@ -246,20 +255,29 @@ impl Kms {
         })
     }
 
-    /// Sends one request and gives the body of a good answer. The connection is kept if it may be used again.
-    async fn try_once(
-        &self,
-        kept: &mut Option<Connection>,
-        operation: &'static str,
-        body: Bytes,
-    ) -> Result<Bytes, KmsFault> {
-        let credentials = self.credentials.current().await.map_err(KmsFault::NoCredentials)?;
-        let mut connection = match kept.take().filter(Connection::is_open) {
-            Some(connection) => connection,
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection that no other call uses.
+    async fn connection(&self) -> Result<Connection, KmsFault> {
+        let idle = {
+            let mut state = self.state();
+            state.idle.retain(Connection::is_open);
+            state.idle.pop()
+        };
+        match idle {
+            Some(connection) => Ok(connection),
             None => timeout(CONNECT_DEADLINE, self.server.connect())
                 .await
-                .unwrap_or(Err(KmsFault::Unreachable("connecting took too long")))?,
-        };
+                .unwrap_or(Err(KmsFault::Unreachable("connecting took too long"))),
+        }
+    }
+
+    /// Sends one request and gives the body of a good answer. The connection is kept if it may be used again.
+    async fn try_once(&self, operation: &'static str, body: Bytes) -> Result<Bytes, KmsFault> {
+        let credentials = self.credentials.current().await.map_err(KmsFault::NoCredentials)?;
+        let mut connection = self.connection().await?;
         let request = Request::builder()
             .method(Method::POST)
             .uri("/")
@@ -275,11 +293,13 @@ impl Kms {
 
         let response = timeout(CALL_DEADLINE, connection.exchange(request))
             .await
-            .unwrap_or(Err(KmsFault::Unreachable("the answer took too long")))?;
+            .unwrap_or(Err(KmsFault::Unreachable("the answer took too long")))
+            // KMS may have closed all that were idle as long. One try finds it out, and the next one connects.
+            .inspect_err(|_| self.state().idle.clear())?;
         let date = response.headers().get(hyper::header::DATE).and_then(|date| date.to_str().ok());
         let date: Option<SystemTime> = date.and_then(|date| httpdate::parse_http_date(date).ok());
         if connection.is_open() {
-            *kept = Some(connection);
+            self.state().idle.push(connection);
         }
         if response.status() == hyper::StatusCode::OK {
             return Ok(response.into_body());

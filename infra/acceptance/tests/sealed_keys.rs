@@ -7,12 +7,24 @@ use acceptance::attested::Parent;
 use acceptance::contract::{KEY_NOT_FOUND, KEY_SERVICE, MALFORMED_SEALED_KEY, UNABLE_TO_OPEN};
 use acceptance::failure::ensure;
 use acceptance::signer::new_identity;
-use acceptance::{Failure, Rows};
+use acceptance::{Failure, Rows, bip340};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 /// Keys of the test that counts KMS's calls.
 const MANY_KEYS: usize = 10_000;
+
+/// Backups of the older kind, each of which costs a call.
+const LEGACY_BACKUPS: usize = 500;
+
+/// Imports that one connection makes of them.
+const LEGACY_BACKUPS_OF_A_CLIENT: usize = 8;
+
+/// What the signer has in flight with KMS at most.
+const CALLS_IN_FLIGHT: u32 = 8;
+
+/// What KMS takes for a call.
+const KMS_LATENCY: Duration = Duration::from_millis(60);
 
 fn called(parent: &Parent, expected: &[&str]) -> Result<(), Failure> {
     let calls = parent.kms.calls()?;
@@ -257,7 +269,7 @@ fn legacy_backups_are_read() -> Result<(), Failure> {
     let identity = new_identity();
     let blob = encrypted(&secret, serde_json::json!({}))?;
     rows.check("imports", signer.imported(&identity, &format!("kms:{blob}")));
-    let x_only = acceptance::bip340::public_key(&secret)?[2..].to_owned();
+    let x_only = bip340::public_key(&secret)?[2..].to_owned();
     rows.check("and signs", signer.signs_under(&identity, &x_only));
     rows.check(
         "is sealed anew",
@@ -282,6 +294,32 @@ fn legacy_backups_are_read() -> Result<(), Failure> {
     }
     rows.finish();
     Ok(())
+}
+
+/// They do not wait for one another, and eight calls are in flight at most.
+#[test]
+fn five_hundred_legacy_backups_are_back_in_seconds() -> Result<(), Failure> {
+    let parent = Parent::new()?;
+    let attested = parent.ready()?;
+    let mut backups = Vec::new();
+    for _ in 0..LEGACY_BACKUPS {
+        let blob = parent.kms.encrypt(&parent.key, &serde_json::json!({}), &bip340::random_scalar())?;
+        backups.push((new_identity(), format!("kms:{blob}")));
+    }
+    delay_all(&parent, KMS_LATENCY)?;
+    parent.kms.forget_calls()?;
+    let clients: Vec<_> = backups.chunks(LEGACY_BACKUPS_OF_A_CLIENT).collect();
+    let started = Instant::now();
+    at_once(&clients, |backups| {
+        let server = attested.server();
+        let mut signer = server.signer();
+        backups.iter().try_for_each(|(identity, sealed)| signer.imported(identity, sealed))
+    })?;
+    let took = started.elapsed();
+    println!("{LEGACY_BACKUPS} legacy backups of {KMS_LATENCY:?} each took {took:?}");
+    called(&parent, &["Decrypt"; LEGACY_BACKUPS])?;
+    let one_by_one = KMS_LATENCY * u32::try_from(LEGACY_BACKUPS)?;
+    ensure((one_by_one / CALLS_IN_FLIGHT..one_by_one / 2).contains(&took), || format!("they took {took:?}"))
 }
 
 /// A new key is measured beside the old one: it seals what is exported from now on, and old backups still open.
@@ -315,6 +353,11 @@ fn a_new_kms_key_takes_over() -> Result<(), Failure> {
     attested.server().signer().imported(&identity, &new)?;
     // KMS refuses, as it does for a key that we may not use: that is not the backup's fault.
     attested.server().signer().import(&new_identity(), &old).is_error(502, KEY_SERVICE)
+}
+
+/// Has KMS take `latency` for each call of `Decrypt` from now on.
+fn delay_all(parent: &Parent, latency: Duration) -> Result<(), Failure> {
+    parent.kms.fail_next("Decrypt", "delay", u32::MAX, u32::try_from(latency.as_millis())?)
 }
 
 /// Does `work` for all of `items` at the same time.
