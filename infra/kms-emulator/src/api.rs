@@ -8,7 +8,7 @@ use hyper::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_TYPE, DATE, EXPIRES, HeaderName, HeaderValue, PRAGMA,
 };
 use hyper::http::request::Parts;
-use hyper::{Method, Request};
+use hyper::{Method, Request, StatusCode};
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -38,20 +38,21 @@ pub(crate) async fn answer(emulator: &Emulator, request: Request<Incoming>) -> R
         Ok(body) => body,
         Err(reply) => return Ok(reply),
     };
-    let result = answer_parts(emulator, &parts, &body).await?;
-    let (status, json) = match &result {
-        Ok(json) => (hyper::StatusCode::OK, json.to_string()),
-        Err(error) => (error.status(), error.to_json().to_string()),
+    let (status, text) = match answer_parts(emulator, &parts, &body).await? {
+        Ok(json) => (StatusCode::OK, json.to_string()),
+        Err(Failed::Refused(error)) => (error.status(), error.to_json().to_string()),
+        Err(Failed::Scripted(status, body)) => (status, body),
     };
-    let mut reply = with_body(status, JSON, json);
+    // AWS closes the connection after a signature that is wrong.
+    let closes = status != StatusCode::OK && text.contains(ErrorKind::InvalidSignature.name());
+    let mut reply = with_body(status, JSON, text);
     let headers = reply.headers_mut();
     headers.insert(REQUEST_ID, request_id());
     let caching = HeaderValue::from_static("no-cache, no-store, must-revalidate, private");
     headers.insert(CACHE_CONTROL, caching);
     headers.insert(EXPIRES, HeaderValue::from_static("0"));
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
-    // AWS closes the connection after a signature that is wrong.
-    if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::InvalidSignature) {
+    if closes {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let date = httpdate::fmt_http_date(emulator.clock.shifted_now().into());
@@ -60,19 +61,26 @@ pub(crate) async fn answer(emulator: &Emulator, request: Request<Incoming>) -> R
     Ok(reply)
 }
 
+/// What is answered in place of a result.
+enum Failed {
+    Refused(ApiError),
+    /// As the control port said.
+    Scripted(StatusCode, String),
+}
+
 async fn answer_parts(
     emulator: &Emulator,
     parts: &Parts,
     body: &Bytes,
-) -> Result<Result<Value, ApiError>, Dropped> {
+) -> Result<Result<Value, Failed>, Dropped> {
     let operation = match operation(parts) {
         Ok(operation) => operation,
-        Err(error) => return Ok(Err(error)),
+        Err(error) => return Ok(Err(Failed::Refused(error))),
     };
     let now = (emulator.clock.shifted_now(), emulator.clock.now());
     let credentials = match authenticate(parts, body, &emulator.region, &emulator.credentials, now) {
         Ok(credentials) => credentials,
-        Err(error) => return Ok(Err(error)),
+        Err(error) => return Ok(Err(Failed::Refused(error))),
     };
     let principal = &credentials.principal;
     let mut call = Call {
@@ -81,20 +89,20 @@ async fn answer_parts(
         ..Call::default()
     };
     if let Some(fault) = emulator.faults.take(operation)
-        && let Some(error) = fail(emulator, &fault, &call).await?
+        && let Some(failed) = fail(emulator, fault, &call).await?
     {
-        return Ok(Err(error));
+        return Ok(Err(failed));
     }
     let now_unix_ms = emulator.clock.now_unix_ms();
     let mut asked = Asked { principal, now_unix_ms, call: &mut call };
     let result = emulator.service.answer(operation, body, &mut asked);
     call.outcome = result.as_ref().map_or_else(|error| error.kind().name(), |_| "ok");
     emulator.calls.add(call);
-    Ok(result)
+    Ok(result.map_err(Failed::Refused))
 }
 
 /// Makes a fault; `None` when the request is to be answered all the same.
-async fn fail(emulator: &Emulator, fault: &Fault, call: &Call) -> Result<Option<ApiError>, Dropped> {
+async fn fail(emulator: &Emulator, fault: Fault, call: &Call) -> Result<Option<Failed>, Dropped> {
     let record = |outcome| emulator.calls.add(Call { outcome, ..call.clone() });
     let error = match fault.kind() {
         FaultKind::Delay => {
@@ -109,11 +117,16 @@ async fn fail(emulator: &Emulator, fault: &Fault, call: &Call) -> Result<Option<
             record("hang");
             return pending().await;
         }
+        FaultKind::Answer => {
+            record("answer");
+            let (status, body) = fault.into_answer();
+            return Ok(Some(Failed::Scripted(status, body)));
+        }
         FaultKind::Throttle => ApiError::new(ErrorKind::Throttling, THROTTLED),
         FaultKind::Internal => ApiError::without_message(ErrorKind::KmsInternal),
     };
     record(error.kind().name());
-    Ok(Some(error))
+    Ok(Some(Failed::Refused(error)))
 }
 
 fn operation(parts: &Parts) -> Result<Operation, ApiError> {

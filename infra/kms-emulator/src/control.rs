@@ -59,7 +59,7 @@ fn act(emulator: &Emulator, method: &Method, path: &str, body: &[u8]) -> Result<
         (&Method::POST, "/faults") => {
             let fault: Fault = read(body)?;
             if !fault.is_possible() {
-                return Err(bad("no such operation"));
+                return Err(bad("no such operation or status"));
             }
             emulator.faults.add(fault);
         }

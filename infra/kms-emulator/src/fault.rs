@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use hyper::StatusCode;
 use serde::Deserialize;
 
 use crate::operation::Operation;
@@ -17,6 +18,22 @@ pub(crate) struct Fault {
     count: u64,
     #[serde(default)]
     pub(crate) delay_ms: u64,
+    #[serde(default)]
+    answer: Answer,
+}
+
+/// What is answered for [`FaultKind::Answer`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Answer {
+    status: u16,
+    body: String,
+}
+
+impl Default for Answer {
+    fn default() -> Self {
+        Self { status: StatusCode::BAD_REQUEST.as_u16(), body: String::new() }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -32,6 +49,8 @@ pub(crate) enum FaultKind {
     Internal,
     /// No answer, on a connection that stays open.
     Hang,
+    /// An answer that is given.
+    Answer,
 }
 
 fn once() -> u64 {
@@ -39,9 +58,15 @@ fn once() -> u64 {
 }
 
 impl Fault {
-    /// Whether it is about an operation that exists.
+    /// Whether it is about an operation that exists, and answers with a status that does.
     pub(crate) fn is_possible(&self) -> bool {
-        self.operation == "*" || Operation::from_name(&self.operation).is_some()
+        (self.operation == "*" || Operation::from_name(&self.operation).is_some())
+            && StatusCode::from_u16(self.answer.status).is_ok()
+    }
+
+    /// Status and body for [`FaultKind::Answer`].
+    pub(crate) fn into_answer(self) -> (StatusCode, String) {
+        (StatusCode::from_u16(self.answer.status).unwrap_or(StatusCode::BAD_REQUEST), self.answer.body)
     }
 
     pub(crate) fn kind(&self) -> FaultKind {

@@ -312,6 +312,12 @@ def faults():
     fault("*", "internal")
     failed = refused("KMSInternalException", client.generate_random, **ask)
     assert failed["ResponseMetadata"]["HTTPStatusCode"] == 500
+    disabled = {"body": '{"__type":"DisabledException","message":"It is disabled."}'}
+    fault("*", "answer", answer=disabled)
+    refused("DisabledException", client.generate_random, says="It is disabled.", **ask)
+    fault("*", "answer", answer={"status": 503, "body": "<html>"})
+    failed = refused("503", client.generate_random, **ask)
+    assert failed["ResponseMetadata"]["HTTPStatusCode"] == 503
     fault("*", "drop")
     try:
         raise AssertionError(client.generate_random(**ask))
@@ -342,6 +348,7 @@ def faults():
     for path, body in [
         ("/faults", {"operation": "Sign", "kind": "drop"}),
         ("/faults", {"operation": "*", "kind": "explode"}),
+        ("/faults", {"operation": "*", "kind": "answer", "answer": {"status": 99}}),
         ("/forget", {"key": "no-such-key"}),
         ("/envelope", {"content": "constructed", "chunk_bytes": 0}),
         ("/clock", {}),
