@@ -222,13 +222,17 @@ impl Kms {
         let body = Bytes::from(serde_json::to_vec(&parameters).map_err(|_| KmsFault::Unintelligible)?);
 
         let mut failures = 0;
+        let mut is_signature_refused = false;
         loop {
             let fault = match self.try_once(operation, body.clone()).await {
                 Ok(answer) => return A::parse(&answer).ok_or(KmsFault::Unintelligible),
                 Err(fault) => fault,
             };
             failures += 1;
-            if !fault.is_worth_another_try() {
+            // A second refusal of a signature is no accident.
+            let is_accident = fault.is_of_signature() && !is_signature_refused;
+            is_signature_refused |= fault.is_of_signature();
+            if !is_accident && !fault.is_worth_another_try() {
                 return Err(fault);
             }
             if failures == MAX_TRIES {
@@ -305,7 +309,7 @@ impl Kms {
             return Ok(response.into_body());
         }
         let fault = KmsFault::of_answer(response.status(), response.body());
-        if fault.may_be_of_time()
+        if fault.is_of_signature()
             && let Some(date) = date
             && self.clock.correct(date)
         {
@@ -313,7 +317,7 @@ impl Kms {
             return Err(KmsFault::ClockCorrected);
         }
         // A signature that is wrong at the right time was made with a wrong secret.
-        if fault.is_of_credentials() || fault.may_be_of_time() {
+        if fault.is_of_credentials() || fault.is_of_signature() {
             self.credentials.forget(&credentials).await;
         }
         Err(fault)

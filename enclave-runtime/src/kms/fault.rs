@@ -121,8 +121,8 @@ impl KmsFault {
         }
     }
 
-    /// Whether a wrong clock can be the cause.
-    pub(super) fn may_be_of_time(&self) -> bool {
+    /// Whether KMS does not accept the signature: the clock is wrong, the secret is, or the request was bent.
+    pub(super) fn is_of_signature(&self) -> bool {
         matches!(self, Self::Refused { kind, .. }
             if ["InvalidSignatureException", "SignatureDoesNotMatch", "RequestExpired", "RequestTimeTooSkewed"]
                 .contains(&kind.as_str()))
@@ -185,9 +185,9 @@ mod tests {
         let is_final = |fault: &KmsFault| {
             matches!(fault, KmsFault::Refused { .. })
                 && !fault.is_worth_another_try()
-                && !fault.may_be_of_time()
+                && !fault.is_of_signature()
         };
-        let is_of_time = |fault: &KmsFault| fault.may_be_of_time();
+        let is_of_signature = |fault: &KmsFault| fault.is_of_signature();
         for (file, body, check) in transcripts! {
             "access-denied-explicit-deny.json": is_final,
             "access-denied-not-allowed.json": is_final,
@@ -200,9 +200,9 @@ mod tests {
             "not-found.json": is_final,
             "dry-run.json": is_final,
             "throttling.json": |fault| matches!(fault, KmsFault::Troubled { .. }) && fault.is_worth_another_try(),
-            "invalid-signature.json": is_of_time,
-            "signature-expired.json": is_of_time,
-            "signature-not-yet-current.json": is_of_time,
+            "invalid-signature.json": is_of_signature,
+            "signature-expired.json": is_of_signature,
+            "signature-not-yet-current.json": is_of_signature,
             "expired-token.json": |fault| fault.is_of_credentials() && fault.is_worth_another_try(),
             "unrecognized-client.json": |fault| fault.is_of_credentials() && fault.is_worth_another_try(),
         } {
@@ -241,10 +241,10 @@ mod tests {
     }
 
     #[test]
-    fn time_and_credentials_are_told_apart() {
-        assert!(fault(400, r#"{"__type":"InvalidSignatureException"}"#).may_be_of_time());
-        assert!(fault(403, r#"{"__type":"RequestExpired"}"#).may_be_of_time());
-        assert!(!fault(400, r#"{"__type":"AccessDeniedException"}"#).may_be_of_time());
+    fn signature_and_credentials_are_told_apart() {
+        assert!(fault(400, r#"{"__type":"InvalidSignatureException"}"#).is_of_signature());
+        assert!(fault(403, r#"{"__type":"RequestExpired"}"#).is_of_signature());
+        assert!(!fault(400, r#"{"__type":"AccessDeniedException"}"#).is_of_signature());
         assert!(fault(400, r#"{"__type":"ExpiredTokenException"}"#).is_of_credentials());
         assert!(!fault(400, r#"{"__type":"AccessDeniedException"}"#).is_of_credentials());
     }

@@ -154,6 +154,13 @@ impl Kms {
         self.tell("POST", "/faults", &fault).map(|_| ())
     }
 
+    /// Answers the next `count` calls of `operation` with these bytes.
+    pub fn answer_next(&self, operation: &str, count: u32, status: u16, body: &str) -> Result<(), Failure> {
+        let answer = json!({"status": status, "body": body});
+        let fault = json!({"operation": operation, "kind": "answer", "count": count, "answer": answer});
+        self.tell("POST", "/faults", &fault).map(|_| ())
+    }
+
     /// Ends all faults.
     pub fn recover(&self) -> Result<(), Failure> {
         self.tell("DELETE", "/faults", &Value::Null).map(|_| ())

@@ -1,13 +1,14 @@
 //! Backups under KMS: what they cost, what they bind, and what happens when KMS is in trouble.
 
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use acceptance::attested::Parent;
-use acceptance::contract::{KEY_NOT_FOUND, KEY_SERVICE, MALFORMED_SEALED_KEY, UNABLE_TO_OPEN};
+use acceptance::contract::{KEY_NOT_FOUND, KEY_SERVICE, MALFORMED_SEALED_KEY, OK, UNABLE_TO_OPEN};
 use acceptance::failure::ensure;
 use acceptance::signer::new_identity;
-use acceptance::{Failure, Rows, bip340};
+use acceptance::{Exchange, Failure, Rows, Server, bip340};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
@@ -156,6 +157,33 @@ fn a_passing_fault_is_not_seen() -> Result<(), Failure> {
         server.signer().imported(&legacy, &format!("kms:{blob}"))?;
     }
     Ok(())
+}
+
+/// A signature that KMS refuses is made again, with credentials that the metadata service is asked for and with the time
+/// of then. A second refusal counts.
+#[test]
+fn a_signature_is_made_again_once() -> Result<(), Failure> {
+    let refused = transcript("invalid-signature.json")?;
+    let parent = Parent::new()?;
+    let mut attested = parent.ready()?;
+    let server = attested.server();
+    // The metadata service is asked no more often than each 5 s. Without it the log says that it was asked.
+    thread::sleep(Duration::from_millis(5100));
+    parent.kms.tell("POST", "/imds", &serde_json::json!({"trouble": "outage"}))?;
+    parent.kms.forget_calls()?;
+    parent.kms.answer_next("Decrypt", 1, 400, &refused)?;
+    imports_legacy(&parent, &server)?.is(200, OK)?;
+    called(&parent, &["Decrypt"; 2])?;
+    attested.says("no new credentials; going on with the old ones")?;
+
+    parent.kms.forget_calls()?;
+    parent.kms.answer_next("Decrypt", 2, 400, &refused)?;
+    imports_legacy(&parent, &server)?.is_error(502, KEY_SERVICE)?;
+    called(&parent, &["Decrypt"; 2])?;
+    attested.says(
+        "KMS gives nothing operation=\"Decrypt\" fault=InvalidSignatureException: The request signature",
+    )?;
+    imports_legacy(&parent, &server)?.is(200, OK)
 }
 
 /// KMS takes the connection and the request, and says nothing: the client is told in time.
@@ -353,6 +381,18 @@ fn a_new_kms_key_takes_over() -> Result<(), Failure> {
     attested.server().signer().imported(&identity, &new)?;
     // KMS refuses, as it does for a key that we may not use: that is not the backup's fault.
     attested.server().signer().import(&new_identity(), &old).is_error(502, KEY_SERVICE)
+}
+
+/// What KMS sent once, of `infra/transcripts/kms`.
+fn transcript(file: &str) -> Result<String, Failure> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../transcripts/kms");
+    Ok(std::fs::read_to_string(folder.join(file))?.trim_end().to_owned())
+}
+
+/// Imports a backup of the older kind, for which KMS has to be asked.
+fn imports_legacy(parent: &Parent, server: &Server) -> Result<Exchange, Failure> {
+    let blob = parent.kms.encrypt(&parent.key, &serde_json::json!({}), &bip340::random_scalar())?;
+    Ok(server.signer().import(&new_identity(), &format!("kms:{blob}")))
 }
 
 /// Has KMS take `latency` for each call of `Decrypt` from now on.
