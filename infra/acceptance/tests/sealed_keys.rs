@@ -186,6 +186,107 @@ fn a_signature_is_made_again_once() -> Result<(), Failure> {
     imports_legacy(&parent, &server)?.is(200, OK)
 }
 
+/// What a client is to get for an error of KMS.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// 502: KMS refuses.
+    Refused,
+    /// 500: it is the ciphertext's fault.
+    Unopened,
+    /// 200: the second try does it.
+    Nothing,
+}
+
+/// The documented errors: as KMS sent them where that was recorded, else by name, each with its status.
+fn errors_of_kms() -> Result<Vec<(u16, String, Told)>, Failure> {
+    let mut errors = Vec::new();
+    for (file, told) in [
+        ("access-denied-explicit-deny.json", Told::Refused),
+        ("access-denied-identity-policy.json", Told::Refused),
+        ("access-denied-not-allowed.json", Told::Refused),
+        ("access-denied-unknown-key.json", Told::Refused),
+        ("disabled.json", Told::Refused),
+        ("dry-run.json", Told::Refused),
+        ("invalid-state.json", Told::Refused),
+        ("not-found.json", Told::Refused),
+        ("incorrect-key.json", Told::Unopened),
+        ("invalid-ciphertext.json", Told::Unopened),
+        ("expired-token.json", Told::Nothing),
+        ("invalid-signature.json", Told::Nothing),
+        ("signature-expired.json", Told::Nothing),
+        ("signature-not-yet-current.json", Told::Nothing),
+        ("throttling.json", Told::Nothing),
+        ("unrecognized-client.json", Told::Nothing),
+    ] {
+        errors.push((400, transcript(file)?, told));
+    }
+    for (status, name, told) in [
+        (400, "InvalidGrantTokenException", Told::Refused),
+        (400, "InvalidKeyUsageException", Told::Refused),
+        (400, "UnsupportedOperationException", Told::Refused),
+        (400, "ValidationException", Told::Refused),
+        (400, "LimitExceededException", Told::Nothing),
+        (500, "DependencyTimeoutException", Told::Nothing),
+        (500, "KeyUnavailableException", Told::Nothing),
+        (500, "KMSInternalException", Told::Nothing),
+    ] {
+        let error = serde_json::json!({"__type": name, "message": format!("what KMS says of {name}")});
+        errors.push((status, error.to_string(), told));
+    }
+    // Of a front end before KMS.
+    errors.push((500, "<html>".to_owned(), Told::Nothing));
+    errors.push((503, String::new(), Told::Nothing));
+    Ok(errors)
+}
+
+/// The words of the log for an error.
+fn words_for(status: u16, body: &str, told: Told) -> String {
+    let error: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    match (told, error["__type"].as_str(), error["message"].as_str().or(error["Message"].as_str())) {
+        (Told::Unopened, ..) => "not a ciphertext that KMS can decrypt as asked".to_owned(),
+        (_, Some(kind), Some(message)) => format!("{kind}: {message}"),
+        _ => format!("HTTP status {status}: no message"),
+    }
+}
+
+/// The client is told, the log names the error, the keys that are live sign, and afterwards everything works.
+#[test]
+fn each_error_of_kms_is_told_and_loses_nothing() -> Result<(), Failure> {
+    let parent = Parent::new()?;
+    let mut attested = parent.ready()?;
+    let server = attested.server();
+    let mut signer = server.signer();
+    let identity = new_identity();
+    let public_key = signer.generated(&identity)?;
+    let mut rows = Rows::new("Errors of KMS");
+    for (status, body, told) in errors_of_kms()? {
+        let words = words_for(status, &body, told);
+        parent.kms.forget_calls()?;
+        parent.kms.answer_next("Decrypt", 1, status, &body)?;
+        let answer = imports_legacy(&parent, &server)?;
+        let (answered, calls) = match told {
+            Told::Refused => (answer.is_error(502, KEY_SERVICE), 1),
+            Told::Unopened => (answer.is_error(500, UNABLE_TO_OPEN), 1),
+            Told::Nothing => (answer.is(200, OK), 2),
+        };
+        rows.check(format!("import, {words}"), answered);
+        rows.check(format!("calls, {words}"), called(&parent, &vec!["Decrypt"; calls]));
+        rows.check(format!("log, {words}"), attested.says(&format!("operation=\"Decrypt\" fault={words}")));
+        if told != Told::Nothing {
+            parent.kms.answer_next("GenerateDataKey", 1, status, &body)?;
+            rows.check(format!("export, {words}"), signer.export(&identity).is_error(502, KEY_SERVICE));
+            let line = format!("operation=\"GenerateDataKey\" fault={words}");
+            rows.check(format!("log of the export, {words}"), attested.says(&line));
+        }
+        rows.check(format!("signing, {words}"), signer.signs_under(&identity, &public_key[2..]));
+    }
+    rows.finish();
+    let sealed = signer.exported(&identity)?;
+    signer.destroyed(&identity)?;
+    signer.imported(&identity, &sealed)?;
+    signer.signs_under(&identity, &public_key[2..])
+}
+
 /// KMS takes the connection and the request, and says nothing: the client is told in time.
 #[test]
 fn a_kms_that_hangs_is_given_up() -> Result<(), Failure> {
