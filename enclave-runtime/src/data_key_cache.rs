@@ -74,7 +74,7 @@ impl DataKeyCache {
         let flight = self.opening().flight(name);
         let (kms, places, wrapped) = (Arc::clone(&self.kms), Arc::clone(&self.places), wrapped.to_vec());
         let fetch = async move {
-            let plaintext = kms.decrypt(&wrapped, CONTEXT).await?;
+            let plaintext = kms.decrypt_unknown(&wrapped, CONTEXT).await?;
             data_key(&places, &plaintext, wrapped)
         };
         let outcome = flight.get(|_| true, fetch, KmsFault::Lost).await;

@@ -15,6 +15,7 @@
 mod answer;
 mod connection;
 mod fault;
+mod refusal_limit;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,6 +35,7 @@ use self::answer::{Answer, DataKeyAnswer, DecryptAnswer};
 use self::connection::Connection;
 pub(crate) use self::connection::KmsServer;
 pub(crate) use self::fault::KmsFault;
+use self::refusal_limit::RefusalLimit;
 use crate::aws::backoff::Backoff;
 use crate::aws::clock::Clock;
 use crate::aws::credentials::CredentialCache;
@@ -90,6 +92,7 @@ pub(crate) struct Kms {
     nsm: Arc<dyn Nsm>,
     recipient: RecipientKey,
     turns: Semaphore,
+    refusals: RefusalLimit,
     state: Mutex<State>,
 }
 
@@ -148,6 +151,7 @@ impl Kms {
             nsm,
             recipient,
             turns: Semaphore::new(MAX_CALLS_IN_FLIGHT),
+            refusals: RefusalLimit::new(),
             state: Mutex::default(),
         }
     }
@@ -192,6 +196,18 @@ impl Kms {
             self.open(&answer.ciphertext_for_recipient)
         });
         opened.inspect_err(|fault| tracing::warn!(operation = OPERATION, %fault, "KMS gives nothing"))
+    }
+
+    /// As [`Kms::decrypt`], for a ciphertext that a client may have made up: KMS is asked within a limit of refusals.
+    ///
+    /// # Errors
+    /// As there; [`KmsFault::Crowded`] if KMS refuses so many that this one waited in vain.
+    pub(crate) async fn decrypt_unknown(
+        &self,
+        ciphertext: &[u8],
+        context: EncryptionContext<'_>,
+    ) -> Result<Zeroizing<Vec<u8>>, KmsFault> {
+        self.refusals.ask(ciphertext, context, self.decrypt(ciphertext, context)).await
     }
 
     fn open(&self, envelope: &str) -> Result<Zeroizing<Vec<u8>>, KmsFault> {

@@ -55,7 +55,7 @@ impl Sealer for KmsSealer {
                 Ok(Wrapping::DataKey(key))
             }
             SealedKeyText::Legacy(ciphertext) => {
-                self.kms.decrypt(&ciphertext, &[]).await.map(Wrapping::Opened).map_err(not_opened)
+                self.kms.decrypt_unknown(&ciphertext, &[]).await.map(Wrapping::Opened).map_err(not_opened)
             }
         }
     }
@@ -89,7 +89,32 @@ impl Sealer for KmsSealer {
 fn not_opened(fault: KmsFault) -> NotOpened {
     match fault {
         // KMS has looked at it and says that it is none of ours.
-        KmsFault::InvalidCiphertext | KmsFault::ForeignKey => NotOpened::Damaged,
+        fault if fault.is_of_ciphertext() => NotOpened::Damaged,
+        // Nothing is known to be wrong with KMS or with the backup.
+        KmsFault::Crowded => NotOpened::Busy,
         _ => NotOpened::Unavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::not_opened;
+    use crate::http::Failure;
+    use crate::kms::KmsFault;
+
+    #[test]
+    fn a_client_is_told_whose_fault_it_is() {
+        let text = || "x".to_owned();
+        for (fault, told) in [
+            (KmsFault::InvalidCiphertext, Failure::UnopenableSealedKey),
+            (KmsFault::ForeignKey, Failure::UnopenableSealedKey),
+            (KmsFault::Crowded, Failure::Busy),
+            (KmsFault::Resting, Failure::KeyServiceUnavailable),
+            (KmsFault::Unreachable("gone"), Failure::KeyServiceUnavailable),
+            (KmsFault::Refused { kind: text(), message: text() }, Failure::KeyServiceUnavailable),
+            (KmsFault::Troubled { kind: text(), message: text() }, Failure::KeyServiceUnavailable),
+        ] {
+            assert_eq!(Failure::from(not_opened(fault.clone())), told, "{fault}");
+        }
     }
 }

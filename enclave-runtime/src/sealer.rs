@@ -4,7 +4,7 @@ use std::future::Future;
 
 use enclave_core::{IdentityId, SecretKey};
 
-/// Why a sealed key gave no key. The caller is told one of three texts and no more.
+/// Why a sealed key gave no key. The caller is told one of four texts and no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotOpened {
     /// The text has no form that this signer knows.
@@ -13,6 +13,8 @@ pub enum NotOpened {
     Damaged,
     /// What would open it cannot be had now.
     Unavailable,
+    /// Too many others are to be opened; nothing was asked about this one.
+    Busy,
 }
 
 /// What sealing takes cannot be had now, so nothing was sealed.

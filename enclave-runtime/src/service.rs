@@ -247,6 +247,7 @@ impl From<NotOpened> for Failure {
             NotOpened::UnknownForm => Self::MalformedSealedKey,
             NotOpened::Damaged => Self::UnopenableSealedKey,
             NotOpened::Unavailable => Self::KeyServiceUnavailable,
+            NotOpened::Busy => Self::Busy,
         }
     }
 }

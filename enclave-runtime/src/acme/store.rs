@@ -86,7 +86,7 @@ impl Store {
         let data_key = match self.data_keys()?.to_open(sealed.wrapped()).await {
             Ok(data_key) => data_key,
             // KMS has looked at it and says that it is none of ours.
-            Err(KmsFault::InvalidCiphertext | KmsFault::ForeignKey) => return Ok(Found::Damaged),
+            Err(fault) if fault.is_of_ciphertext() => return Ok(Found::Damaged),
             Err(fault) => return Err(StoreFault::Kms(fault)),
         };
         Ok(sealed.open(&data_key).map_or(Found::Damaged, Found::State))

@@ -22,6 +22,8 @@ pub(crate) enum KmsFault {
     NotAttested,
     /// A call has just failed for good; nothing was asked.
     Resting,
+    /// Clients sent too much that KMS refuses; nothing was asked.
+    Crowded,
     /// The time of our signatures was wrong and is corrected.
     ClockCorrected,
     /// KMS is in trouble, or has too much to do.
@@ -57,6 +59,9 @@ impl fmt::Display for KmsFault {
             Self::NoCredentials(reason) => write!(formatter, "no credentials: {reason}"),
             Self::NotAttested => formatter.write_str("no attestation document to ask KMS with"),
             Self::Resting => formatter.write_str("KMS was not asked again so soon after it failed"),
+            Self::Crowded => {
+                formatter.write_str("KMS was not asked: it refuses too much of what clients send")
+            }
             Self::ClockCorrected => formatter.write_str("the time of the signature was wrong"),
             Self::Troubled { kind, message } | Self::Refused { kind, message } => {
                 write!(formatter, "{kind}: {message}")
@@ -113,12 +118,18 @@ impl KmsFault {
             Self::Refused { .. } => self.is_of_credentials(),
             Self::NotAttested
             | Self::Resting
+            | Self::Crowded
             | Self::InvalidCiphertext
             | Self::ForeignKey
             | Self::Unintelligible
             | Self::NoPlace
             | Self::Lost => false,
         }
+    }
+
+    /// Whether it is KMS's last word on what was to be decrypted.
+    pub(crate) fn is_of_ciphertext(&self) -> bool {
+        matches!(self, Self::InvalidCiphertext | Self::ForeignKey)
     }
 
     /// Whether KMS does not accept the signature: the clock is wrong, the secret is, or the request was bent.
