@@ -141,6 +141,7 @@ mod tests {
         shut: Mutex<bool>,
         opened: Condvar,
         refuses: AtomicBool,
+        asked: AtomicU32,
         made: AtomicU32,
         in_the_making: AtomicU32,
         most_in_the_making: AtomicU32,
@@ -155,6 +156,7 @@ mod tests {
 
     impl Nsm for PlainNsm {
         fn attest(&self, request: &AttestationRequest<'_>) -> Result<Vec<u8>, NsmUnavailable> {
+            self.asked.fetch_add(1, Ordering::SeqCst);
             if self.refuses.load(Ordering::SeqCst) {
                 return Err(NsmUnavailable::Refused("InternalError"));
             }
@@ -250,7 +252,7 @@ mod tests {
         assert_eq!(nsm.made.load(Ordering::SeqCst), 4);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn an_nsm_that_refuses_is_a_key_service_that_cannot_be_had() {
         let (nsm, attestor) = attestor();
         nsm.refuses.store(true, Ordering::SeqCst);
@@ -259,10 +261,25 @@ mod tests {
         assert_eq!(attestor.endpoint(Some(vec![1, 2]), None).await, refused);
         assert_eq!(attestor.key_proof(&binding(), None, None).await, refused);
         nsm.refuses.store(false, Ordering::SeqCst);
-        assert!(
-            attestor.endpoint(None, None).await.is_ok(),
-            "a failure is not shared with those who come later"
-        );
+        assert!(attestor.endpoint(Some(vec![1, 2]), None).await.is_ok());
+        assert!(attestor.key_proof(&binding(), None, None).await.is_ok());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(attestor.endpoint(None, None).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_requests_asks_an_nsm_that_refuses_once_a_second() {
+        let (nsm, attestor) = attestor();
+        nsm.refuses.store(true, Ordering::SeqCst);
+        for seconds in 1..=5 {
+            for _ in 0..1000 {
+                assert_eq!(attestor.endpoint(None, None).await, Err(Failure::KeyServiceUnavailable));
+            }
+            assert_eq!(nsm.asked.load(Ordering::SeqCst), seconds);
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        nsm.refuses.store(false, Ordering::SeqCst);
+        assert_eq!(attestor.endpoint(None, None).await, Ok(held(None, None, None)));
     }
 
     /// With the first in the making; the others wait for their turn, or for the document that is shared.
@@ -289,6 +306,7 @@ mod tests {
         }
         assert_eq!(nsm.in_the_making.load(Ordering::SeqCst), 1);
         nsm.shut(false);
+        tokio::time::advance(Duration::from_secs(1)).await;
         assert!(attestor.endpoint(None, None).await.is_ok());
     }
 

@@ -1,4 +1,5 @@
-//! The attestation documents that hold no nonce: one for each TLS key, shared by all who ask for it within a minute.
+//! The attestation documents that hold no nonce: one for each TLS key, shared by all who ask for it within a minute. A
+//! failure to make one is shared too, for a second.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +14,10 @@ use crate::http::Failure;
 /// five minutes after which verifiers call a document stale.
 const MAX_AGE: Duration = Duration::from_secs(60);
 
+/// How long a failure is shared. Anybody may ask, so an NSM that refuses is asked once in this time, and the log has one
+/// line of it. Short, so that clients get a document soon after the NSM makes them again.
+const FAILURE_TIME: Duration = Duration::from_secs(1);
+
 /// TLS keys at one time. A signer has one; for as long as connections last that were made before it was replaced, two.
 /// With more, documents are made again before their time.
 const MAX_KEYS: usize = 8;
@@ -23,20 +28,29 @@ pub(crate) struct DocumentCache(Mutex<Vec<Entry>>);
 
 struct Entry {
     tls_spki: Option<Arc<[u8]>>,
-    flight: Arc<Flight<Document, Failure>>,
+    flight: Arc<Flight<Outcome, Failure>>,
 }
 
-struct Document {
-    /// From before it was made, so that its age is never taken for less than it is.
-    asked: Instant,
-    bytes: Vec<u8>,
+/// What the NSM made of one request.
+struct Outcome {
+    document: Result<Vec<u8>, Failure>,
+    /// Of a document, from before it was made, so that its age is never taken for less than it is. Of a failure, from
+    /// when it was known.
+    since: Instant,
+}
+
+impl Outcome {
+    fn may_be_shared(&self) -> bool {
+        let time = if self.document.is_ok() { MAX_AGE } else { FAILURE_TIME };
+        self.since.elapsed() < time
+    }
 }
 
 impl DocumentCache {
     /// The document for `tls_spki`: the one at hand, or the one that `attest` makes. Who asks meanwhile waits for it too.
     ///
     /// # Errors
-    /// That of `attest`; and [`Failure::KeyServiceUnavailable`] if it took so long that the document is too old.
+    /// That of `attest`, of this call or of one within the last second; and [`Failure::KeyServiceUnavailable`] if it took so long that the document is too old.
     pub(crate) async fn get(
         &self,
         tls_spki: Option<Arc<[u8]>>,
@@ -44,14 +58,16 @@ impl DocumentCache {
     ) -> Result<Vec<u8>, Failure> {
         let fetch = async move {
             let asked = Instant::now();
-            Ok(Document { asked, bytes: attest.await? })
+            let document = attest.await;
+            let since = if document.is_ok() { asked } else { Instant::now() };
+            Ok(Outcome { document, since })
         };
-        let is_fresh = |document: &Document| document.asked.elapsed() < MAX_AGE;
-        let document = self.flight(tls_spki).get(is_fresh, fetch, Failure::KeyServiceUnavailable).await?;
-        Ok(document.bytes.clone())
+        let flight = self.flight(tls_spki);
+        let outcome = flight.get(Outcome::may_be_shared, fetch, Failure::KeyServiceUnavailable).await?;
+        outcome.document.clone()
     }
 
-    fn flight(&self, tls_spki: Option<Arc<[u8]>>) -> Arc<Flight<Document, Failure>> {
+    fn flight(&self, tls_spki: Option<Arc<[u8]>>) -> Arc<Flight<Outcome, Failure>> {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // The last is the one that was asked for last.
         let entry = match entries.iter().position(|entry| entry.tls_spki == tls_spki) {
@@ -73,7 +89,7 @@ mod tests {
     use std::sync::atomic::{AtomicU8, Ordering};
     use std::time::Duration;
 
-    use super::{DocumentCache, MAX_AGE, MAX_KEYS};
+    use super::{DocumentCache, FAILURE_TIME, MAX_AGE, MAX_KEYS};
     use crate::http::Failure;
 
     /// Documents that are numbered.
@@ -137,10 +153,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failure_is_not_kept_and_a_document_that_comes_too_late_not_given() {
+    async fn a_failure_is_shared_for_a_second_by_those_who_want_the_same() {
         let (cache, maker) = (DocumentCache::default(), Maker::default());
-        let refused = Err(Failure::KeyServiceUnavailable);
-        assert_eq!(cache.get(None, async move { refused }).await, Err(Failure::KeyServiceUnavailable));
+        let refused = || async { Err(Failure::KeyServiceUnavailable) };
+        assert_eq!(cache.get(None, refused()).await, Err(Failure::KeyServiceUnavailable));
+        assert_eq!(maker.ask(&cache, Some(1)).await, Ok(1));
+        tokio::time::advance(FAILURE_TIME - Duration::from_millis(50)).await;
+        assert_eq!(maker.ask(&cache, None).await, Err(Failure::KeyServiceUnavailable));
+        tokio::time::advance(Duration::from_millis(50)).await;
+        assert_eq!(maker.ask(&cache, None).await, Ok(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_document_that_comes_too_late_is_not_given() {
+        let (cache, maker) = (DocumentCache::default(), Maker::default());
         let late = async {
             tokio::time::sleep(MAX_AGE).await;
             Ok(vec![0])
