@@ -1,9 +1,10 @@
 //! The log: lines to standard error, which is the console, and to the parent's log port, which is the only place where
-//! they are seen outside debug mode. The parent reads every line, so none may hold a secret.
+//! they are seen outside debug mode. The parent reads every line, so none may hold a secret. Lines that it misses are
+//! counted, and one line says how many when it reads again.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -11,12 +12,13 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout;
 use tracing_subscriber::fmt::MakeWriter;
+use transport::Stream;
 
 use crate::aws::backoff::Backoff;
 use crate::configuration::DEFAULT_LOG_PORT;
 use crate::relay::{ParentCid, Relay};
 
-/// Lines that wait for the parent, 512 KiB at most. What comes when it is full is on the console only.
+/// Lines that wait for the parent, 512 KiB at most. What comes when it is full is on the console only, and counted.
 const MAX_WAITING_LINES: usize = 512;
 
 /// Bytes of a line that are sent.
@@ -36,24 +38,32 @@ pub(crate) struct LogWriter {
     queue: Sender<Vec<u8>>,
     /// Ends the sender's wait for its next try.
     hurry: Arc<Notify>,
-    /// Lines that were queued and are neither sent nor lost yet.
-    pending: Arc<AtomicUsize>,
+    counts: Arc<Counts>,
 }
 
 /// The queue's other end.
 pub(crate) struct LogQueue {
     waiting: Receiver<Vec<u8>>,
     hurry: Arc<Notify>,
-    pending: Arc<AtomicUsize>,
+    counts: Arc<Counts>,
+}
+
+/// What both ends count.
+#[derive(Default)]
+struct Counts {
+    /// Lines that were queued and are neither sent nor lost yet.
+    pending: AtomicUsize,
+    /// Lines that the parent was not sent, and was not told of.
+    lost: AtomicU64,
 }
 
 /// Both ends.
 pub(crate) fn log_port() -> (LogWriter, LogQueue) {
     let (queue, waiting) = channel(MAX_WAITING_LINES);
     let hurry = Arc::new(Notify::new());
-    let pending = Arc::new(AtomicUsize::new(0));
-    let writer = LogWriter { queue, hurry: Arc::clone(&hurry), pending: Arc::clone(&pending) };
-    (writer, LogQueue { waiting, hurry, pending })
+    let counts = Arc::<Counts>::default();
+    let writer = LogWriter { queue, hurry: Arc::clone(&hurry), counts: Arc::clone(&counts) };
+    (writer, LogQueue { waiting, hurry, counts })
 }
 
 impl LogWriter {
@@ -61,7 +71,7 @@ impl LogWriter {
     pub(crate) async fn settle(&self, patience: Duration) {
         self.hurry.notify_one();
         let all_sent = async {
-            while self.pending.load(Ordering::Acquire) > 0 {
+            while self.counts.pending.load(Ordering::Acquire) > 0 {
                 tokio::time::sleep(SETTLE_INTERVAL).await;
             }
         };
@@ -78,9 +88,10 @@ impl io::Write for LogWriter {
         if sent.last() != Some(&b'\n') {
             sent.push(b'\n');
         }
-        self.pending.fetch_add(1, Ordering::AcqRel);
+        self.counts.pending.fetch_add(1, Ordering::AcqRel);
         if self.queue.try_send(sent).is_err() {
-            self.pending.fetch_sub(1, Ordering::AcqRel);
+            self.counts.lost.fetch_add(1, Ordering::AcqRel);
+            self.counts.pending.fetch_sub(1, Ordering::AcqRel);
         }
         Ok(line.len())
     }
@@ -99,7 +110,8 @@ impl<'w> MakeWriter<'w> for LogWriter {
 }
 
 impl LogQueue {
-    /// Sends lines to `relay` until there is nobody left to write any. A line is lost if the connection is.
+    /// Sends lines to `relay` until there is nobody left to write any. A line is lost if the connection is. When no line
+    /// waits, the parent is told of those that were lost; it does not hear of what it was sent and did not read.
     pub(crate) async fn send_to(mut self, relay: Relay) {
         let mut failures = 0;
         while let Some(first) = self.waiting.recv().await {
@@ -118,14 +130,15 @@ impl LogQueue {
     async fn send_over(&mut self, relay: &Relay, first: Vec<u8>) -> Result<(), NotConnected> {
         let dialed = timeout(PATIENCE, relay.dial()).await;
         let Ok(Ok(mut stream)) = dialed else {
+            self.loses(1);
             self.is_done_with_one();
             return Err(NotConnected);
         };
         let mut line = first;
         loop {
-            let written = timeout(PATIENCE, stream.write_all(&line)).await;
+            let is_sent = self.send(&mut stream, &line).await;
             self.is_done_with_one();
-            if !matches!(written, Ok(Ok(()))) {
+            if !is_sent {
                 return Ok(());
             }
             match self.waiting.recv().await {
@@ -135,10 +148,39 @@ impl LogQueue {
         }
     }
 
+    /// Writes `line`, and how many were lost if no other waits. Whether there may be a next one.
+    async fn send(&self, stream: &mut Stream, line: &[u8]) -> bool {
+        if !is_written(stream, line).await {
+            self.loses(1);
+            return false;
+        }
+        if !self.waiting.is_empty() {
+            return true;
+        }
+        let lost = self.counts.lost.swap(0, Ordering::AcqRel);
+        if lost > 0 && !is_written(stream, line_about(lost).as_bytes()).await {
+            self.loses(lost);
+            return false;
+        }
+        true
+    }
+
+    fn loses(&self, lines: u64) {
+        self.counts.lost.fetch_add(lines, Ordering::AcqRel);
+    }
+
     /// Sent or lost.
     fn is_done_with_one(&self) {
-        self.pending.fetch_sub(1, Ordering::AcqRel);
+        self.counts.pending.fetch_sub(1, Ordering::AcqRel);
     }
+}
+
+fn line_about(lost: u64) -> String {
+    format!("WARN {}: {lost} lines of the log did not reach the parent\n", module_path!())
+}
+
+async fn is_written(stream: &mut Stream, line: &[u8]) -> bool {
+    matches!(timeout(PATIENCE, stream.write_all(line)).await, Ok(Ok(())))
 }
 
 /// Says why there will be no signer: to the console, and to the parent at its default log port. For what fails before
@@ -168,7 +210,7 @@ mod tests {
     use tokio::io::{AsyncBufReadExt as _, BufReader};
     use transport::{Address, Listener};
 
-    use super::{MAX_LINE_BYTES, MAX_WAITING_LINES, log_port};
+    use super::{MAX_LINE_BYTES, MAX_WAITING_LINES, line_about, log_port};
     use crate::relay::Relay;
 
     #[tokio::test]
@@ -204,6 +246,56 @@ mod tests {
         drop(writer);
         while lines.next_line().await.unwrap().is_some() {}
         sending.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn lines_that_found_no_room_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let address: Address = format!("unix:{}", folder.path().join("log").display()).parse().unwrap();
+        let listener = Listener::bind(&address).await.unwrap();
+        let (mut writer, queue) = log_port();
+        for _ in 0..MAX_WAITING_LINES + 37 {
+            writer.write_all(b"line\n").unwrap();
+        }
+        let sending = tokio::spawn(queue.send_to(Relay::at(address)));
+        let mut lines = BufReader::new(listener.accept().await.unwrap()).lines();
+        for _ in 0..MAX_WAITING_LINES {
+            assert_eq!(lines.next_line().await.unwrap().unwrap(), "line");
+        }
+        assert_eq!(lines.next_line().await.unwrap().unwrap(), line_about(37).trim_end());
+        // It is said once.
+        for line in ["next", "last"] {
+            writer.write_all(format!("{line}\n").as_bytes()).unwrap();
+            assert_eq!(lines.next_line().await.unwrap().unwrap(), line);
+        }
+        drop(writer);
+        assert_eq!(lines.next_line().await.unwrap(), None);
+        sending.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn lines_that_met_a_cut_connection_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let address: Address = format!("unix:{}", folder.path().join("log").display()).parse().unwrap();
+        let listener = Listener::bind(&address).await.unwrap();
+        let (mut writer, queue) = log_port();
+        let sending = tokio::spawn(queue.send_to(Relay::at(address.clone())));
+        writer.write_all(b"before\n").unwrap();
+        let mut lines = BufReader::new(listener.accept().await.unwrap()).lines();
+        assert_eq!(lines.next_line().await.unwrap().unwrap(), "before");
+        drop((lines, listener));
+
+        // The first finds the connection cut, the others nobody to connect to.
+        for _ in 0..3 {
+            writer.write_all(b"lost\n").unwrap();
+        }
+        writer.settle(std::time::Duration::from_secs(20)).await;
+        let listener = Listener::bind(&address).await.unwrap();
+        writer.write_all(b"after\n").unwrap();
+        let mut lines = BufReader::new(listener.accept().await.unwrap()).lines();
+        assert_eq!(lines.next_line().await.unwrap().unwrap(), "after");
+        assert_eq!(lines.next_line().await.unwrap().unwrap(), line_about(3).trim_end());
+        sending.abort();
     }
 
     /// The line that says why nothing starts is often the only one, and written just before the end.
