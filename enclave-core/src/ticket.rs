@@ -19,6 +19,10 @@ use crate::stack::with_burnt_stack;
 /// Longest nonce, in bytes: a UUID takes 36, and a ledger entry must not be a place to store things.
 pub const MAX_NONCE_BYTES: usize = 128;
 
+/// How far ahead `nbf` may be, in seconds: the clock that made the ticket may be ahead of ours. It costs nothing, because
+/// `exp` alone ends a ticket.
+const NBF_TOLERANCE_S: f64 = 5.0;
+
 /// HMAC-SHA-256's output.
 const MAC_BYTES: usize = 32;
 
@@ -127,7 +131,7 @@ impl TicketVerifier {
         if exp_s <= now_s || exp_s - now_s > f64::from(self.max_ttl_s) {
             return Err(InvalidTicket);
         }
-        if number(text, &nbf)?.is_some_and(|nbf_s| nbf_s > now_s) {
+        if number(text, &nbf)?.is_some_and(|nbf_s| nbf_s > now_s + NBF_TOLERANCE_S) {
             return Err(InvalidTicket);
         }
         number(text, &iat)?;

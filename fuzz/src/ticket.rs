@@ -84,7 +84,7 @@ fn lives(claims: &Text, question: &Question) -> Option<bool> {
     Some(
         exp_s > now_s
             && exp_s <= now_s + f64::from(question.max_ttl_s)
-            && nbf_s.is_none_or(|nbf_s| nbf_s <= now_s)
+            && nbf_s.is_none_or(|nbf_s| nbf_s <= now_s + 5.0)
             && (1..=128).contains(&nonce.len()),
     )
 }
