@@ -3,7 +3,7 @@
 //! ```text
 //! kms ─▶ signature ◀─ credentials ◀─ imds ─▶ relay ─▶ 169.254.169.254
 //!   │        ▲
-//!   │      clock
+//!   │      clock ◀─ trusted_clock
 //!   └─▶ http_client (over TLS) ─▶ relay ─▶ kms.<region>.amazonaws.com
 //! ```
 

@@ -7,7 +7,7 @@
 //!
 //! What the parent gives wrong is refused for good, in one line. What is only not there yet, the boot file, IMDS, KMS, a
 //! key policy that still lacks this image, is waited for, without end and without hurry; `/health` is 503 meanwhile. A
-//! certificate out of its time is wrong: the next enclave has the parent's clock again, which this one may have lost.
+//! certificate out of its time is wrong.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,7 +115,7 @@ pub(crate) async fn boot(
     let ticket_secret = reveal(kms, "TICKET_SIGNING_SECRET", file.ticket_signing_secret).await?;
     if let (Some(tls), Some(front)) = (&file.tls, front) {
         let key = decrypt(kms, TLS_KEY, &tls.key_ciphertext).await?;
-        front.present(identity(tls, &key)?);
+        front.present(identity(tls, &key, service.clock().unix_time())?);
     }
     let data_keys = DataKeyCache::new(Arc::clone(kms), sealing_key).map_err(BootRefused::Memory)?;
     let data_keys = Arc::new(data_keys);
@@ -138,12 +138,12 @@ pub(crate) async fn boot(
 /// The name of the TLS key's ciphertext, without its ending.
 pub(crate) const TLS_KEY: &str = "TLS_KEY";
 
-/// What the boot file's certificate and its decrypted key make of the server.
+/// What the boot file's certificate and its decrypted key make of the server, from `now` on.
 ///
 /// # Errors
 /// [`BootRefused::Tls`], or [`BootRefused::Identity`].
-pub(crate) fn identity(tls: &TlsVariables, key: &[u8]) -> Result<TlsIdentity, BootRefused> {
-    let pair = check_pair(&tls.cert_chain, key, UnixTime::now()).map_err(BootRefused::Tls)?;
+pub(crate) fn identity(tls: &TlsVariables, key: &[u8], now: UnixTime) -> Result<TlsIdentity, BootRefused> {
+    let pair = check_pair(&tls.cert_chain, key, now).map_err(BootRefused::Tls)?;
     TlsIdentity::new(pair).map_err(BootRefused::Identity)
 }
 

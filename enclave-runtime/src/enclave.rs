@@ -28,9 +28,13 @@ use crate::remote_server::UnusableServer;
 use crate::service::Service;
 use crate::tls::provided::{Provided, RELOAD_INTERVAL};
 use crate::tls::{TlsFront, TlsIdentity, UnusableIdentity};
+use crate::trusted_clock::{NoTime, TrustedClock};
 
 /// The kernel's generator is seeded in a moment by the NSM, or there is something wrong with both.
 const ENTROPY_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The NSM tells the time in milliseconds, or there is something wrong with it.
+const TIME_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Time for the last lines to reach the parent.
 const LAST_LINES_PATIENCE: Duration = Duration::from_secs(2);
@@ -117,6 +121,12 @@ impl From<EntropyUnavailable> for Stopped {
     }
 }
 
+impl From<NoTime> for Stopped {
+    fn from(fault: NoTime) -> Self {
+        Self::Unavailable(fault.to_string())
+    }
+}
+
 impl From<UnusableServer> for Stopped {
     fn from(fault: UnusableServer) -> Self {
         Self::Misconfigured(format!("nitro.toml: {fault}"))
@@ -198,6 +208,8 @@ struct BootFileRelay {
 
 /// What there is before the parent is asked for anything.
 struct Started {
+    nsm: Arc<dyn Nsm>,
+    clock: Arc<TrustedClock>,
     kms: Arc<Kms>,
     service: Arc<Service<KmsSealer>>,
     front: Option<Arc<TlsFront>>,
@@ -214,30 +226,34 @@ fn start(
 ) -> Result<Started, Stopped> {
     seed_kernel_pool(&*nsm, ENTROPY_PATIENCE)?;
     tell_measurements(&*nsm)?;
+    let clock = Arc::new(TrustedClock::start(&*nsm, TIME_PATIENCE)?);
     let recipient = RecipientKey::generate()
         .map_err(|_| Stopped::Unavailable("the key that KMS encrypts to cannot be made".to_owned()))?;
-    let server = KmsServer::new(&configuration.kms, kms)?;
+    let server = KmsServer::new(&configuration.kms, kms, Arc::clone(&clock))?;
     let measured_keys = configuration.kms.key_arns.clone();
-    let kms = Arc::new(Kms::new(server, imds, measured_keys, Arc::clone(&nsm), recipient));
-    let front = front(&configuration.tls)?;
+    let kms = Kms::new(server, imds, measured_keys, Arc::clone(&nsm), recipient, Arc::clone(&clock));
+    let kms = Arc::new(kms);
+    let front = front(&configuration.tls, &clock)?;
     let keeper = match (&configuration.tls, &front) {
         (TlsMode::Acme(configuration), Some(front)) => {
             let no_relays = || Stopped::Misconfigured("there is no way to the acme server".to_owned());
-            Some(Keeper::new(configuration, acme.ok_or_else(no_relays)?, Arc::clone(front))?)
+            let relays = acme.ok_or_else(no_relays)?;
+            Some(Keeper::new(configuration, relays, Arc::clone(front), Arc::clone(&clock))?)
         }
         _ => None,
     };
-    Ok(Started { kms, service: Arc::new(Service::closed(nsm)), front, keeper })
+    let service = Arc::new(Service::closed(Arc::clone(&nsm), Arc::clone(&clock)));
+    Ok(Started { nsm, clock, kms, service, front, keeper })
 }
 
 /// With TLS, clients are never answered without: who they speak to can be attested before any secret is here.
-fn front(mode: &TlsMode) -> Result<Option<Arc<TlsFront>>, Stopped> {
+fn front(mode: &TlsMode, clock: &TrustedClock) -> Result<Option<Arc<TlsFront>>, Stopped> {
     let identity = match mode {
         TlsMode::Off => return Ok(None),
         TlsMode::SelfSigned { server_names } | TlsMode::Acme(Acme { server_names, .. }) => {
-            TlsIdentity::self_signed(server_names)?
+            TlsIdentity::self_signed(server_names, clock.unix_time())?
         }
-        TlsMode::Provided => TlsIdentity::self_signed(&[STARTING_SERVER_NAME.to_owned()])?,
+        TlsMode::Provided => TlsIdentity::self_signed(&[STARTING_SERVER_NAME.to_owned()], clock.unix_time())?,
     };
     Ok(Some(Arc::new(TlsFront::new(identity))))
 }
@@ -264,13 +280,14 @@ async fn serve_booting(
     configuration: &Configuration,
     boot_file: &BootFileRelay,
     listen: &Listen,
-    Started { kms, service, front, mut keeper }: Started,
+    Started { nsm, clock, kms, service, front, mut keeper }: Started,
     listening: impl FnOnce(&Address),
 ) -> Result<(), Stopped> {
     let unavailable = |fault: std::io::Error| Stopped::Unavailable(fault.to_string());
     let mut terminate = signal(SignalKind::terminate()).map_err(unavailable)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(unavailable)?;
     let listener = bind(&listen.api).await?;
+    tokio::spawn(Arc::clone(&clock).keep_anchored(nsm));
     // Ends with this function.
     let mut challenges = JoinSet::new();
     if let (Some(_), Some(front), Some(address)) = (&keeper, &front, &listen.acme_challenges) {
@@ -295,7 +312,7 @@ async fn serve_booting(
         if let (Some(front), Some(tls)) = (&front, tls) {
             let provided = Provided::new(front, &tls);
             drop(tls);
-            provided.keep_fresh(front, &boot_file.relay, &kms, boot_file.interval).await;
+            provided.keep_fresh(front, &boot_file.relay, &kms, &clock, boot_file.interval).await;
         }
         if let Some(keeper) = keeper {
             keeper.keep().await;

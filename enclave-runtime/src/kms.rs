@@ -45,6 +45,7 @@ use crate::configuration::KeyArn;
 use crate::nsm::{AttestationRequest, Nsm};
 use crate::recipient::RecipientKey;
 use crate::relay::Relay;
+use crate::trusted_clock::TrustedClock;
 
 /// Calls at one time. At the 60 ms that KMS takes for one, 130 are done in a second: 500 backups that each need a call
 /// are back in 4 s. More would only wait for the NSM, which makes one attestation document at a time.
@@ -142,12 +143,13 @@ impl Kms {
         measured_keys: Vec<KeyArn>,
         nsm: Arc<dyn Nsm>,
         recipient: RecipientKey,
+        clock: Arc<TrustedClock>,
     ) -> Self {
         Self {
             server,
             measured_keys,
             credentials: CredentialCache::new(Imds::new(imds)),
-            clock: Clock::default(),
+            clock: Clock::new(clock),
             nsm,
             recipient,
             turns: Semaphore::new(MAX_CALLS_IN_FLIGHT),
@@ -296,7 +298,7 @@ impl Kms {
 
     /// Sends one request and gives the body of a good answer. The connection is kept if it may be used again.
     async fn try_once(&self, operation: &'static str, body: Bytes) -> Result<Bytes, KmsFault> {
-        let credentials = self.credentials.current().await.map_err(KmsFault::NoCredentials)?;
+        let credentials = self.credentials.current(self.clock.now()).await.map_err(KmsFault::NoCredentials)?;
         let mut connection = self.connection().await?;
         let request = Request::builder()
             .method(Method::POST)
@@ -311,6 +313,7 @@ impl Kms {
                 KmsFault::NoCredentials(crate::aws::imds::NoCredentials("they cannot be signed with"))
             })?;
 
+        let sent_unix_ms = self.clock.trusted_unix_ms();
         let response = timeout(CALL_DEADLINE, connection.exchange(request))
             .await
             .unwrap_or(Err(KmsFault::Unreachable("the answer took too long")))
@@ -318,6 +321,9 @@ impl Kms {
             .inspect_err(|_| self.state().idle.clear())?;
         let date = response.headers().get(hyper::header::DATE).and_then(|date| date.to_str().ok());
         let date: Option<SystemTime> = date.and_then(|date| httpdate::parse_http_date(date).ok());
+        if let Some(date) = date {
+            self.clock.compare(sent_unix_ms, date);
+        }
         if connection.is_open() {
             self.state().idle.push(connection);
         }

@@ -10,6 +10,8 @@
 //!                            ▼                                │
 //!                           kms ◀─────────────────────────────┘
 //!                            └─▶ recipient ─ envelope, aws (credentials, signature), remote_server ─ relay ─▶ the parent
+//!
+//! nsm ─▶ trusted_clock ─▶ service, kms, acme, tls
 //! ```
 //!
 //! What holds here:
@@ -21,6 +23,7 @@
 //! * Statuses are in one table, `http::Answer`.
 //! * Stored keys and the ticket secret are in locked memory that core dumps leave out; a key at work is on a stack that
 //!   is overwritten after. The API key is kept as its hash.
+//! * Time is the NSM's, by `trusted_clock`. Log lines alone, and the header `Date`, have the system clock's.
 //! * No request, and nothing of one, is ever logged.
 //! * A panic costs one connection; under the signer's lock it ends the process, since half a change to keys or nonces
 //!   is worse than none.
@@ -62,6 +65,7 @@ mod service;
 mod signer_memory;
 pub mod tls;
 mod token_bucket;
+mod trusted_clock;
 
 pub use api_key::{ApiKey, EmptyApiKey};
 pub use boot_file::{
@@ -83,7 +87,7 @@ pub use nsm::{
     NsmUnavailable, Pcr,
 };
 #[cfg(feature = "dev")]
-pub use nsm::{NoSoftwareNsm, Pcrs, SoftwareNsm};
+pub use nsm::{ClockFault, NoSoftwareNsm, Pcrs, SoftwareNsm};
 pub use process::harden;
 pub use recipient::{NoRecipientKey, RecipientKey};
 pub use relay::{ParentCid, Relay};
@@ -92,3 +96,4 @@ pub use sealed_key::{SealedKey, SealedKeyText};
 pub use sealer::{NotOpened, NotSealed, Sealer};
 pub use service::{Operation, Service};
 pub use signer_memory::{Capacity, NoSigner, seed, signer};
+pub use trusted_clock::{NoTime, TrustedClock};

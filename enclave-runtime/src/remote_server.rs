@@ -8,6 +8,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::aws::http_client::HttpClient;
 use crate::relay::Relay;
+use crate::trusted_clock::TrustedClock;
 
 /// Where a server is, and by what it proves itself.
 pub(crate) struct RemoteServer {
@@ -30,13 +31,15 @@ impl std::fmt::Display for UnusableServer {
 impl std::error::Error for UnusableServer {}
 
 impl RemoteServer {
-    /// The server of this name behind `relay`, for which `trust_anchors` vouch, or the compiled-in roots. Of who answers
-    /// and has no certificate of that name, `impostor` is said. `None` if an anchor is no authority's certificate.
+    /// The server of this name behind `relay`, for which `trust_anchors` vouch, or the compiled-in roots, by the time of
+    /// `clock`. Of who answers and has no certificate of that name, `impostor` is said. `None` if an anchor is no
+    /// authority's certificate.
     pub(crate) fn new(
         relay: Relay,
         name: ServerName<'static>,
         trust_anchors: Option<&[CertificateDer<'static>]>,
         impostor: &'static str,
+        clock: Arc<TrustedClock>,
     ) -> Option<Self> {
         let mut roots = RootCertStore::empty();
         match trust_anchors {
@@ -48,7 +51,7 @@ impl RemoteServer {
             }
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
+        let tls = ClientConfig::builder_with_details(provider, clock)
             .with_safe_default_protocol_versions()
             .expect("the provider has suites of TLS 1.2 and 1.3")
             .with_root_certificates(roots)

@@ -6,7 +6,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use enclave_core::{
     AttestRequest, GenerateRequest, HashSeed, IdentityRequest, ImportRequest, KeyPair, Refusal, Reply,
@@ -19,6 +18,7 @@ use crate::entropy;
 use crate::http::{Answer, Failure, attestation_reply, key_proof_reply, reply, sealed_reply};
 use crate::nsm::Nsm;
 use crate::sealer::{NotOpened, NotSealed, Sealer};
+use crate::trusted_clock::TrustedClock;
 
 /// What a caller can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,7 @@ pub enum Operation {
 /// A signer that answers requests, from the moment it [opens](Self::open).
 pub struct Service<S> {
     attestor: Attestor,
+    clock: Arc<TrustedClock>,
     duty: OnceLock<Duty<S>>,
     draining: AtomicBool,
 }
@@ -60,10 +61,17 @@ impl<S> std::fmt::Debug for Service<S> {
 }
 
 impl<S: Sealer> Service<S> {
-    /// A service that has no secrets yet, and says so to whoever asks. `nsm` tells them what it is.
+    /// A service that has no secrets yet, and says so to whoever asks. `nsm` tells them what it is, and `clock` when a
+    /// ticket has expired.
     #[must_use]
-    pub fn closed(nsm: Arc<dyn Nsm>) -> Self {
-        Self { attestor: Attestor::new(nsm), duty: OnceLock::new(), draining: AtomicBool::new(false) }
+    pub fn closed(nsm: Arc<dyn Nsm>, clock: Arc<TrustedClock>) -> Self {
+        let (duty, draining) = (OnceLock::new(), AtomicBool::new(false));
+        Self { attestor: Attestor::new(nsm), clock, duty, draining }
+    }
+
+    /// What tickets are judged by.
+    pub(crate) fn clock(&self) -> &TrustedClock {
+        &self.clock
     }
 
     /// Takes up its duty; `seed` is for hashing the names in bodies.
@@ -127,7 +135,7 @@ impl<S: Sealer> Service<S> {
         let duty = self.duty()?;
         match operation {
             Operation::Generate => with_burnt_stack(|| duty.generate(body)),
-            Operation::Sign => with_burnt_stack(|| duty.sign(body)),
+            Operation::Sign => with_burnt_stack(|| duty.sign(body, &self.clock)),
             Operation::Destroy => with_burnt_stack(|| duty.destroy(body)),
             Operation::Export => duty.export(body).await,
             Operation::Import => duty.import(body).await,
@@ -165,9 +173,9 @@ impl<S: Sealer> Duty<S> {
         Ok(Answer::Created(reply(&Reply::PublicKey(pair.public_key()))))
     }
 
-    fn sign(&self, body: &mut [u8]) -> Result<Answer, Failure> {
+    fn sign(&self, body: &mut [u8], clock: &TrustedClock) -> Result<Answer, Failure> {
         let request = SignRequest::parse(body, &self.seed)?;
-        let now_unix_ms = now_unix_ms()?;
+        let now_unix_ms = clock.now_unix_ms();
         // Drawn first: a permit that cannot sign would have cost its ticket.
         let mut aux = [0; 32];
         entropy::fill(&mut aux)?;
@@ -261,12 +269,6 @@ impl Drop for AbortOnPanic {
             std::process::abort();
         }
     }
-}
-
-/// A clock before 1970 is no clock to judge tickets by.
-fn now_unix_ms() -> Result<u64, Failure> {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).ok();
-    since_epoch.and_then(|time| u64::try_from(time.as_millis()).ok()).ok_or(Failure::KeyServiceUnavailable)
 }
 
 #[cfg(test)]

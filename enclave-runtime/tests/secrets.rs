@@ -8,11 +8,14 @@
 #[path = "../../enclave-core/tests/public_api/secret_type.rs"]
 mod secret_type;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use enclave_runtime::acme::{AccountKey, AcmeState, CertificateKey, KeptCertificate};
 use enclave_runtime::tls::{PrivateKey, TlsFront, TlsIdentity};
 use enclave_runtime::{
     ApiKey, BootFile, BootSecret, Capacity, DataKey, LocalSealer, PlainSecret, RecipientKey, Service,
-    SoftwareNsm, seed, signer,
+    SoftwareNsm, TrustedClock, seed, signer,
 };
 use zeroize::Zeroizing;
 
@@ -66,10 +69,13 @@ fn what_is_printed_shows_no_secret() {
     let capacity = Capacity { max_keys: 1, max_nonces: 1, max_ticket_ttl_s: 1 };
     let signer = signer(capacity, &SECRET).unwrap();
     assert_prints(&signer, "Mutex { data: Some(Signer { .. }), poisoned: false, .. }");
-    let service = Service::closed(std::sync::Arc::new(SoftwareNsm::ephemeral().unwrap()));
+    let nsm = Arc::new(SoftwareNsm::ephemeral().unwrap());
+    let clock = TrustedClock::start(&*nsm, Duration::from_secs(5)).unwrap();
+    let now = clock.unix_time();
+    let service = Service::closed(nsm, Arc::new(clock));
     service.open(api_key(), signer, sealer(), seed().unwrap());
     assert_prints(&service, "Service { .. }");
-    let identity = TlsIdentity::self_signed(&["signer".to_owned()]).unwrap();
+    let identity = TlsIdentity::self_signed(&["signer".to_owned()], now).unwrap();
     assert_prints(&identity, "TlsIdentity { .. }");
     assert_prints(&TlsFront::new(identity), "TlsFront { .. }");
     assert_prints(&PrivateKey::from_pem_or_der(&p256_key()).unwrap(), "PrivateKey { .. }");

@@ -235,7 +235,7 @@ the_images_boot_and_sign() {
 # The contract's own tests, against an enclave that was started as a user starts one. The arguments are tables of it.
 #
 # Left out is what QEMU and its vsock device are not up to: they end a half-closed connection, which each row of two
-# tests waits for. And without KVM the guest's clock has whole seconds at its start, so it may be one behind: tickets
+# tests waits for. And QEMU's security module tells whole seconds, so the enclave's clock may be one behind: tickets
 # that are good, or expire, from this very second on are for signers with the same clock.
 the_contract_holds_against_the_image() {
     local programs=("$@") program line

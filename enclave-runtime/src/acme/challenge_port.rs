@@ -38,6 +38,7 @@ mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
     use std::sync::Arc;
 
+    use rustls::pki_types::UnixTime;
     use tokio::io::AsyncReadExt as _;
     use tokio::net::TcpStream;
     use tokio::time::{Instant, timeout};
@@ -52,7 +53,8 @@ mod tests {
     /// In real time: a paused clock would jump ahead while the kernel still delivers what a busy machine has delayed.
     #[tokio::test]
     async fn a_crowd_is_gone_after_its_time() {
-        let front = Arc::new(TlsFront::new(TlsIdentity::self_signed(&["signer".to_owned()]).unwrap()));
+        let identity = TlsIdentity::self_signed(&["signer".to_owned()], UnixTime::now()).unwrap();
+        let front = Arc::new(TlsFront::new(identity));
         front.answer_challenges_with(Some(answer_of_a_test("signer")));
         let listener = Listener::bind(&"tcp:127.0.0.1:0".parse().unwrap()).await.unwrap();
         let Address::Tcp { port, .. } = *listener.local_address() else { panic!("not TCP") };

@@ -1,7 +1,5 @@
 //! Requests to the ACME server: each signed, with a nonce, to a URL on its own host (RFC 8555 §6).
 
-use std::time::SystemTime;
-
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Method, Request};
@@ -32,7 +30,7 @@ impl<'s> AcmeClient<'s> {
         let mut connection = server.connect().await?;
         let request = server.request(Method::GET, server.directory(), None)?;
         let response = connection.exchange(request).await?;
-        let answer = Answer::of(response, SystemTime::now()).accepted()?;
+        let answer = Answer::of(response, server.now()).accepted()?;
         let directory = Directory::read(&answer.body, server.directory())?;
         Ok(Self { server, connection: Some(connection), nonce: None, directory })
     }
@@ -101,7 +99,7 @@ impl<'s> AcmeClient<'s> {
         let response = connection.exchange(request).await?;
         // One that failed is not used again.
         self.connection = Some(connection);
-        let mut answer = Answer::of(response, SystemTime::now());
+        let mut answer = Answer::of(response, self.server.now());
         self.nonce = answer.nonce.take();
         answer.accepted()
     }

@@ -24,6 +24,7 @@ use crate::kms::KmsFault;
 use crate::relay::Relay;
 use crate::remote_server::UnusableServer;
 use crate::tls::{Expiry, TlsFront, TlsIdentity, check_pair};
+use crate::trusted_clock::TrustedClock;
 
 /// After an order that failed. Public servers count them by the hour: Let's Encrypt takes five of one name.
 const BETWEEN_ORDERS: Backoff =
@@ -56,7 +57,7 @@ pub(crate) const RESTORE_PATIENCE: Duration = Duration::from_secs(30);
 /// is still renewed in time.
 const MIN_BETWEEN_ORDERS: Duration = Duration::from_secs(30);
 
-/// The clock may be set, and the machine may sleep: it is looked at this often.
+/// The clock may be corrected, and the machine may be paused: it is looked at this often.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(60 * 60);
 
 /// While what has to be kept is not kept.
@@ -80,6 +81,7 @@ pub(crate) struct Keeper {
     contact: Vec<String>,
     store: Store,
     front: Arc<TlsFront>,
+    clock: Arc<TrustedClock>,
     /// What is or should be in the store.
     state: Option<AcmeState>,
     account: Option<Account>,
@@ -114,13 +116,15 @@ impl Keeper {
         configuration: &Acme,
         relays: AcmeRelays,
         front: Arc<TlsFront>,
+        clock: Arc<TrustedClock>,
     ) -> Result<Self, UnusableServer> {
         Ok(Self {
-            server: Arc::new(AcmeServer::new(configuration, relays.server)?),
+            server: Arc::new(AcmeServer::new(configuration, relays.server, Arc::clone(&clock))?),
             names: configuration.server_names.clone(),
             contact: configuration.contact.clone(),
             store: Store::new(relays.store, relays.store_write),
             front,
+            clock,
             state: None,
             account: None,
             is_restored: false,
@@ -205,7 +209,7 @@ impl Keeper {
         if certificate.names != self.names {
             return Err(AcmeFault::Unusable("it was ordered for other names"));
         }
-        let (identity, not_after_unix_s) = identity(certificate, UnixTime::now())?;
+        let (identity, not_after_unix_s) = identity(certificate, self.clock.unix_time())?;
         let presented = Presented {
             obtained_unix_s: certificate.obtained_unix_s,
             not_after_unix_s,
@@ -231,7 +235,7 @@ impl Keeper {
             if self.is_unsaved {
                 self.save().await;
             }
-            let now_unix_s = UnixTime::now().as_secs();
+            let now_unix_s = self.clock.unix_time().as_secs();
             if let Some(presented) = self.presented
                 && now_unix_s < presented.renewal_unix_s()
             {
@@ -270,7 +274,7 @@ impl Keeper {
     /// Sleeps for `wait`, and says meanwhile what there is to say of the certificate's end, if no renewal comes before.
     async fn pause(&mut self, mut wait: Duration) {
         loop {
-            let now_unix_s = UnixTime::now().as_secs();
+            let now_unix_s = self.clock.unix_time().as_secs();
             if let (Some(presented), Some(expiry)) = (self.presented, &mut self.expiry)
                 && presented.is_overdue(now_unix_s)
             {
@@ -316,7 +320,7 @@ impl Keeper {
         };
         let certificate = KeptCertificate {
             names: self.names.clone(),
-            obtained_unix_s: UnixTime::now().as_secs(),
+            obtained_unix_s: self.clock.unix_time().as_secs(),
             chain_pem: issued.chain_pem,
             key: issued.key,
         };

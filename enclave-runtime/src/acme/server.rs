@@ -1,6 +1,7 @@
 //! The connection to the ACME server: TLS through the relay, to a server that can prove the name in `acme.directory`.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -14,6 +15,7 @@ use crate::aws::http_client::HttpClient;
 use crate::configuration::{Acme, HttpsUrl};
 use crate::relay::Relay;
 use crate::remote_server::{RemoteServer, UnusableServer};
+use crate::trusted_clock::TrustedClock;
 
 /// From dialing the relay to the end of the TLS handshake.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -31,6 +33,7 @@ const IMPOSTOR: &str =
 pub(crate) struct AcmeServer {
     server: RemoteServer,
     directory: HttpsUrl,
+    clock: Arc<TrustedClock>,
 }
 
 impl AcmeServer {
@@ -38,17 +41,26 @@ impl AcmeServer {
     ///
     /// # Errors
     /// [`UnusableServer`]
-    pub(crate) fn new(configuration: &Acme, relay: Relay) -> Result<Self, UnusableServer> {
+    pub(crate) fn new(
+        configuration: &Acme,
+        relay: Relay,
+        clock: Arc<TrustedClock>,
+    ) -> Result<Self, UnusableServer> {
         let directory = configuration.directory.clone();
         let name = ServerName::try_from(directory.host().to_owned())
             .map_err(|_| UnusableServer("acme.directory: no host name that TLS knows"))?;
-        let server = RemoteServer::new(relay, name, configuration.trust_anchors.as_deref(), IMPOSTOR)
+        let anchors = configuration.trust_anchors.as_deref();
+        let server = RemoteServer::new(relay, name, anchors, IMPOSTOR, Arc::clone(&clock))
             .ok_or(UnusableServer("acme.trust_anchors: not the certificate of an authority"))?;
-        Ok(Self { server, directory })
+        Ok(Self { server, directory, clock })
     }
 
     pub(crate) const fn directory(&self) -> &HttpsUrl {
         &self.directory
+    }
+
+    pub(crate) fn now(&self) -> SystemTime {
+        self.clock.now()
     }
 
     /// Connects.

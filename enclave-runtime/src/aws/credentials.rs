@@ -31,15 +31,15 @@ impl CredentialCache {
         Self { imds, held: Mutex::new(None) }
     }
 
-    /// The credentials to use now. Old ones, even expired, when there are no new ones: whether they still do is for
+    /// The credentials to use at `now`. Old ones, even expired, when there are no new ones: whether they still do is for
     /// AWS to say, and an outage of IMDS is no reason not to ask.
     ///
     /// # Errors
     /// [`NoCredentials`] if there never were any.
-    pub(crate) async fn current(&self) -> Result<Credentials, NoCredentials> {
+    pub(crate) async fn current(&self, now: SystemTime) -> Result<Credentials, NoCredentials> {
         let mut held = self.held.lock().await;
         if let Some(held) = held.as_ref()
-            && (held.asked.elapsed() < MIN_INTERVAL || !ends_soon(held.expiry))
+            && (held.asked.elapsed() < MIN_INTERVAL || !ends_soon(held.expiry, now))
         {
             return Ok(held.credentials.clone());
         }
@@ -73,8 +73,8 @@ impl CredentialCache {
     }
 }
 
-fn ends_soon(expiry: SystemTime) -> bool {
-    SystemTime::now().checked_add(RENEW_BEFORE).is_none_or(|soon| soon >= expiry)
+fn ends_soon(expiry: SystemTime, now: SystemTime) -> bool {
+    now.checked_add(RENEW_BEFORE).is_none_or(|soon| soon >= expiry)
 }
 
 impl std::fmt::Debug for CredentialCache {
@@ -87,7 +87,7 @@ impl std::fmt::Debug for CredentialCache {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use transport::{Address, Listener};
@@ -139,7 +139,7 @@ mod tests {
 
     impl Service {
         async fn current(&self) -> String {
-            self.cache.current().await.unwrap().access_key_id().to_owned()
+            self.cache.current(SystemTime::now()).await.unwrap().access_key_id().to_owned()
         }
     }
 
@@ -164,7 +164,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn refused_ones_are_fetched_anew() {
         let service = service("2999-01-01T00:00:00Z").await;
-        let refused = service.cache.current().await.unwrap();
+        let refused = service.cache.current(SystemTime::now()).await.unwrap();
         tokio::time::advance(MIN_INTERVAL).await;
         assert_eq!(service.current().await, "KEY1");
         service.cache.forget(&refused).await;
@@ -189,6 +189,6 @@ mod tests {
     #[tokio::test]
     async fn without_any_there_are_none() {
         let relay = Relay::at("unix:/nowhere/imds".parse().unwrap());
-        assert!(CredentialCache::new(Imds::new(relay)).current().await.is_err());
+        assert!(CredentialCache::new(Imds::new(relay)).current(SystemTime::now()).await.is_err());
     }
 }

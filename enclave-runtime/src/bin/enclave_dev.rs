@@ -25,8 +25,8 @@ use enclave_runtime::acme::AcmeRelays;
 use enclave_runtime::http::{Limits, serve};
 use enclave_runtime::tls::{TlsFront, TlsIdentity};
 use enclave_runtime::{
-    ApiKey, Capacity, Listen, LocalSealer, Nsm, Parent, Pcrs as SoftwarePcrs, Relay, Service, SoftwareNsm,
-    Stopped, harden, read_configuration, seed, signer,
+    ApiKey, Capacity, ClockFault, Listen, LocalSealer, Nsm, Parent, Pcrs as SoftwarePcrs, Relay, Service,
+    SoftwareNsm, Stopped, TrustedClock, harden, read_configuration, seed, signer,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use transport::{Address, Listener};
@@ -68,6 +68,12 @@ struct Arguments {
     /// PCR0 in the software NSM's documents, 96 hex digits
     #[arg(long, value_name = "HEX", value_parser = parse_pcr)]
     pcr0: Option<[u8; 48]>,
+    /// By how much the software NSM's clock is ahead of this machine's, behind it if negative. For tests
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, allow_negative_numbers = true)]
+    nsm_clock_offset_s: i32,
+    /// How much the software NSM's clock gains on this machine's. For tests
+    #[arg(long, value_name = "PPM", default_value_t = 0)]
+    nsm_clock_drift_ppm: u32,
     /// The measured configuration, as in the production image; limits are in it
     #[arg(long, value_name = "FILE", requires_all = ["boot_file", "kms", "imds", "log"],
           conflicts_with_all = ["max_keys", "max_nonces", "max_ticket_ttl_s", "max_requests_in_flight", "tls"])]
@@ -151,6 +157,9 @@ const EX_UNAVAILABLE: u8 = 69;
 /// EX_CONFIG of sysexits.h: a secret is missing or wrong.
 const EX_CONFIG: u8 = 78;
 
+/// The software NSM gives the time at once, unless the machine is very busy.
+const NSM_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Up to the connections served: more can never be in flight.
 const REQUESTS_IN_FLIGHT: RangeInclusive<u32> = 1..=2048;
 
@@ -214,7 +223,10 @@ fn software_nsm(arguments: &Arguments) -> Result<SoftwareNsm, NotStarted> {
     }
     .map_err(unavailable)?;
     let pcrs = SoftwarePcrs::default();
-    Ok(nsm.measuring(SoftwarePcrs { pcr0: arguments.pcr0.unwrap_or(pcrs.pcr0), ..pcrs }))
+    let pcrs = SoftwarePcrs { pcr0: arguments.pcr0.unwrap_or(pcrs.pcr0), ..pcrs };
+    let clock =
+        ClockFault { offset_s: arguments.nsm_clock_offset_s, drift_ppm: arguments.nsm_clock_drift_ppm };
+    Ok(nsm.measuring(pcrs).with_clock(clock))
 }
 
 fn run_attested(nitro_toml: &Path, arguments: Arguments, nsm: Arc<dyn Nsm>) -> Result<(), NotStarted> {
@@ -247,19 +259,22 @@ fn run_alone(arguments: &Arguments, nsm: Arc<dyn Nsm>) -> Result<(), NotStarted>
     };
     let signer = signer(capacity, ticket_secret.as_bytes()).map_err(unavailable)?;
     drop(ticket_secret);
-    let service = Arc::new(Service::closed(nsm));
+    let clock = Arc::new(TrustedClock::start(&*nsm, NSM_PATIENCE).map_err(unavailable)?);
+    let service = Arc::new(Service::closed(Arc::clone(&nsm), Arc::clone(&clock)));
     service.open(api_key, signer, sealer, seed().map_err(unavailable)?);
     let limits = Limits { max_requests_in_flight: arguments.max_requests_in_flight, ..Limits::default() };
 
     let front = match arguments.tls {
         Tls::Off => None,
         Tls::SelfSigned => {
-            let identity = TlsIdentity::self_signed(&["localhost".to_owned()]).map_err(unavailable)?;
+            let identity = TlsIdentity::self_signed(&["localhost".to_owned()], clock.unix_time());
+            let identity = identity.map_err(unavailable)?;
             Some(Arc::new(TlsFront::new(identity)))
         }
     };
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(unavailable)?;
+    runtime.spawn(clock.keep_anchored(nsm));
     let outcome = runtime.block_on(listen(&arguments.listen, Arc::clone(&service), front, limits));
     // Connections hold no secrets, but their tasks end before the keys do.
     drop(runtime);

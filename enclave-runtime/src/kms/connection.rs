@@ -1,5 +1,7 @@
 //! The connection to KMS: TLS through the relay, to a server that can prove KMS's name.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Request, Response};
@@ -10,6 +12,7 @@ use crate::aws::http_client::HttpClient;
 use crate::configuration::Kms as KmsConfiguration;
 use crate::relay::Relay;
 use crate::remote_server::{RemoteServer, UnusableServer};
+use crate::trusted_clock::TrustedClock;
 
 const IMPOSTOR: &str = "who answers has no certificate of KMS";
 
@@ -25,11 +28,15 @@ impl KmsServer {
     ///
     /// # Errors
     /// [`UnusableServer`]
-    pub(crate) fn new(configuration: &KmsConfiguration, relay: Relay) -> Result<Self, UnusableServer> {
+    pub(crate) fn new(
+        configuration: &KmsConfiguration,
+        relay: Relay,
+        clock: Arc<TrustedClock>,
+    ) -> Result<Self, UnusableServer> {
         let host = configuration.endpoint_host();
         let name = ServerName::try_from(host.clone())
             .map_err(|_| UnusableServer("kms.region: KMS has no host name there"))?;
-        let server = RemoteServer::new(relay, name, configuration.trust_anchors.as_deref(), IMPOSTOR)
+        let server = RemoteServer::new(relay, name, configuration.trust_anchors.as_deref(), IMPOSTOR, clock)
             .ok_or(UnusableServer("kms.trust_anchors: not the certificate of an authority"))?;
         Ok(Self { server, host, region: configuration.region.to_string() })
     }

@@ -6,7 +6,7 @@ mod root;
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_nitro_enclaves_nsm_api::api::{AttestationDoc, Digest as PcrDigest};
@@ -40,6 +40,8 @@ const INTERNAL_ERROR: NsmUnavailable = NsmUnavailable::Refused("InternalError");
 pub struct SoftwareNsm {
     module_id: String,
     pcrs: Pcrs,
+    clock: ClockFault,
+    started: Instant,
     root: Root,
     chain: Mutex<Chain>,
 }
@@ -53,6 +55,15 @@ pub struct Pcrs {
     pub pcr1: [u8; PCR_BYTES],
     /// The application.
     pub pcr2: [u8; PCR_BYTES],
+}
+
+/// What is wrong with this machine's clock, seen from the software NSM.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClockFault {
+    /// By how many seconds the NSM is ahead of it at the start; behind it if negative.
+    pub offset_s: i32,
+    /// How many millionths of a second the NSM gains on it each second.
+    pub drift_ppm: u32,
 }
 
 /// Why there is no software NSM.
@@ -122,13 +133,26 @@ impl SoftwareNsm {
         let digits = base16ct::lower::encode_string(&digits);
         let module_id = format!("i-{}-enc{}", &digits[..17], &digits[17..33]);
         let chain = Chain::issue(&root, &module_id, SystemTime::now()).ok_or(NoSoftwareNsm::NotMade)?;
-        Ok(Self { module_id, pcrs: Pcrs::default(), root, chain: Mutex::new(chain) })
+        Ok(Self {
+            module_id,
+            pcrs: Pcrs::default(),
+            clock: ClockFault::default(),
+            started: Instant::now(),
+            root,
+            chain: Mutex::new(chain),
+        })
     }
 
     /// The same, but with other registers.
     #[must_use]
     pub fn measuring(self, pcrs: Pcrs) -> Self {
         Self { pcrs, ..self }
+    }
+
+    /// The same, but with a clock that differs from this machine's.
+    #[must_use]
+    pub fn with_clock(self, clock: ClockFault) -> Self {
+        Self { clock, ..self }
     }
 
     /// The root's certificate, for verifiers.
@@ -161,6 +185,13 @@ impl SoftwareNsm {
         sign1(payload, signature.as_ref())
     }
 
+    fn now(&self) -> SystemTime {
+        let drift = self.started.elapsed() * self.clock.drift_ppm / 1_000_000;
+        let now = SystemTime::now() + drift;
+        let offset = Duration::from_secs(self.clock.offset_s.unsigned_abs().into());
+        if self.clock.offset_s < 0 { now - offset } else { now + offset }
+    }
+
     fn pcr(&self, index: u16) -> [u8; PCR_BYTES] {
         match index {
             0 => self.pcrs.pcr0,
@@ -174,7 +205,7 @@ impl SoftwareNsm {
 impl Nsm for SoftwareNsm {
     fn attest(&self, request: &AttestationRequest<'_>) -> Result<Vec<u8>, NsmUnavailable> {
         request.check()?;
-        self.attest_at(request, SystemTime::now()).ok_or(INTERNAL_ERROR)
+        self.attest_at(request, self.now()).ok_or(INTERNAL_ERROR)
     }
 
     fn random(&self) -> Result<Zeroizing<Vec<u8>>, NsmUnavailable> {

@@ -157,7 +157,7 @@ mod tests {
     use crate::tls::TlsIdentity;
 
     fn identity() -> TlsIdentity {
-        TlsIdentity::self_signed(&["signer".to_owned()]).unwrap()
+        TlsIdentity::self_signed(&["signer".to_owned()], UnixTime::now()).unwrap()
     }
 
     /// How a client is set up that trusts what `front` presents, and nothing else.

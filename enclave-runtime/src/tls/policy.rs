@@ -84,6 +84,7 @@ pub(crate) fn validation_config(
 #[cfg(test)]
 mod tests {
     use rustls::crypto::aws_lc_rs::{DEFAULT_CIPHER_SUITES, default_provider};
+    use rustls::pki_types::UnixTime;
 
     use super::{GROUPS, SUITES, VERSIONS, provider};
     use crate::tls::TlsIdentity;
@@ -133,7 +134,7 @@ mod tests {
 
     #[test]
     fn everything_else_is_off() {
-        let identity = TlsIdentity::self_signed(&["signer".to_owned()]).unwrap();
+        let identity = TlsIdentity::self_signed(&["signer".to_owned()], UnixTime::now()).unwrap();
         let config = identity.config();
         assert_eq!(config.alpn_protocols, [b"http/1.1".to_vec()]);
         assert!(!config.ticketer.enabled());
@@ -149,7 +150,7 @@ mod tests {
     /// Bounded: the first are forgotten for the last.
     #[test]
     fn sessions_are_remembered_up_to_a_number() {
-        let identity = TlsIdentity::self_signed(&["signer".to_owned()]).unwrap();
+        let identity = TlsIdentity::self_signed(&["signer".to_owned()], UnixTime::now()).unwrap();
         let storage = &identity.config().session_storage;
         for number in 0..u32::try_from(2 * super::MAX_SESSIONS).unwrap() {
             assert!(storage.put(number.to_be_bytes().to_vec(), vec![1]));

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use rustls::pki_types::UnixTime;
 use sha2::{Digest as _, Sha256};
 
 use super::expiry::Expiry;
@@ -12,6 +11,7 @@ use crate::boot::{BootRefused, NotDecrypted, TLS_KEY, decrypt_once, fetch_whole,
 use crate::boot_file::TlsVariables;
 use crate::kms::Kms;
 use crate::relay::Relay;
+use crate::trusted_clock::TrustedClock;
 
 /// Soon enough for who has just put a certificate there, and no burden for the parent. KMS is asked only when something
 /// has changed.
@@ -31,7 +31,7 @@ pub(crate) struct Provided {
 enum Complaint {
     NoFile,
     Unreadable([u8; 32]),
-    /// Looked at again each time: one that is not valid yet will be, and a clock that is wrong may be set.
+    /// Looked at again each time: one that is not valid yet will be, and a clock that is wrong is corrected.
     Chain([u8; 32], InvalidChain),
     /// For a reason that time does not change.
     Pair([u8; 32]),
@@ -53,16 +53,17 @@ impl Provided {
         front: &TlsFront,
         boot_file: &Relay,
         kms: &Kms,
+        clock: &TrustedClock,
         interval: Duration,
     ) {
         loop {
-            self.expiry.watch(UnixTime::now().as_secs());
+            self.expiry.watch(clock.unix_time().as_secs());
             tokio::time::sleep(interval).await;
-            self.look(front, boot_file, kms).await;
+            self.look(front, boot_file, kms, clock).await;
         }
     }
 
-    async fn look(&mut self, front: &TlsFront, boot_file: &Relay, kms: &Kms) {
+    async fn look(&mut self, front: &TlsFront, boot_file: &Relay, kms: &Kms, clock: &TrustedClock) {
         let Some(bytes) = fetch_whole(boot_file).await else {
             if self.is_new(Complaint::NoFile) {
                 tracing::warn!("the parent does not send a boot file whose last line is whole: {KEPT}");
@@ -85,7 +86,7 @@ impl Provided {
             return;
         }
         // Before KMS is asked, once a minute for as long as it takes.
-        if let Err(fault) = CertificateChain::from_pem(&variables.cert_chain, UnixTime::now()) {
+        if let Err(fault) = CertificateChain::from_pem(&variables.cert_chain, clock.unix_time()) {
             self.refuse_chain(digest, fault);
             return;
         }
@@ -93,7 +94,7 @@ impl Provided {
             return;
         }
         let outcome = match decrypt_once(kms, TLS_KEY, &variables.key_ciphertext).await {
-            Ok(key) => identity(&variables, &key),
+            Ok(key) => identity(&variables, &key, clock.unix_time()),
             Err(NotDecrypted::ForGood(refused)) => Err(refused),
             Err(NotDecrypted::Yet(fault)) => {
                 tracing::warn!(%fault, "KMS does not give the key of a new TLS certificate yet");

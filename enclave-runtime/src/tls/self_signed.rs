@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 
 use super::{CertificateChain, PrivateKey, TlsIdentity, UnusableIdentity};
 
-/// Clients' clocks may be behind, and the enclave's is set by the host.
+/// Clients' clocks may be behind.
 const NOT_BEFORE_TOLERANCE: Duration = Duration::from_hours(24);
 
 /// Longer than an enclave runs: nothing renews the certificate but a restart, which makes another key too. Its dates
@@ -27,18 +27,18 @@ const COMMON_NAME: &str = "nitro-signer, made in the enclave";
 const NO_KEY: UnusableIdentity = UnusableIdentity("the TLS key cannot be made");
 
 impl TlsIdentity {
-    /// A new key of P-256, and a certificate for it that it signs itself, for these DNS names.
+    /// A new key of P-256, and a certificate for it that it signs itself `now`, for these DNS names.
     ///
     /// # Errors
     /// [`UnusableIdentity`]
-    pub fn self_signed(server_names: &[String]) -> Result<Self, UnusableIdentity> {
+    pub fn self_signed(server_names: &[String], now: UnixTime) -> Result<Self, UnusableIdentity> {
         // Wipes itself.
         let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new())
             .map_err(|_| NO_KEY)?;
         let key = PrivateKey::from_der(document.as_ref()).map_err(|_| NO_KEY)?;
         let signer = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, document.as_ref())
             .map_err(|_| NO_KEY)?;
-        let now = UnixTime::now().as_secs();
+        let now = now.as_secs();
         let not_after_unix_s = now + VALIDITY.as_secs();
         let certificate =
             parameters(server_names, now.saturating_sub(NOT_BEFORE_TOLERANCE.as_secs()), not_after_unix_s)
@@ -92,6 +92,7 @@ impl SigningKey for Signer {
 
 #[cfg(test)]
 mod tests {
+    use rustls::pki_types::UnixTime;
     use x509_cert::Certificate;
     use x509_cert::der::Decode as _;
 
@@ -105,7 +106,7 @@ mod tests {
     #[test]
     fn openssl_takes_it_for_each_of_its_names() {
         let names = ["signer.example.com".to_owned(), "signer".to_owned()];
-        let identity = TlsIdentity::self_signed(&names).unwrap();
+        let identity = TlsIdentity::self_signed(&names, UnixTime::now()).unwrap();
         let workshop = Workshop::new();
         let der = workshop.write("own.der", certificate(&identity));
         let pem = workshop.write("own.pem", workshop.openssl(&["x509", "-inform", "DER", "-in", &der]));
@@ -134,7 +135,8 @@ mod tests {
 
     #[test]
     fn every_start_has_another_key_and_serial() {
-        let [one, other] = [(); 2].map(|()| TlsIdentity::self_signed(&["signer".to_owned()]).unwrap());
+        let [one, other] =
+            [(); 2].map(|()| TlsIdentity::self_signed(&["signer".to_owned()], UnixTime::now()).unwrap());
         assert_ne!(one.spki(), other.spki());
         let [one, other] =
             [one, other].map(|identity| Certificate::from_der(&certificate(&identity)).unwrap());

@@ -153,6 +153,7 @@ impl Laboratory {
             has_tls: self.has_tls()?,
             heartbeats,
             image: self.image(),
+            options: Vec::new(),
             qemu: qemu.lines().map(str::to_owned).collect(),
             device,
             directory,
@@ -204,6 +205,8 @@ pub struct EmulatedParent {
     pub proxy: Process,
     /// The image that is started.
     pub image: PathBuf,
+    /// More for QEMU's command line.
+    pub options: Vec<String>,
     address: SocketAddr,
     has_tls: bool,
     heartbeats: Arc<AtomicU32>,
@@ -275,6 +278,7 @@ impl EmulatedParent {
         arguments.extend(["-M", machine, "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "512M"]);
         arguments.extend(["-nographic", "-no-reboot", "-kernel", &image, "-append", &append]);
         arguments.extend(["-chardev", &chardev]);
+        arguments.extend(self.options.iter().map(String::as_str));
         let heartbeats_before = self.heartbeats();
         let started = Instant::now();
         let qemu = Process::start("qemu", Path::new(program), &arguments, &[])?;

@@ -5,17 +5,19 @@
 //! (`infra/emulator/README.md`): those cases of the contract are in `connections.rs`, over Unix sockets.
 
 use std::io::Write as _;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use acceptance::bip340::x_only;
-use acceptance::contract::{HEALTHY, KEY_NOT_FOUND, KEY_SERVICE, REPLAY};
+use acceptance::contract::{HEALTHY, KEY_NOT_FOUND, KEY_SERVICE, REPLAY, TICKET};
 use acceptance::emulated::Laboratory;
 use acceptance::failure::{ensure, fail};
 use acceptance::key_proof::{KeyProof, binding};
 use acceptance::signer::new_identity;
+use acceptance::ticket::now_s;
 use acceptance::workshop::Workshop;
-use acceptance::{Connection, Failure, Request, Server, Signer};
+use acceptance::{Connection, Failure, Request, Server, Signer, Ticket};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ciborium::Value;
@@ -64,6 +66,31 @@ fn the_image_ends_tls_and_vouches_for_its_key() -> Result<(), Failure> {
     clear.send(Request::new("GET", "/health").bytes())?;
     let response = clear.receive()?;
     ensure(response.status == 400, || format!("{} {}", response.status, response.text()))
+}
+
+/// QEMU's NSM tells this machine's time, in whole seconds. The guest reads its own from an RTC that is off.
+#[test]
+#[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
+fn a_clock_that_starts_off_makes_no_difference_to_a_ticket() -> Result<(), Failure> {
+    // 91 s is more than the life of a ticket of the API; 6 s is a week's drift of 10 ppm.
+    for ahead_s in [91, -6] {
+        let mut parent = Laboratory::of_environment().parent()?;
+        let rtc_unix_s = now_s().checked_add_signed(ahead_s).expect("a time");
+        let rtc =
+            Command::new("date").args(["-u", "-d", &format!("@{rtc_unix_s}"), "+base=%FT%T"]).output()?;
+        parent.options = vec!["-rtc".to_owned(), String::from_utf8(rtc.stdout)?.trim_end().to_owned()];
+        let _enclave = parent.ready()?;
+        parent.says("the system clock differs from the NSM's time")?;
+        let server = parent.server();
+        signs(&mut server.signer())?;
+        let (mut signer, identity, digest) = (server.signer(), new_identity(), rand::random());
+        signer.generated(&identity)?;
+        // Whole seconds make the clock up to one behind.
+        let expired = Ticket::new(&identity, &digest).claim("exp", &(now_s() - 2).to_string());
+        let expired = expired.mint(signer.secret());
+        signer.sign(&identity, &hex::encode(digest), &expired).is_error(401, TICKET)?;
+    }
+    Ok(())
 }
 
 fn payload(document: &[u8]) -> Result<Vec<(String, Value)>, Failure> {
@@ -120,7 +147,7 @@ fn the_image_signs_and_its_measurements_are_the_builds() -> Result<(), Failure> 
     let module = member(&payload, "module_id").as_text().unwrap_or_default();
     ensure(module == "i-0123456789abcdef0-enc0123456789abcdef", || module.to_owned())?;
     let timestamp = member(&payload, "timestamp").as_integer().and_then(|it| u64::try_from(it).ok());
-    let off = timestamp.unwrap_or(0).abs_diff(acceptance::ticket::now_s() * 1000);
+    let off = timestamp.unwrap_or(0).abs_diff(now_s() * 1000);
     ensure(off < 60_000, || format!("the document is {off} ms off"))?;
     for name in ["public_key", "user_data"] {
         ensure(member(&payload, name).is_null(), || name.to_owned())?;

@@ -30,7 +30,8 @@ const MIN_NITRO_CLI: Version = Version { major: 1, minor: 2, patch: 0 };
 /// That of Amazon Linux 2023. The units were made for it.
 const MIN_SYSTEMD: u32 = 252;
 
-/// Tickets live for seconds to minutes. Chrony keeps a clock within milliseconds.
+/// The enclave does not go by this clock, but an API on this machine makes tickets by it, and tools verify documents by
+/// it. Chrony keeps a clock within milliseconds.
 const MAX_CLOCK_OFFSET_S: f64 = 1.0;
 
 /// Two releases of 64 MiB, and the journal.

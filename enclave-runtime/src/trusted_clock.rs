@@ -1,0 +1,330 @@
+//! The time that tickets and certificates are judged by and that requests to AWS are signed with. It is the NSM's, and
+//! the monotonic clock carries it on. The parent cannot set it.
+//!
+//! ```text
+//! NSM document, at the start and each minute ─▶ Anchor ─▶ start_unix_ms ─┐
+//! CLOCK_MONOTONIC, from the vDSO ─────────────────────▶ elapsed ─────────┴─▶ now_unix_ms
+//! ```
+//!
+//! What holds:
+//!
+//! * There is no clock without a document of the NSM: nothing is judged before the first one.
+//! * The clock never goes back. One that is ahead stands still until time has caught up with it.
+//! * A document counts as made when it was asked for. So the clock is ahead of the NSM's by a round trip at most, and
+//!   never behind it: a ticket expires too early rather than too late.
+//! * A document that is ahead of the clock is taken at once, for a clock that is behind lets expired tickets through. One
+//!   that is behind the clock moves it by no more than a counter drifts. What no drift explains is refused.
+//! * Without a document, or with one that is refused, the clock runs on and allows for a counter that is slow. So it gets
+//!   ahead, and tickets expire too early again.
+//!
+//! `CLOCK_MONOTONIC` and not `CLOCK_BOOTTIME`: the two differ by the time that a machine sleeps, and the image's kernel
+//! cannot sleep. The first is in the vDSO of every kernel that an image may have. The documents' signatures are not
+//! verified: they come from the device itself, and not by way of the parent.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
+use serde::Deserialize;
+use serde_cbor::Value;
+
+use crate::nsm::{AttestationRequest, Nsm, NsmUnavailable};
+use crate::token_bucket::TokenBucket;
+
+/// From one anchor to the next. Drift as fast as [`DRIFT_DIVISOR`] allows makes 30 ms of it.
+const ANCHOR_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Between two tries at the start. The NSM takes milliseconds.
+const BETWEEN_TRIES: Duration = Duration::from_millis(200);
+
+/// A document that takes longer says too little about the present: the clock may be ahead by as much.
+const MAX_ROUND_TRIP_MS: u64 = 1_000;
+
+/// One millisecond in so many, 500 ppm, is what Linux corrects a counter by at most (adjtimex). 10 ppm are reported of
+/// enclaves.
+const DRIFT_DIVISOR: u64 = 2_000;
+
+/// While there is no anchor, one millisecond in so many is added: 50 ppm, five times the reported drift and 4 s a day.
+const ALLOWANCE_DIVISOR: u64 = 20_000;
+
+/// What a document and the clock may differ by without a word, drift aside.
+pub(crate) const MAX_DISAGREEMENT_MS: u64 = 2_000;
+
+/// A document that is so far ahead of the clock is refused: no machine is paused for a day.
+const MAX_STEP_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// Nitro Enclaves are of 2020. Years have four digits. Between the two, no sum below overflows.
+const PLAUSIBLE_UNIX_MS: std::ops::Range<u64> = 1_577_836_800_000..253_402_300_800_000;
+
+/// `NSM_RESPONSE_MAX_SIZE` of the kernel's driver.
+const MAX_DOCUMENT_BYTES: usize = 0x3000;
+
+/// Lines about what goes wrong, at once. It may go wrong each minute.
+const MAX_LINES: u32 = 3;
+
+/// After these, one line each hour.
+const LINE_PACE: Duration = Duration::from_hours(1);
+
+/// The NSM's time, carried on.
+#[derive(Debug)]
+pub struct TrustedClock {
+    start: Instant,
+    /// The time at `start`, as of the last anchor.
+    start_unix_ms: AtomicU64,
+    /// From `start` to when the last anchor was asked for.
+    anchored_ms: AtomicU64,
+    /// The latest time that was told.
+    latest_unix_ms: AtomicU64,
+}
+
+/// Why there is no time of the NSM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoTime {
+    /// It gives no document.
+    NoDocument(NsmUnavailable),
+    /// There is no plausible time in its document.
+    Unreadable,
+    /// It took more than a second.
+    TooLate,
+    /// The call was not finished.
+    Lost,
+}
+
+impl std::fmt::Display for NoTime {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoDocument(fault) => {
+                write!(formatter, "the NSM gives no document to take the time from: {fault}")
+            }
+            Self::Unreadable => formatter.write_str("the NSM's document has no time between 2020 and 9999"),
+            Self::TooLate => formatter.write_str("the NSM took more than 1 s for a document with the time"),
+            Self::Lost => formatter.write_str("the NSM was not asked to the end for the time"),
+        }
+    }
+}
+
+impl std::error::Error for NoTime {}
+
+/// A time of the NSM, and when it was asked for, from the clock's start on.
+#[derive(Debug, Clone, Copy)]
+struct Anchor {
+    unix_ms: u64,
+    asked_ms: u64,
+}
+
+/// What became of an anchor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Judged {
+    /// How far the clock was ahead of the anchor; negative if it was behind.
+    ahead_ms: i64,
+    is_taken: bool,
+}
+
+impl TrustedClock {
+    /// Asks `nsm` for the time until it gives one, for `patience` and for as long as the last try takes. Blocks.
+    ///
+    /// # Errors
+    /// [`NoTime`], of the last try.
+    pub fn start(nsm: &dyn Nsm, patience: Duration) -> Result<Self, NoTime> {
+        let start = Instant::now();
+        let anchor = loop {
+            match ask(nsm, start) {
+                Ok(anchor) => break anchor,
+                Err(fault) if start.elapsed() >= patience => return Err(fault),
+                Err(fault) => tracing::warn!(%fault, "waiting for the time"),
+            }
+            std::thread::sleep(BETWEEN_TRIES);
+        };
+        let clock = Self::anchored(start, anchor);
+        let ahead_ms = unix_ms(SystemTime::now()).cast_signed() - clock.now_unix_ms().cast_signed();
+        if ahead_ms.unsigned_abs() > MAX_DISAGREEMENT_MS {
+            tracing::warn!(
+                ahead_ms,
+                "the system clock differs from the NSM's time; only log lines and the header Date go by it"
+            );
+        }
+        Ok(clock)
+    }
+
+    /// One that goes by this machine's clock.
+    #[cfg(test)]
+    pub(crate) fn of_tests() -> Self {
+        Self::anchored(Instant::now(), Anchor { unix_ms: unix_ms(SystemTime::now()), asked_ms: 0 })
+    }
+
+    fn anchored(start: Instant, anchor: Anchor) -> Self {
+        Self {
+            start,
+            start_unix_ms: AtomicU64::new(anchor.start_unix_ms()),
+            anchored_ms: AtomicU64::new(anchor.asked_ms),
+            latest_unix_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// Asks `nsm` for the time each minute, for ever.
+    pub async fn keep_anchored(self: Arc<Self>, nsm: Arc<dyn Nsm>) {
+        let (mut record, mut tried_ms) = (Record::new(), elapsed_ms(self.start));
+        loop {
+            tokio::time::sleep(ANCHOR_INTERVAL).await;
+            let (nsm, start) = (Arc::clone(&nsm), self.start);
+            let asked = tokio::task::spawn_blocking(move || ask(&*nsm, start)).await;
+            let judged = asked.unwrap_or(Err(NoTime::Lost)).map(|anchor| self.anchor(anchor));
+            let last_tried_ms = std::mem::replace(&mut tried_ms, elapsed_ms(self.start));
+            if !judged.is_ok_and(|judged| judged.is_taken) {
+                self.allow_for_drift(tried_ms - last_tried_ms);
+            }
+            record.add(judged);
+        }
+    }
+
+    /// Milliseconds since 1970. A read of the monotonic clock and a few atomics: no lock, no system call.
+    #[must_use]
+    pub fn now_unix_ms(&self) -> u64 {
+        self.at(elapsed_ms(self.start))
+    }
+
+    /// The same, as the standard library's.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.now_unix_ms())
+    }
+
+    /// The same, as rustls's.
+    #[must_use]
+    pub fn unix_time(&self) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_millis(self.now_unix_ms()))
+    }
+
+    fn at(&self, elapsed_ms: u64) -> u64 {
+        let now = self.start_unix_ms.load(Ordering::Relaxed).saturating_add(elapsed_ms);
+        let latest = self.latest_unix_ms.load(Ordering::Relaxed);
+        // Many reads share a millisecond, and write nothing.
+        if now <= latest { latest } else { self.latest_unix_ms.fetch_max(now, Ordering::Relaxed).max(now) }
+    }
+
+    /// Goes by `anchor` as far as it may. One caller at a time.
+    fn anchor(&self, anchor: Anchor) -> Judged {
+        let (ours, theirs) = (self.start_unix_ms.load(Ordering::Relaxed), anchor.start_unix_ms());
+        let drift_ms =
+            anchor.asked_ms.saturating_sub(self.anchored_ms.load(Ordering::Relaxed)) / DRIFT_DIVISOR;
+        let ahead_ms = ours.saturating_sub(theirs);
+        let next = if ahead_ms > 0 {
+            (ahead_ms <= MAX_DISAGREEMENT_MS + drift_ms).then(|| ours - ahead_ms.min(drift_ms))
+        } else {
+            (theirs - ours < MAX_STEP_MS).then_some(theirs)
+        };
+        if let Some(next) = next {
+            self.start_unix_ms.store(next, Ordering::Relaxed);
+            self.anchored_ms.store(anchor.asked_ms, Ordering::Relaxed);
+        }
+        Judged { ahead_ms: ours.cast_signed() - theirs.cast_signed(), is_taken: next.is_some() }
+    }
+
+    /// Goes ahead by what a slow counter may have lost in `passed_ms` without an anchor.
+    fn allow_for_drift(&self, passed_ms: u64) {
+        self.start_unix_ms.fetch_add(passed_ms / ALLOWANCE_DIVISOR, Ordering::Relaxed);
+    }
+}
+
+impl TimeProvider for TrustedClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(self.unix_time())
+    }
+}
+
+impl Anchor {
+    fn start_unix_ms(self) -> u64 {
+        self.unix_ms.saturating_sub(self.asked_ms)
+    }
+}
+
+/// What went wrong since the start.
+struct Record {
+    disagreements: u64,
+    refusals: u64,
+    failures: u64,
+    lines: TokenBucket,
+}
+
+impl Record {
+    fn new() -> Self {
+        Self { disagreements: 0, refusals: 0, failures: 0, lines: TokenBucket::full(MAX_LINES, LINE_PACE) }
+    }
+
+    /// Counts `outcome` if something is wrong with it, and logs that now and then. Whether it did.
+    fn add(&mut self, outcome: Result<Judged, NoTime>) -> bool {
+        match outcome {
+            Ok(Judged { ahead_ms, is_taken: true }) if ahead_ms.unsigned_abs() <= MAX_DISAGREEMENT_MS => {
+                return false;
+            }
+            Ok(Judged { is_taken: true, .. }) => self.disagreements += 1,
+            Ok(Judged { is_taken: false, .. }) => self.refusals += 1,
+            Err(_) => self.failures += 1,
+        }
+        if !self.lines.take() {
+            return false;
+        }
+        let Self { disagreements, refusals, failures, .. } = *self;
+        match outcome {
+            Ok(Judged { ahead_ms, is_taken: true }) => tracing::warn!(
+                ahead_ms,
+                disagreements,
+                refusals,
+                failures,
+                "the clock differed from the NSM's time by more than 2 s, and is corrected"
+            ),
+            Ok(Judged { ahead_ms, is_taken: false }) => tracing::error!(
+                ahead_ms,
+                disagreements,
+                refusals,
+                failures,
+                "the NSM's time is refused, because no drift explains it; the clock runs on without it"
+            ),
+            Err(fault) => tracing::error!(
+                %fault, disagreements, refusals, failures,
+                "the clock runs on without the NSM's time"
+            ),
+        }
+        true
+    }
+}
+
+fn ask(nsm: &dyn Nsm, start: Instant) -> Result<Anchor, NoTime> {
+    let asked_ms = elapsed_ms(start);
+    let document = nsm.attest(&AttestationRequest::default()).map_err(NoTime::NoDocument)?;
+    if elapsed_ms(start) - asked_ms > MAX_ROUND_TRIP_MS {
+        return Err(NoTime::TooLate);
+    }
+    Ok(Anchor { unix_ms: timestamp_unix_ms(&document).ok_or(NoTime::Unreadable)?, asked_ms })
+}
+
+/// The `timestamp` of an attestation document (COSE_Sign1), if it is plausible.
+fn timestamp_unix_ms(document: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Payload {
+        timestamp: u64,
+    }
+    if document.len() > MAX_DOCUMENT_BYTES {
+        return None;
+    }
+    let Value::Array(parts) = serde_cbor::from_slice(document).ok()? else { return None };
+    let [_, _, Value::Bytes(payload), _] = &parts[..] else { return None };
+    let Payload { timestamp } = serde_cbor::from_slice(payload).ok()?;
+    PLAUSIBLE_UNIX_MS.contains(&timestamp).then_some(timestamp)
+}
+
+fn elapsed_ms(start: Instant) -> u64 {
+    let elapsed = start.elapsed();
+    elapsed.as_secs() * 1_000 + u64::from(elapsed.subsec_millis())
+}
+
+/// Milliseconds since 1970; 0 before.
+pub(crate) fn unix_ms(time: SystemTime) -> u64 {
+    let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    since_epoch.as_secs() * 1_000 + u64::from(since_epoch.subsec_millis())
+}
+
+#[cfg(test)]
+mod tests;

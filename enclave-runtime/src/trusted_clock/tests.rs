@@ -1,0 +1,261 @@
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::{ProptestConfig, any};
+use proptest::{prop_assert, prop_assert_eq, proptest};
+use zeroize::Zeroizing;
+
+use super::{
+    Anchor, Judged, MAX_DISAGREEMENT_MS, MAX_DOCUMENT_BYTES, MAX_LINES, MAX_STEP_MS, NoTime,
+    PLAUSIBLE_UNIX_MS, Record, TrustedClock, timestamp_unix_ms,
+};
+use crate::nsm::{AttestationRequest, Nsm, NsmUnavailable, Pcr};
+
+const T0_UNIX_MS: u64 = 1_800_000_000_000;
+const MINUTE_MS: u64 = 60_000;
+const WEEK_MINUTES: u64 = 7 * 24 * 60;
+
+/// Anchored at `T0_UNIX_MS`, 0 ms after its start. Tests say what the monotonic clock shows.
+fn clock() -> TrustedClock {
+    TrustedClock::anchored(Instant::now(), Anchor { unix_ms: T0_UNIX_MS, asked_ms: 0 })
+}
+
+fn anchor(unix_ms: u64, asked_ms: u64) -> Anchor {
+    Anchor { unix_ms, asked_ms }
+}
+
+/// What a monotonic clock shows after `true_ms` that gains `ppm`.
+fn counted(true_ms: u64, ppm: i64) -> u64 {
+    let drift = i128::from(true_ms) * i128::from(ppm) / 1_000_000;
+    u64::try_from(i128::from(true_ms) + drift).unwrap()
+}
+
+/// How far the clock is ahead of the time `true_ms` after the start, by a monotonic clock that gains `ppm`.
+fn ahead_ms(clock: &TrustedClock, true_ms: u64, ppm: i64) -> i64 {
+    clock.at(counted(true_ms, ppm)).cast_signed() - (T0_UNIX_MS + true_ms).cast_signed()
+}
+
+#[test]
+fn a_week_of_drift_comes_to_nothing() {
+    for ppm in [10, -10, 100, -100, 499, -499] {
+        let clock = clock();
+        for minute in 1..=WEEK_MINUTES {
+            let true_ms = minute * MINUTE_MS;
+            // Just before the anchor it is off the most.
+            let ahead_ms = ahead_ms(&clock, true_ms, ppm);
+            assert!(ahead_ms.abs() <= 31, "{ppm} ppm, minute {minute}: {ahead_ms} ms");
+            let judged = clock.anchor(anchor(T0_UNIX_MS + true_ms, counted(true_ms, ppm)));
+            assert!(judged.is_taken && judged.ahead_ms.unsigned_abs() < MAX_DISAGREEMENT_MS, "{judged:?}");
+        }
+    }
+    // It is the anchors that do it.
+    assert_eq!(ahead_ms(&clock(), WEEK_MINUTES * MINUTE_MS, 10), 6_048);
+    assert_eq!(ahead_ms(&clock(), WEEK_MINUTES * MINUTE_MS, -10), -6_048);
+}
+
+/// Meanwhile the clock gets ahead, so that no ticket lives longer, and it stands until the time has caught up.
+#[test]
+fn a_week_without_a_document_is_made_up_for() {
+    let week_ms = WEEK_MINUTES * MINUTE_MS;
+    for ppm in [10, -10, 49, -49] {
+        let clock = clock();
+        for minute in 1..=WEEK_MINUTES {
+            let ahead_ms = ahead_ms(&clock, minute * MINUTE_MS, ppm);
+            assert!((-3..=60_000).contains(&ahead_ms), "{ppm} ppm, minute {minute}: {ahead_ms} ms");
+            clock.allow_for_drift(MINUTE_MS);
+        }
+        let was_ahead_ms = ahead_ms(&clock, week_ms, ppm);
+        let judged = clock.anchor(anchor(T0_UNIX_MS + week_ms, counted(week_ms, ppm)));
+        assert_eq!(judged, Judged { ahead_ms: was_ahead_ms, is_taken: true });
+        assert_eq!(ahead_ms(&clock, week_ms, ppm), was_ahead_ms);
+        let caught_up_ms = week_ms + was_ahead_ms.unsigned_abs();
+        assert!((0..=3).contains(&ahead_ms(&clock, caught_up_ms, ppm)));
+    }
+}
+
+#[test]
+fn a_document_that_is_ahead_is_taken_at_once_up_to_a_day() {
+    for (step_ms, is_taken) in [
+        (1, true),
+        (MAX_DISAGREEMENT_MS, true),
+        (91_000, true),
+        (MAX_STEP_MS - 1, true),
+        (MAX_STEP_MS, false),
+        (30 * MAX_STEP_MS, false),
+    ] {
+        let clock = clock();
+        let judged = clock.anchor(anchor(T0_UNIX_MS + MINUTE_MS + step_ms, MINUTE_MS));
+        assert_eq!(judged, Judged { ahead_ms: -step_ms.cast_signed(), is_taken });
+        let expected = T0_UNIX_MS + MINUTE_MS + if is_taken { step_ms } else { 0 };
+        assert_eq!(clock.at(MINUTE_MS), expected, "{step_ms}");
+    }
+}
+
+/// A document from before the last one is one of these: it is behind by the minute between the two.
+#[test]
+fn a_document_that_is_behind_by_more_than_drift_is_refused() {
+    for (step_ms, is_taken) in [
+        (1, true),
+        (MAX_DISAGREEMENT_MS + 30, true),
+        (MAX_DISAGREEMENT_MS + 31, false),
+        (MINUTE_MS, false),
+        (MINUTE_MS + 1, false),
+        (MAX_STEP_MS, false),
+        (30 * MAX_STEP_MS, false),
+    ] {
+        let clock = clock();
+        let judged = clock.anchor(anchor(T0_UNIX_MS + MINUTE_MS - step_ms, MINUTE_MS));
+        assert_eq!(judged, Judged { ahead_ms: step_ms.cast_signed(), is_taken });
+        // What is taken moves the clock by no more than it may have drifted.
+        let moved_ms = if is_taken { step_ms.min(30) } else { 0 };
+        assert_eq!(clock.at(MINUTE_MS), T0_UNIX_MS + MINUTE_MS - moved_ms, "{step_ms}");
+    }
+}
+
+/// One whose time stands still, or goes at half the speed, keeps no ticket alive.
+#[test]
+fn an_nsm_whose_time_stands_still_is_refused() {
+    let tellers: [fn(u64) -> u64; 2] = [|_| 0, |true_ms| true_ms / 2];
+    for told in tellers {
+        let clock = clock();
+        for minute in 1..=WEEK_MINUTES {
+            let true_ms = minute * MINUTE_MS;
+            let judged = clock.anchor(anchor(T0_UNIX_MS + told(true_ms), true_ms));
+            assert!(!judged.is_taken, "{judged:?}");
+            assert_eq!(ahead_ms(&clock, true_ms, 0), 0);
+        }
+    }
+}
+
+/// QEMU's NSM tells whole seconds. The clock is behind by the fraction at most, and never ahead.
+#[test]
+fn whole_seconds_cost_a_second_at_most() {
+    let begin_ms = 617;
+    let clock = TrustedClock::anchored(Instant::now(), anchor(T0_UNIX_MS, begin_ms));
+    for minute in 1..=1000 {
+        let true_ms = begin_ms + minute * 60_037;
+        let judged = clock.anchor(anchor((T0_UNIX_MS + true_ms) / 1_000 * 1_000, true_ms));
+        assert!(judged.is_taken && judged.ahead_ms.abs() < 1_000, "{judged:?}");
+        assert!((-999..=0).contains(&ahead_ms(&clock, true_ms, 0)), "{minute}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn it_never_goes_back(anchors: Vec<(u32, i32)>, reads: Vec<u16>) {
+        let clock = clock();
+        let (mut elapsed_ms, mut last) = (0, 0);
+        for (index, (after_ms, off_ms)) in anchors.into_iter().enumerate() {
+            elapsed_ms += u64::from(after_ms % 200_000);
+            let now = clock.at(elapsed_ms);
+            prop_assert!(now >= last);
+            let unix_ms = (now.cast_signed() + i64::from(off_ms)).cast_unsigned();
+            clock.anchor(anchor(unix_ms, elapsed_ms));
+            elapsed_ms += u64::from(reads.get(index).copied().unwrap_or_default());
+            last = clock.at(elapsed_ms);
+            prop_assert!(last >= now);
+        }
+    }
+
+    #[test]
+    fn no_document_makes_it_panic(document: Vec<u8>, timestamp in any::<u64>()) {
+        timestamp_unix_ms(&document);
+        let plausible = PLAUSIBLE_UNIX_MS.contains(&timestamp);
+        prop_assert_eq!(timestamp_unix_ms(&signed(timestamp)), plausible.then_some(timestamp));
+    }
+}
+
+/// A document with nothing in it but a time.
+fn signed(timestamp: u64) -> Vec<u8> {
+    let payload = std::collections::BTreeMap::from([("timestamp", timestamp)]);
+    let payload = serde_cbor::Value::Bytes(serde_cbor::to_vec(&payload).unwrap());
+    let empty = serde_cbor::Value::Bytes(Vec::new());
+    let header = serde_cbor::Value::Map([].into());
+    serde_cbor::to_vec(&[empty.clone(), header, payload, empty]).unwrap()
+}
+
+#[test]
+fn the_time_of_a_document_of_nitro_is_read() {
+    let nitros = include_bytes!("../../../infra/attestation/tests/data/attestation-doc-2022.cose");
+    assert_eq!(timestamp_unix_ms(nitros), Some(1_657_117_102_484));
+    for cut in 0..nitros.len() {
+        assert_eq!(timestamp_unix_ms(&nitros[..cut]), None, "{cut}");
+    }
+    assert_eq!(timestamp_unix_ms(&[&nitros[..], &[0]].concat()), None);
+    assert_eq!(timestamp_unix_ms(&vec![0x40; MAX_DOCUMENT_BYTES + 1]), None);
+    for implausible in [0, 1_577_836_799_999, 253_402_300_800_000, u64::MAX] {
+        assert_eq!(timestamp_unix_ms(&signed(implausible)), None, "{implausible}");
+    }
+}
+
+/// Gives these documents, the last one first, and then none.
+struct Documents(Mutex<Vec<Vec<u8>>>);
+
+const SILENT: NsmUnavailable = NsmUnavailable::Refused("InternalError");
+
+impl Nsm for Documents {
+    fn attest(&self, request: &AttestationRequest<'_>) -> Result<Vec<u8>, NsmUnavailable> {
+        assert_eq!(*request, AttestationRequest::default());
+        self.0.lock().unwrap().pop().ok_or(SILENT)
+    }
+
+    fn random(&self) -> Result<Zeroizing<Vec<u8>>, NsmUnavailable> {
+        Err(SILENT)
+    }
+
+    fn describe_pcr(&self, _: u16) -> Result<Pcr, NsmUnavailable> {
+        Err(SILENT)
+    }
+}
+
+fn started(documents: Vec<Vec<u8>>) -> Result<TrustedClock, NoTime> {
+    TrustedClock::start(&Documents(Mutex::new(documents)), Duration::from_millis(100))
+}
+
+#[test]
+fn without_a_time_of_the_nsm_there_is_no_clock() {
+    assert_eq!(started(vec![]).unwrap_err(), NoTime::NoDocument(SILENT));
+    assert_eq!(started(vec![signed(0), signed(0)]).unwrap_err(), NoTime::Unreadable);
+    assert_eq!(started(vec![b"no document".to_vec(); 2]).unwrap_err(), NoTime::Unreadable);
+}
+
+/// Whatever the system clock says, and after a document that says nothing.
+#[test]
+fn it_starts_with_the_time_of_the_nsm() {
+    let clock = started(vec![signed(T0_UNIX_MS), Vec::new()]).unwrap();
+    let now = clock.now_unix_ms();
+    assert!((T0_UNIX_MS..T0_UNIX_MS + 60_000).contains(&now), "{now}");
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(clock.now_unix_ms() >= now + 20);
+}
+
+#[test]
+fn what_goes_wrong_is_counted_each_time_and_logged_now_and_then() {
+    let mut record = Record::new();
+    let taken = |ahead_ms| Ok(Judged { ahead_ms, is_taken: true });
+    let refused = Ok(Judged { ahead_ms: 60_000, is_taken: false });
+    for fine in [0, 2_000, -2_000] {
+        assert!(!record.add(taken(fine)));
+    }
+    assert!(record.add(taken(-2_001)));
+    assert!(record.add(refused));
+    assert!(record.add(Err(NoTime::TooLate)));
+    assert_eq!(MAX_LINES, 3);
+    for _ in 0..100 {
+        assert!(!record.add(taken(2_001)) && !record.add(refused) && !record.add(Err(NoTime::TooLate)));
+    }
+    assert_eq!((record.disagreements, record.refusals, record.failures), (101, 101, 101));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_anchored_each_minute() {
+    let nsm = Arc::new(Documents(Mutex::new(vec![signed(T0_UNIX_MS + 91_000), signed(T0_UNIX_MS)])));
+    let clock = Arc::new(TrustedClock::start(&*nsm, Duration::ZERO).unwrap());
+    tokio::spawn(Arc::clone(&clock).keep_anchored(nsm));
+    tokio::time::sleep(Duration::from_secs(59)).await;
+    assert!(clock.now_unix_ms() < T0_UNIX_MS + 91_000, "its own time is not paused");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(clock.now_unix_ms() >= T0_UNIX_MS + 91_000);
+}
