@@ -1,6 +1,7 @@
 //! `nitro.toml`: what decides whom the enclave trusts, and how much it serves. The image carries it, so it is measured.
 
 mod acme;
+mod amazon_roots;
 mod https_url;
 mod key_arn;
 mod region;
@@ -128,7 +129,7 @@ pub struct Kms {
     pub region: Region,
     /// 1 to 16 keys of that region, no two alike. The parent may choose among them and name no other.
     pub key_arns: Vec<KeyArn>,
-    /// Roots that replace the compiled-in ones.
+    /// Roots that replace Amazon's.
     pub trust_anchors: Option<Vec<CertificateDer<'static>>>,
 }
 
@@ -137,6 +138,13 @@ impl Kms {
     #[must_use]
     pub fn endpoint_host(&self) -> String {
         format!("kms.{}.{}", self.region, self.region.partition().dns_suffix())
+    }
+
+    /// The roots that vouch for that host: `trust_anchors`, or Amazon's. `None` if an anchor is not the certificate of an
+    /// authority.
+    #[must_use]
+    pub fn roots(&self) -> Option<RootCertStore> {
+        self.trust_anchors.as_deref().map_or_else(|| Some(amazon_roots::amazon_roots()), store_of)
     }
 }
 
@@ -340,6 +348,13 @@ fn kms(table: &table::Kms) -> Result<Kms, InvalidConfiguration> {
         key_arns.push(arn);
     }
     Ok(Kms { region, key_arns, trust_anchors: trust_anchors(&table.trust_anchors, "kms.trust_anchors")? })
+}
+
+/// `None` if one of them is not the certificate of an authority.
+fn store_of(anchors: &[CertificateDer<'static>]) -> Option<RootCertStore> {
+    let mut store = RootCertStore::empty();
+    anchors.iter().try_for_each(|anchor| store.add(anchor.clone())).ok()?;
+    Some(store)
 }
 
 fn trust_anchors(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
@@ -31,32 +31,22 @@ impl std::fmt::Display for UnusableServer {
 impl std::error::Error for UnusableServer {}
 
 impl RemoteServer {
-    /// The server of this name behind `relay`, for which `trust_anchors` vouch, or the compiled-in roots, by the time of
-    /// `clock`. Of who answers and has no certificate of that name, `impostor` is said. `None` if an anchor is no
-    /// authority's certificate.
+    /// The server of this name behind `relay`, for which one of `roots` vouches by the time of `clock`. `impostor` describes
+    /// a server without such a certificate.
     pub(crate) fn new(
         relay: Relay,
         name: ServerName<'static>,
-        trust_anchors: Option<&[CertificateDer<'static>]>,
+        roots: RootCertStore,
         impostor: &'static str,
         clock: Arc<TrustedClock>,
-    ) -> Option<Self> {
-        let mut roots = RootCertStore::empty();
-        match trust_anchors {
-            None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-            Some(anchors) => {
-                for certificate in anchors {
-                    roots.add(certificate.clone()).ok()?;
-                }
-            }
-        }
+    ) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = ClientConfig::builder_with_details(provider, clock)
             .with_safe_default_protocol_versions()
             .expect("the provider has suites of TLS 1.2 and 1.3")
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Some(Self { relay, name, tls: TlsConnector::from(Arc::new(tls)), impostor })
+        Self { relay, name, tls: TlsConnector::from(Arc::new(tls)), impostor }
     }
 
     /// Connects, or says why there is no connection. Has no deadline of its own.

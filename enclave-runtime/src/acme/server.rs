@@ -49,9 +49,10 @@ impl AcmeServer {
         let directory = configuration.directory.clone();
         let name = ServerName::try_from(directory.host().to_owned())
             .map_err(|_| UnusableServer("acme.directory: no host name that TLS knows"))?;
-        let anchors = configuration.trust_anchors.as_deref();
-        let server = RemoteServer::new(relay, name, anchors, IMPOSTOR, Arc::clone(&clock))
+        let roots = configuration
+            .roots()
             .ok_or(UnusableServer("acme.trust_anchors: not the certificate of an authority"))?;
+        let server = RemoteServer::new(relay, name, roots, IMPOSTOR, Arc::clone(&clock));
         Ok(Self { server, directory, clock })
     }
 

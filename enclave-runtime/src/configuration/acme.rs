@@ -1,11 +1,12 @@
 //! `[acme]`: who is asked for certificates, and for which names.
 
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use toml::Value;
 
 use super::https_url::HttpsUrl;
 use super::table::{self, MISSING, Source, fault};
-use super::{InvalidConfiguration, trust_anchors};
+use super::{InvalidConfiguration, store_of, trust_anchors};
 
 /// As many people as want to hear of an expiry.
 const MAX_CONTACTS: usize = 8;
@@ -20,10 +21,20 @@ pub struct Acme {
     pub directory: HttpsUrl,
     /// `mailto:` URLs, which the server may write to. None at all is as good.
     pub contact: Vec<String>,
-    /// Roots that replace the compiled-in ones for TLS with the ACME server.
+    /// Roots that replace Mozilla's for TLS with the ACME server.
     pub trust_anchors: Option<Vec<CertificateDer<'static>>>,
     /// DNS names in lower case, sorted, no two alike, no wildcard.
     pub server_names: Vec<String>,
+}
+
+impl Acme {
+    /// The roots that vouch for the ACME server: `trust_anchors`, or Mozilla's, as it may be anybody's. `None` if an anchor
+    /// is not the certificate of an authority.
+    #[must_use]
+    pub fn roots(&self) -> Option<RootCertStore> {
+        let mozillas = || Some(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
+        self.trust_anchors.as_deref().map_or_else(mozillas, store_of)
+    }
 }
 
 pub(super) fn acme(table: &table::Acme, mut server_names: Vec<String>) -> Result<Acme, InvalidConfiguration> {

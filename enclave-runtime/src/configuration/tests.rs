@@ -22,7 +22,7 @@ key_arns = ["arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1
 "#;
 
 /// A root that Amazon's certificates may go back to, from the Debian package ca-certificates.
-const AMAZON_ROOT_CA_3: &str = "\
+pub(super) const AMAZON_ROOT_CA_3: &str = "\
 -----BEGIN CERTIFICATE-----
 MIIBtjCCAVugAwIBAgITBmyf1XSXNmY/Owua2eiedgPySjAKBggqhkjOPQQDAjA5
 MQswCQYDVQQGEwJVUzEPMA0GA1UEChMGQW1hem9uMRkwFwYDVQQDExBBbWF6b24g
@@ -57,6 +57,7 @@ fn the_committed_file_lacks_nothing_but_the_key() {
     assert_eq!((configuration.enclave.cpu_count, configuration.enclave.memory_mib), (2, 512));
     assert_eq!(configuration.kms.endpoint_host(), "kms.us-east-1.amazonaws.com");
     assert!(configuration.kms.trust_anchors.is_none());
+    assert_eq!(configuration.kms.roots().unwrap().len(), 5, "Amazon's");
 
     // What it spells out are the defaults.
     let least = Configuration::parse(LEAST).unwrap();
@@ -139,7 +140,7 @@ fn reads_what_is_named() {
     assert_eq!(configuration.kms.region.as_str(), "cn-north-1");
     assert_eq!(configuration.kms.endpoint_host(), "kms.cn-north-1.amazonaws.com.cn");
     assert_eq!(configuration.kms.key_arns.len(), 2);
-    assert_eq!(configuration.kms.trust_anchors.unwrap().len(), 1);
+    assert_eq!(configuration.kms.roots().unwrap().len(), 1);
     assert_eq!(configuration.secrets.internal_api_key, SecretSource::Kms);
     assert_eq!(configuration.secrets.ticket_signing_secret, SecretSource::Env);
     let capacity = configuration.capacity;
@@ -204,10 +205,11 @@ fn acme_takes_a_directory_names_and_consent() {
     assert_eq!(acme.directory.to_string(), "https://ca.example/directory");
     assert_eq!(acme.server_names, ["a.b", "signer.example"], "sorted");
     assert!(acme.contact.is_empty() && acme.trust_anchors.is_none());
+    assert_eq!(acme.roots().unwrap().len(), webpki_roots::TLS_SERVER_ROOTS.len(), "Mozilla's");
     let more = format!("contact = [\"mailto:a@b.c\"]\ntrust_anchors = [\"\"\"{AMAZON_ROOT_CA_3}\"\"\"]\n");
     let acme = read(&(with_acme() + &more));
     assert_eq!(acme.contact, ["mailto:a@b.c"]);
-    assert_eq!(acme.trust_anchors.unwrap().len(), 1);
+    assert_eq!(acme.roots().unwrap().len(), 1);
 
     let without = |line: &str| {
         let lines = with_acme();

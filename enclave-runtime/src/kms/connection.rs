@@ -14,7 +14,7 @@ use crate::relay::Relay;
 use crate::remote_server::{RemoteServer, UnusableServer};
 use crate::trusted_clock::TrustedClock;
 
-const IMPOSTOR: &str = "who answers has no certificate of KMS";
+const IMPOSTOR: &str = "the server has no certificate for KMS's name that leads to one of Amazon's roots, or of kms.trust_anchors";
 
 /// Where KMS is, and by what it proves itself.
 pub(crate) struct KmsServer {
@@ -36,8 +36,10 @@ impl KmsServer {
         let host = configuration.endpoint_host();
         let name = ServerName::try_from(host.clone())
             .map_err(|_| UnusableServer("kms.region: KMS has no host name there"))?;
-        let server = RemoteServer::new(relay, name, configuration.trust_anchors.as_deref(), IMPOSTOR, clock)
+        let roots = configuration
+            .roots()
             .ok_or(UnusableServer("kms.trust_anchors: not the certificate of an authority"))?;
+        let server = RemoteServer::new(relay, name, roots, IMPOSTOR, clock);
         Ok(Self { server, host, region: configuration.region.to_string() })
     }
 

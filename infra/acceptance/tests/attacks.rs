@@ -87,7 +87,7 @@ fn another_tls_server_is_not_kms() -> Result<(), Failure> {
     let relay = HostileRelay::start(parent.directory(), &impostor.address)?;
     parent.kms_relay = Some(relay.address.clone());
     let mut attested = parent.start()?;
-    attested.says("who answers has no certificate of KMS")?;
+    attested.says("the server has no certificate for KMS's name")?;
     attested.server().send(&Request::new("GET", "/health")).is(503, NOT_READY)?;
     ensure(impostor.calls()?.is_empty(), || "the impostor was asked".to_owned())?;
     relay.redirect(&parent.kms.address);

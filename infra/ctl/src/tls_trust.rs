@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use enclave_runtime::configuration::Kms;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
@@ -42,20 +43,19 @@ impl TlsTrust {
     /// # Errors
     /// [`InvalidRoots`]
     pub fn roots_of_pem(pem: &[u8]) -> Result<Self, InvalidRoots> {
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-        Self::roots(&certificates.map_err(|_| InvalidRoots)?)
-    }
-
-    /// Trusts these certificates, and no other.
-    ///
-    /// # Errors
-    /// [`InvalidRoots`]
-    pub fn roots(certificates: &[CertificateDer<'static>]) -> Result<Self, InvalidRoots> {
         let mut roots = RootCertStore::empty();
-        for certificate in certificates {
-            roots.add(certificate.clone()).map_err(|_| InvalidRoots)?;
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            roots.add(certificate.map_err(|_| InvalidRoots)?).map_err(|_| InvalidRoots)?;
         }
         if roots.is_empty() { Err(InvalidRoots) } else { Ok(Self::Roots(Arc::new(roots))) }
+    }
+
+    /// Trusts whom the signer takes for KMS.
+    ///
+    /// # Errors
+    /// [`InvalidRoots`], if one of `kms.trust_anchors` is not the certificate of an authority.
+    pub fn of_kms(kms: &Kms) -> Result<Self, InvalidRoots> {
+        kms.roots().map(|roots| Self::Roots(Arc::new(roots))).ok_or(InvalidRoots)
     }
 
     pub(crate) fn client_config(&self) -> Result<ClientConfig, Error> {

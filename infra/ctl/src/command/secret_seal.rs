@@ -115,12 +115,11 @@ impl SecretSeal {
                 .parse()
                 .map_err(|fault| Failure::of_file(EX_CONFIG, &self.nitro_toml, fault))?,
         };
-        let trust = match (&self.ca, &configuration.kms.trust_anchors) {
-            (Some(path), _) => TlsTrust::roots_of_pem(&read(path, MAX_ROOTS_BYTES)?)
+        let trust = match &self.ca {
+            Some(path) => TlsTrust::roots_of_pem(&read(path, MAX_ROOTS_BYTES)?)
                 .map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))?,
-            (None, Some(anchors)) => TlsTrust::roots(anchors)
+            None => TlsTrust::of_kms(&configuration.kms)
                 .map_err(|fault| Failure::of_file(EX_CONFIG, &self.nitro_toml, fault))?,
-            (None, None) => TlsTrust::WebPki,
         };
         Ok(Client::new(endpoint, &trust))
     }

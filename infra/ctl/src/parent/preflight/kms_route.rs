@@ -106,8 +106,7 @@ impl fmt::Display for NotReached {
     }
 }
 
-/// Shakes hands with `host` behind the route at `address`, as the enclave does: by the roots of `configuration`, or the
-/// public ones.
+/// Shakes hands with `host` behind the route at `address`, as the enclave does: by the roots that it trusts for KMS.
 ///
 /// # Errors
 /// [`NotReached`]
@@ -116,10 +115,7 @@ pub(super) async fn handshake(
     host: &str,
     configuration: &Configuration,
 ) -> Result<(), NotReached> {
-    let trust = match &configuration.kms.trust_anchors {
-        Some(roots) => TlsTrust::roots(roots).map_err(|_| NotReached::Configuration)?,
-        None => TlsTrust::WebPki,
-    };
+    let trust = TlsTrust::of_kms(&configuration.kms).map_err(|_| NotReached::Configuration)?;
     let tls = Arc::new(trust.client_config().map_err(|_| NotReached::Configuration)?);
     let name = ServerName::try_from(host.to_owned()).map_err(|_| NotReached::Configuration)?;
     let shake = async {
