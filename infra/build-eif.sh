@@ -30,6 +30,8 @@ Usage: infra/build-eif.sh [OPTION]...
                                are then others than those of everybody else
   --signing-certificate FILE   signs the image: PCR8 measures this certificate
   --private-key FILE           its key, without a password
+  --accept SETTING             builds although nitro.toml has this setting for tests, such as kms.trust_anchors; the image
+                               is then not for keys that matter. May be repeated
   --bring-up                   makes nitro-signer-bring-up.eif and nothing else, and prints no measurements: the same
                                image, but its kernel tells what it does from its first line on. For debug mode only
                                (docs/first-boot-on-hardware.md)
@@ -66,6 +68,7 @@ main() {
             --kernel-source) kernel_options+=(--source "$(absolute "$2")") ;;
             --signing-certificate) certificate=$(absolute "$2") ;;
             --private-key) key=$(absolute "$2") ;;
+            --accept) eif_options+=(--accept "$2") ;;
             *) die 64 "unknown argument '$1'; --help lists them" ;;
         esac
         shift 2

@@ -1405,7 +1405,7 @@ rendered_policy() {
 all_is_well() {
     new_checked_parent
     checks_with 0
-    [[ $(grep -c '^PASS ' "$scratch/out") == 11 && $(grep -c '^[A-Z]* ' "$scratch/out") == 11 ]] \
+    [[ $(grep -c '^PASS ' "$scratch/out") == 12 && $(grep -c '^[A-Z]* ' "$scratch/out") == 12 ]] \
         || fail "it says: $(<"$scratch/out")"
     says "WHICH IS NOT AWS'S"
     # Under AWS's root, it is not genuine.
@@ -1415,7 +1415,7 @@ all_is_well() {
     rm "$FAKES"/aws/*
     rendered_policy >"$scratch/a policy.json"
     checks_with 0 --policy "$scratch/a policy.json" --role nitro-signer-instance
-    [[ $(grep -c '^PASS ' "$scratch/out") == 9 && $(grep -c '^SKIP ' "$scratch/out") == 2 ]] || fail "it says: $(<"$scratch/out")"
+    [[ $(grep -c '^PASS ' "$scratch/out") == 10 && $(grep -c '^SKIP ' "$scratch/out") == 2 ]] || fail "it says: $(<"$scratch/out")"
     passed
 }
 
@@ -1427,6 +1427,8 @@ each_defect_is_one_line() {
     flips measurements fake_enclave ".Measurements.PCR1 = \"${NEXT_PCRS[1]}\""
     flips measurements other_image
     flips measurements,attestation,'key policy' zero_in_nitro_toml
+    flips settings sed -i 's/^ticket_signing_secret = .*/ticket_signing_secret = "env"/' "$stored/nitro.toml"
+    says 'secrets.ticket_signing_secret in nitro.toml is not "kms"'
     flips attestation attests "${NEXT_PCRS[0]}"
     says 'image: '
     flips attestation attests "$ZERO"

@@ -103,8 +103,8 @@ choose_kernel() {
 build() {
     infra/emulator/up.sh --prepare "${options[@]}"
     an_image_that_ends_tls
-    infra/build-eif.sh --bring-up --nitro-toml "$laboratory/nitro.toml" --output "$laboratory/bring-up" "${options[@]}" \
-        >/dev/null
+    infra/build-eif.sh --bring-up --nitro-toml "$laboratory/nitro.toml" --output "$laboratory/bring-up" \
+        --accept kms.trust_anchors "${options[@]}" >/dev/null
 }
 
 # A laboratory with an image whose signer ends TLS, and which differs in nothing else.
@@ -112,7 +112,8 @@ an_image_that_ends_tls() {
     laboratory_beside tls
     sed 's/^mode = "off"$/mode = "self-signed"/' "$laboratory/nitro.toml" >"$laboratory/tls/nitro.toml"
     ! cmp -s "$laboratory/nitro.toml" "$laboratory/tls/nitro.toml" || die 1 'nitro.toml has no tls.mode that is off'
-    infra/build-eif.sh --nitro-toml "$laboratory/tls/nitro.toml" --output "$laboratory/tls/image" "${options[@]}" >/dev/null
+    infra/build-eif.sh --nitro-toml "$laboratory/tls/nitro.toml" --output "$laboratory/tls/image" \
+        --accept kms.trust_anchors "${options[@]}" >/dev/null
 }
 
 # Another laboratory, in the folder $1 of the laboratory, that lacks nothing but nitro.toml and an image.
@@ -127,7 +128,7 @@ an_image_with_the_hardened_kernel_boots() {
     laboratory_beside hardened
     cp "$laboratory/nitro.toml" "$laboratory/hardened/nitro.toml"
     infra/build-eif.sh --hardened --nitro-toml "$laboratory/hardened/nitro.toml" --output "$laboratory/hardened/image" \
-        "${options[@]}" >/dev/null
+        --accept kms.trust_anchors "${options[@]}" >/dev/null
     (
         cd infra/acceptance
         NITRO_LABORATORY=$laboratory/hardened "${programs[0]}" --ignored --nocapture --exact \
@@ -210,7 +211,7 @@ another_clone_makes_the_same_image() {
             CARGO_BUILD_JOBS=3 TZ=Asia/Tokyo LANG=de_DE.UTF-8 LC_ALL=C USER=somebody LOGNAME=somebody \
             RUSTFLAGS='-C debuginfo=1' CFLAGS=-O0 \
             "$clone/infra/build-eif.sh" --nitro-toml "$scratch/nitro.toml" --output "$scratch/image" \
-            "${options[@]}" >/dev/null
+            --accept kms.trust_anchors "${options[@]}" >/dev/null
     )
     cmp "$laboratory/image/nitro-signer.eif" "$scratch/image/nitro-signer.eif" \
         || die 1 'another clone makes another image'

@@ -75,7 +75,8 @@ build() {
     infra/emulator/qemu.sh >"$folder/qemu.new"
     mv "$folder/qemu.new" "$folder/qemu"
     "$programs/emulated-enclave" nitro-toml "$folder"
-    infra/build-eif.sh --nitro-toml "$folder/nitro.toml" --output "$folder/image" "${build_options[@]}" >&2
+    infra/build-eif.sh --nitro-toml "$folder/nitro.toml" --output "$folder/image" --accept kms.trust_anchors \
+        "${build_options[@]}" >&2
 }
 
 # A path from where we were called.

@@ -26,6 +26,9 @@
 //
 //   node attested_client.mjs https://signer.example.com:7001 --nitro-toml infra/nitro.toml [--time-limit-s 10]
 //
+// It prints `attested: …`, or `limited: …` for each setting by which the image of that nitro.toml gives trust away. As a
+// module it refuses such a file, unless the setting is accepted by name.
+//
 // Exit status: 0 it is the expected enclave, 1 there is a doubt, 64 wrong command line, 69 it does not answer.
 
 import { createHash, randomBytes, verify as verifySignature, X509Certificate } from 'node:crypto'
@@ -86,9 +89,42 @@ function ensure(isSo, words) {
 
 // --- What is expected -------------------------------------------------------------------------------------------
 
-/** The registers under [pcr] of an operator's nitro.toml, as the build notes them. */
-export function pcrsFromNitroToml(text) {
+// Settings by which an image gives away what its attestation stands for, with what that is. As signerctl knows them.
+const EXPOSURES = {
+  'kms.trust_anchors': 'anybody with a key of these authorities can pass for KMS, choose the ticket secret, and open new backups',
+  'acme.trust_anchors': 'anybody with a key of these authorities can pass for the ACME server',
+  'secrets.ticket_signing_secret': 'is not "kms": root on the parent instance knows the ticket secret, and signs with every key',
+  'tls.mode': 'the tls key is made outside: anybody with a copy passes for the enclave',
+}
+
+/**
+ * The keys of the settings in a nitro.toml that give trust away. It reads no TOML: it takes for such a setting whatever
+ * looks like one outside of comments.
+ */
+export function exposuresIn(text) {
+  const lines = text.split(/\r?\n/).filter((line) => !/^[ \t]*#/.test(line))
+  if (lines.some((line) => /\\u/i.test(line))) throw new TypeError('nitro.toml has an escape, which could hide a setting')
+  const found = new Set()
+  let table = ''
+  for (const line of lines) {
+    table = /^[ \t]*\[[ \t"']*(\w+)/.exec(line)?.[1] ?? table
+    const setTo = (key) => new RegExp(`(?:^|[^\\w-])${key}["']?[ \\t]*=[ \\t]*(.*)`).exec(line)?.[1]
+    if (line.includes('trust_anchors')) found.add(table === 'acme' || line.includes('acme') ? 'acme.trust_anchors' : 'kms.trust_anchors')
+    if (!/^(["'])kms\1/.test(setTo('ticket_signing_secret') ?? '"kms"')) found.add('secrets.ticket_signing_secret')
+    if (!/^(["'])(off|self-signed|acme)\1/.test(setTo('mode') ?? '"off"')) found.add('tls.mode')
+  }
+  return [...found]
+}
+
+/**
+ * The registers under [pcr] of an operator's nitro.toml, as the build notes them. Throws a Doubt if the file has a setting
+ * that is for tests and is not in `accept`, such as ['kms.trust_anchors'].
+ */
+export function pcrsFromNitroToml(text, { accept = [] } = {}) {
   if (text.length > MAX_MEASUREMENTS_BYTES) throw new TypeError('nitro.toml is too long')
+  for (const setting of exposuresIn(text)) {
+    ensure(setting === 'tls.mode' || accept.includes(setting), `image gives trust away: ${setting}: ${EXPOSURES[setting]}`)
+  }
   // The build writes this table last, a register a line: no reader of TOML is needed for that.
   const table = text.split(/^\[pcr\][ \t]*\r?$/m)
   if (table.length !== 2) throw new TypeError('no measurements under one [pcr] of nitro.toml; building the image notes them')
@@ -506,11 +542,15 @@ function milliseconds(seconds) {
 }
 
 async function main(words) {
-  const [pcrs, options] = [[], { rootPem: AWS_ROOT_PEM }]
+  const [pcrs, exposures, options] = [[], [], { rootPem: AWS_ROOT_PEM }]
   try {
     for (let at = 0; at < words.length; at += 1) {
-      if (words[at] === '--nitro-toml') pcrs.push(pcrsFromNitroToml(readFileSync(words[(at += 1)], 'utf8')))
-      else if (words[at] === '--measurements') pcrs.push(pcrsFromMeasurements(readFileSync(words[(at += 1)], 'utf8')))
+      if (words[at] === '--nitro-toml') {
+        const text = readFileSync(words[(at += 1)], 'utf8')
+        exposures[pcrs.length] = exposuresIn(text)
+        // They are reported below, if it is this image that runs.
+        pcrs.push(pcrsFromNitroToml(text, { accept: Object.keys(EXPOSURES) }))
+      } else if (words[at] === '--measurements') pcrs.push(pcrsFromMeasurements(readFileSync(words[(at += 1)], 'utf8')))
       else if (words[at] === '--root') options.rootPem = readFileSync(words[(at += 1)], 'utf8')
       else if (words[at] === '--time-limit-s') options.timeLimitMs = milliseconds(words[(at += 1)])
       else if (words[at].startsWith('-') || options.url) throw new TypeError(`${words[at]} is not understood`)
@@ -528,6 +568,9 @@ async function main(words) {
   try {
     const { agent, attestation } = await attestedAgent({ ...options, pcrs })
     agent.destroy()
+    const givenAway = exposures[attestation.image] ?? []
+    for (const setting of givenAway) console.log(`limited: ${setting}: ${EXPOSURES[setting]}`)
+    if (givenAway.length > 0) return 0
     console.log(`attested: ${attestation.moduleId} runs image ${attestation.image + 1} of ${pcrs.length}, and ends this TLS`)
     return 0
   } catch (fault) {

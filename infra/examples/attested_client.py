@@ -18,6 +18,9 @@ From the command line:
 
     python3 attested_client.py https://signer.example.com:7001 --nitro-toml infra/nitro.toml [--time-limit-s 10]
 
+It prints `attested: …`, or `limited: …` for each setting by which the image of that nitro.toml gives trust away. As a
+module it refuses such a file, unless the setting is accepted by name.
+
 Exit status: 0 it is the expected enclave, 1 there is a doubt, 64 wrong command line, 69 it does not answer.
 """
 
@@ -95,10 +98,43 @@ def ensure(is_so, words):
 # --- What is expected ---------------------------------------------------------------------------------------------
 
 
-def pcrs_from_nitro_toml(text):
-    """The registers under [pcr] of an operator's nitro.toml, as the build notes them."""
+# Settings by which an image gives away what its attestation stands for, with what that is. As signerctl knows them.
+EXPOSURES = {
+    "kms.trust_anchors": "anybody with a key of these authorities can pass for KMS, choose the ticket secret, and open "
+    "new backups",
+    "acme.trust_anchors": "anybody with a key of these authorities can pass for the ACME server",
+    "secrets.ticket_signing_secret": 'is not "kms": root on the parent instance knows the ticket secret, and signs with '
+    "every key",
+    "tls.mode": "the tls key is made outside: anybody with a copy passes for the enclave",
+}
+
+
+def exposures_in(text):
+    """The keys of the settings in a nitro.toml that give trust away."""
+    file = tomllib.loads(text)
+
+    def value(table, key):
+        table = file.get(table)
+        return table.get(key) if isinstance(table, dict) else None
+
+    harmless = {
+        "kms.trust_anchors": [],
+        "acme.trust_anchors": [],
+        "secrets.ticket_signing_secret": ["kms"],
+        "tls.mode": ["off", "self-signed", "acme"],
+    }
+    return [setting for setting, values in harmless.items() if value(*setting.split(".")) not in [None, *values]]
+
+
+def pcrs_from_nitro_toml(text, accept=()):
+    """The registers under [pcr] of an operator's nitro.toml, as the build notes them. Raises Doubt if the file has a
+    setting that is for tests and is not in `accept`, such as ["kms.trust_anchors"].
+    """
     if len(text) > MAX_MEASUREMENTS_BYTES:
         raise ValueError("nitro.toml is too long")
+    for setting in exposures_in(text):
+        is_accepted = setting == "tls.mode" or setting in accept
+        ensure(is_accepted, f"image gives trust away: {setting}: {EXPOSURES[setting]}")
     table = tomllib.loads(text).get("pcr")
     if not isinstance(table, dict):
         raise ValueError("no measurements under [pcr]; building the image notes them")
@@ -535,11 +571,15 @@ def attest(url, images, root_pem=AWS_ROOT_PEM, time_limit_s=TIME_LIMIT_S):
 
 def main(words):
     url, images, root_pem, time_limit_s = None, [], AWS_ROOT_PEM, TIME_LIMIT_S
+    exposures = {}
     try:
         words = iter(words)
         for word in words:
             if word == "--nitro-toml":
-                images.append(pcrs_from_nitro_toml(Path(next(words, "")).read_text()))
+                text = Path(next(words, "")).read_text()
+                exposures[len(images)] = exposures_in(text)
+                # They are reported below, if it is this image that runs.
+                images.append(pcrs_from_nitro_toml(text, EXPOSURES))
             elif word == "--measurements":
                 images.append(pcrs_from_measurements(Path(next(words, "")).read_text()))
             elif word == "--root":
@@ -571,6 +611,11 @@ def main(words):
     except Unreachable as fault:
         print(f"attested_client: {fault}", file=sys.stderr)
         return 69
+    given_away = exposures.get(signer.image, [])
+    for setting in given_away:
+        print(f"limited: {setting}: {EXPOSURES[setting]}")
+    if given_away:
+        return 0
     print(f"attested: {signer.module_id} runs image {signer.image + 1} of {len(images)}, and ends this TLS")
     return 0
 

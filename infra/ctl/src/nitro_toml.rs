@@ -5,6 +5,7 @@ use std::fmt;
 
 use enclave_runtime::configuration::Pcrs;
 use enclave_runtime::{Configuration, InvalidConfiguration};
+use verification::Exposure;
 
 use crate::eif::{MeasurementSet, Pcr};
 
@@ -39,6 +40,7 @@ pub struct NitroToml {
     measured: String,
     configuration: Configuration,
     noted: Option<MeasurementSet>,
+    exposures: Vec<Exposure>,
 }
 
 impl NitroToml {
@@ -66,7 +68,7 @@ impl NitroToml {
         let same = |text: &str| text.parse::<toml::Table>().map(|mut table| (table.remove("pcr"), table));
         match (same(text), same(&measured), Configuration::parse(&measured)) {
             (Ok((_, before)), Ok((None, after)), Ok(configuration)) if before == after => {
-                Ok(Self { measured, configuration, noted })
+                Ok(Self { measured, configuration, noted, exposures: Exposure::all_in(&after) })
             }
             _ => Err(UnusableNitroToml::Measurements),
         }
@@ -88,6 +90,12 @@ impl NitroToml {
     #[must_use]
     pub const fn noted_measurements(&self) -> Option<&MeasurementSet> {
         self.noted.as_ref()
+    }
+
+    /// What it gives away.
+    #[must_use]
+    pub fn exposures(&self) -> &[Exposure] {
+        &self.exposures
     }
 
     /// The file with these measurements noted at its end, in place of those before.
@@ -113,6 +121,10 @@ fn heading(text: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use enclave_runtime::Configuration;
+    use enclave_runtime::configuration::{SecretSource, TlsMode};
+    use verification::Exposure;
+
     use super::{NitroToml, UnusableNitroToml};
     use crate::eif::{MeasurementSet, Pcr};
 
@@ -138,6 +150,40 @@ mod tests {
         assert_eq!(again, fresh.with_measurements(&set(b"2")));
         assert!(again.ends_with(&format!("PCR2 = \"{}\"\n", Pcr::of(&[b"2"]))));
         assert!(!fresh.measured().contains("PCR0 = "));
+    }
+
+    #[test]
+    fn what_it_gives_away_is_what_the_signer_reads() {
+        let exposures = |text: &str| {
+            let file = NitroToml::read(text).unwrap();
+            let Configuration { kms, secrets, tls, .. } = file.configuration();
+            let is_so = |exposure: &Exposure| match exposure {
+                Exposure::KmsTrustAnchors => kms.trust_anchors.is_some(),
+                Exposure::AcmeTrustAnchors => matches!(tls, TlsMode::Acme(it) if it.trust_anchors.is_some()),
+                Exposure::TicketSecretFromParent => secrets.ticket_signing_secret == SecretSource::Env,
+                Exposure::TlsKeyMadeOutside => *tls == TlsMode::Provided,
+            };
+            let read: Vec<Exposure> = Exposure::ALL.into_iter().filter(is_so).collect();
+            assert_eq!(file.exposures(), read, "{text}");
+            read
+        };
+        let anchor = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap().cert.pem();
+        let text = committed();
+        assert_eq!(exposures(&text), []);
+        let trusting = text.replace("[secrets]", &format!("trust_anchors = ['''{anchor}''']\n[secrets]"));
+        assert_eq!(exposures(&trusting), [Exposure::KmsTrustAnchors]);
+        let open = trusting
+            .replace("ticket_signing_secret = \"kms\"", "ticket_signing_secret = \"env\"")
+            .replace("mode = \"off\"", "mode = \"provided\"");
+        assert_eq!(
+            exposures(&open),
+            [Exposure::KmsTrustAnchors, Exposure::TicketSecretFromParent, Exposure::TlsKeyMadeOutside]
+        );
+        let acme = format!(
+            "mode = \"acme\"\nserver_names = [\"a.example\"]\n[acme]\ndirectory = \"https://ca.example/d\"\n\
+             terms_of_service_agreed = true\ntrust_anchors = '''{anchor}'''"
+        );
+        assert_eq!(exposures(&text.replace("mode = \"off\"", &acme)), [Exposure::AcmeTrustAnchors]);
     }
 
     #[test]

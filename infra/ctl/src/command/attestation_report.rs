@@ -9,9 +9,9 @@ use signerctl::attestation::Questioned;
 use signerctl::certificate::Certificate;
 use signerctl::printable::{MAX_WORDS_CHARS, printable};
 use signerctl::time::{DAY_S, distance, utc};
-use verification::{Check, Document, Finding, Image};
+use verification::{Check, Document, Exposure, Finding, Image};
 
-use super::expected_enclave::{Expected, PROVIDED_KEY};
+use super::expected_enclave::Expected;
 
 /// A certificate of TLS is to be renewed before this. Those of ACME authorities are renewed a third of their life before
 /// their end, and the shortest live six days.
@@ -167,13 +167,13 @@ pub(super) fn limits(image: Image, has_tls: bool, expected: &Expected) -> Vec<&'
         limits
             .push("no tls: such an enclave exists, and somebody relays what it says; you may not talk to it");
     }
-    if expected.is_key_provided(image) {
-        limits.push(PROVIDED_KEY);
+    if expected.exposures_of(image).contains(&Exposure::TlsKeyMadeOutside) {
+        limits.push(Exposure::TlsKeyMadeOutside.description());
     }
     limits
 }
 
-/// What was not checked of a document, whoever shows it.
+/// What was not checked of a document, or given away by the image, whoever shows it.
 pub(super) fn limits_of_document(image: Image, expected: &Expected) -> Vec<&'static str> {
     let mut limits = Vec::new();
     if image == Image::Any {
@@ -184,6 +184,9 @@ pub(super) fn limits_of_document(image: Image, expected: &Expected) -> Vec<&'sta
     if expected.has_other_root {
         limits.push("another root than aws's: whoever holds its key made the document");
     }
+    // Whose TLS key it is concerns who is connected, and no document by itself.
+    let given_away = expected.exposures_of(image).iter().filter(|it| it.is_for_tests());
+    limits.extend(given_away.map(|exposure| exposure.description()));
     limits
 }
 

@@ -7,7 +7,10 @@ use clap::Args;
 use signerctl::eif::{MAX_IMAGE_BYTES, NotSigned, SigningKey};
 use signerctl::enclave_image::{NotBuilt, Parts, build};
 use signerctl::kernel::bring_up_cmdline;
+use signerctl::nitro_toml::NitroToml;
+use verification::Exposure;
 
+use super::attestation_report::warn;
 use super::read_nitro_toml;
 use crate::failure::{EX_CONFIG, EX_DATAERR, EX_USAGE, Failure, print, read, read_text, write};
 
@@ -17,7 +20,7 @@ const MAX_SMALL_FILE_BYTES: usize = 64 * 1024;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit status: 0 built, 64 wrong command line, 65 a file is not what it should be, 66 a file cannot be read, 73 a file
-cannot be written, 78 nitro.toml is wrong, or leaves the image too little memory.
+cannot be written, 78 nitro.toml is wrong, gives trust away, or leaves the image too little memory.
 
 Example:
   signerctl eif build --enclave enclave --nitro-toml infra/nitro.toml --kernel bzImage \\
@@ -53,6 +56,11 @@ pub(crate) struct EifBuild {
     #[arg(long, value_name = "FILE", requires = "signing_certificate")]
     private_key: Option<PathBuf>,
 
+    /// Builds although nitro.toml has this setting, which is for tests: kms.trust_anchors, acme.trust_anchors or
+    /// secrets.ticket_signing_secret. May be repeated
+    #[arg(long, value_name = "SETTING", value_parser = setting_for_tests)]
+    accept: Vec<Exposure>,
+
     /// Makes an image for debug mode, whose kernel tells what it does from its first line on; PCR0 and PCR1 are others
     #[arg(long, conflicts_with_all = ["signing_certificate", "note_pcrs_in"])]
     bring_up: bool,
@@ -72,6 +80,7 @@ impl EifBuild {
             return Err(Failure::new(EX_USAGE, "--output and --note-pcrs-in name the same file"));
         }
         let nitro_toml = read_nitro_toml(&self.nitro_toml)?;
+        self.check_exposures(&nitro_toml)?;
         let kernel = read(&self.kernel, MAX_IMAGE_BYTES)?;
         let mut cmdline = read_text(&self.cmdline, MAX_SMALL_FILE_BYTES)?;
         if self.bring_up {
@@ -101,6 +110,39 @@ impl EifBuild {
         }
         print(format_args!("{:#}", built.measurements.to_json()))
     }
+
+    /// An image for tests is only built on purpose.
+    fn check_exposures(&self, nitro_toml: &NitroToml) -> Result<(), Failure> {
+        let for_tests: Vec<&Exposure> =
+            nitro_toml.exposures().iter().filter(|it| it.is_for_tests()).collect();
+        // An option that outlives its setting would accept it again unseen.
+        if let Some(absent) = self.accept.iter().find(|accepted| !for_tests.contains(accepted)) {
+            let line =
+                format!("--accept {0}: nitro.toml does not set {0}; leave the option out", absent.setting());
+            return Err(Failure::new(EX_USAGE, line));
+        }
+        let refused: Vec<&Exposure> =
+            for_tests.iter().copied().filter(|exposure| !self.accept.contains(exposure)).collect();
+        if !refused.is_empty() {
+            let said: Vec<&str> = refused.iter().map(|exposure| exposure.description()).collect();
+            let options: Vec<String> =
+                refused.iter().map(|exposure| format!("--accept {}", exposure.setting())).collect();
+            let line = format!(
+                "{}; correct it, or build an image for tests with {}",
+                said.join("; "),
+                options.join(" ")
+            );
+            return Err(Failure::of_file(EX_CONFIG, &self.nitro_toml, line));
+        }
+        for_tests.iter().for_each(|exposure| warn(exposure.description()));
+        Ok(())
+    }
+}
+
+/// A setting that only images for tests have, by its key.
+fn setting_for_tests(key: &str) -> Result<Exposure, String> {
+    let mut for_tests = Exposure::ALL.into_iter().filter(|exposure| exposure.is_for_tests());
+    for_tests.find(|exposure| exposure.setting() == key).ok_or_else(|| "no setting for tests".to_owned())
 }
 
 fn read_signing_key(certificate: &Path, key: &Path) -> Result<SigningKey, Failure> {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use verification::{Expectation, ExpectedPcr, ExpectedPcrs, Image, MAX_MEASUREMENTS_BYTES};
+use verification::{Expectation, ExpectedPcr, ExpectedPcrs, Exposure, Image, MAX_MEASUREMENTS_BYTES};
 
 use super::server::attestation_root;
 use crate::failure::{EX_DATAERR, EX_USAGE, Failure, read_text};
@@ -40,14 +40,8 @@ pub(crate) struct Expected {
     /// Whose certificate documents lead to, in words.
     pub(crate) root: String,
     pub(crate) has_other_root: bool,
-    images: Vec<NamedImage>,
-}
-
-/// Where an image's measurements were read.
-struct NamedImage {
-    name: String,
-    /// Its `nitro.toml` says that its TLS key is made outside.
-    is_key_provided: bool,
+    /// Where each image's measurements were read.
+    names: Vec<String>,
 }
 
 impl Expected {
@@ -55,14 +49,13 @@ impl Expected {
     pub(crate) fn name_of(&self, image: Image) -> Option<&str> {
         match image {
             Image::Any => None,
-            Image::Expected(place) => self.images.get(place).map(|image| image.name.as_str()),
+            Image::Expected(place) => self.names.get(place).map(String::as_str),
         }
     }
 
-    /// Whether somebody else may hold the TLS key of the image that was found.
-    pub(crate) fn is_key_provided(&self, image: Image) -> bool {
-        let Image::Expected(place) = image else { return false };
-        self.images.get(place).is_some_and(|image| image.is_key_provided)
+    /// What the image that was found gives away.
+    pub(crate) fn exposures_of(&self, image: Image) -> &[Exposure] {
+        self.expectation.exposures_of(image)
     }
 }
 
@@ -86,21 +79,20 @@ impl ExpectedEnclave {
     }
 
     fn read_or(&self, otherwise: impl FnOnce() -> Result<Expectation, Failure>) -> Result<Expected, Failure> {
-        let (mut images, mut named_images) = (Vec::new(), Vec::new());
+        let (mut images, mut names) = (Vec::new(), Vec::new());
         let nitro_tomls = self.nitro_toml.iter().map(|path| (path, true));
         for (path, is_toml) in nitro_tomls.chain(self.measurements.iter().map(|path| (path, false))) {
             let text = read_text(path, MAX_MEASUREMENTS_BYTES)?;
             let read =
                 if is_toml { ExpectedPcrs::from_nitro_toml } else { ExpectedPcrs::from_measurements_json };
             images.push(read(&text).map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))?);
-            let is_key_provided = is_toml && is_key_provided(&text);
-            named_images.push(NamedImage { name: path.display().to_string(), is_key_provided });
+            names.push(path.display().to_string());
         }
         if !self.pcr.is_empty() {
             let registers = self.pcr.iter().copied();
             let image = ExpectedPcrs::from_registers(registers);
             images.push(image.map_err(|fault| Failure::new(EX_USAGE, format_args!("--pcr: {fault}")))?);
-            named_images.push(NamedImage { name: "--pcr".to_owned(), is_key_provided: false });
+            names.push("--pcr".to_owned());
         }
         let mut expectation = if images.is_empty() {
             otherwise()?
@@ -112,16 +104,6 @@ impl ExpectedEnclave {
             expectation = expectation.with_root(attestation_root(path)?);
             root = format!("the root in {}, which is not aws's", path.display());
         }
-        Ok(Expected { expectation, root, has_other_root: self.root.is_some(), images: named_images })
+        Ok(Expected { expectation, root, has_other_root: self.root.is_some(), names })
     }
-}
-
-/// What a TLS key that is made outside leaves open.
-pub(super) const PROVIDED_KEY: &str =
-    "a tls key made outside, as tls.mode of the nitro.toml says: whoever kept a copy passes for the enclave";
-
-/// Whether this is a `nitro.toml` whose `tls.mode` has the key made outside.
-pub(super) fn is_key_provided(text: &str) -> bool {
-    let mode = |file: toml::Table| Some(file.get("tls")?.get("mode")?.as_str()? == "provided");
-    text.parse().ok().and_then(mode).unwrap_or(false)
 }

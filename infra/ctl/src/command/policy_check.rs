@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, Args};
 use serde_json::json;
 use signerctl::eif::MeasurementSet;
+use signerctl::nitro_toml::NitroToml;
 use signerctl::policy_check::{
     Doubt, Expectation, Finding, InvalidPolicy, MAX_POLICY_BYTES, check_key_policy, check_role_policy,
 };
+use verification::Exposure;
 
 use super::{read_measurements, read_nitro_toml};
 use crate::failure::{EX_CONFIG, EX_DATAERR, EX_USAGE, Failure, NOT_GOOD, print, read_text};
@@ -21,6 +23,8 @@ Names each statement that lets anybody but the image decrypt, make data keys, or
 instance or whomever IAM lets encrypt boot secrets, change the policy or delete the key; and the sealer encrypt anything
 else than boot secrets. What is not surely denied counts as allowed, and what IAM decides, as allowed by it. Grants that
 exist already are in no policy: `aws kms list-grants` shows them.
+
+With --nitro-toml it also names each setting for tests by which the image gives trust away: the key would open for it.
 
 Exit status: 0 no doubt, 1 doubts, 64 wrong command line, 65 a file is no policy, or one with placeholders, or no
 measurements, 66 a file cannot be read, 73 the output cannot be written, 78 nitro.toml is wrong, or has no measurements.
@@ -78,7 +82,9 @@ impl PolicyCheck {
         let expectation = Expectation { images: &images, keys, instance_role: self.instance_role.as_deref() };
         let checks: [(Option<&Path>, Check); 2] =
             [(self.policy.as_deref(), check_key_policy), (self.iam_policy.as_deref(), check_role_policy)];
-        let (mut reports, mut doubts) = (Vec::new(), 0);
+        let exposures = nitro_toml.as_ref().map_or(&[][..], NitroToml::exposures);
+        let exposures: Vec<&Exposure> = exposures.iter().filter(|exposure| exposure.is_for_tests()).collect();
+        let (mut reports, mut doubts) = (Vec::new(), exposures.len());
         for (path, check) in checks.into_iter().filter_map(|(path, check)| Some((path?, check))) {
             let finding = check(&read_text(path, MAX_POLICY_BYTES)?, &expectation)
                 .map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))?;
@@ -104,7 +110,11 @@ impl PolicyCheck {
             }
         }
         if self.json {
-            print(format_args!("{:#}", json!({ "good": doubts == 0, "policies": reports })))?;
+            let given_away: Vec<&str> = exposures.iter().map(|exposure| exposure.description()).collect();
+            let report = json!({ "good": doubts == 0, "image_gives_away": given_away, "policies": reports });
+            print(format_args!("{report:#}"))?;
+        } else {
+            exposures.iter().try_for_each(|exposure| print(format_args!("the image: {exposure}")))?;
         }
         match doubts {
             0 => Ok(()),

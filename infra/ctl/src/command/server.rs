@@ -10,10 +10,10 @@ use signerctl::attestation::{NotAttested, attest};
 use signerctl::connection::Client;
 use signerctl::endpoint::Endpoint;
 use signerctl::tls_trust::TlsTrust;
-use verification::{Doubt, Expectation, ExpectedPcrs, Image, MAX_MEASUREMENTS_BYTES, Root};
+use verification::{Doubt, Expectation, ExpectedPcrs, MAX_MEASUREMENTS_BYTES, Root};
 
 use super::MAX_ROOTS_BYTES;
-use super::expected_enclave::{PROVIDED_KEY, is_key_provided};
+use super::attestation_report::warn;
 use crate::failure::{EX_DATAERR, EX_UNAVAILABLE, EX_USAGE, Failure, NOT_GOOD, read, read_text};
 use crate::secret_input;
 use crate::wait::wait_for;
@@ -33,7 +33,8 @@ pub(crate) struct Server {
     ca: Option<PathBuf>,
 
     /// Trusts the enclave whose measurements are in this nitro.toml or measurements.json, whatever its certificate
-    /// says: its attestation is checked before anything else is sent. May be repeated during a roll-over; for https only
+    /// says: its attestation is checked before anything else is sent. What the image gives away by this nitro.toml is a
+    /// warning. May be repeated during a roll-over; for https only
     #[arg(long, value_name = "FILE", conflicts_with = "ca")]
     attested_by: Vec<PathBuf>,
 
@@ -81,12 +82,11 @@ impl Server {
         if !self.url.has_tls() {
             return Err(Failure::new(EX_USAGE, "--attested-by is for https URLs"));
         }
-        let texts = self.attested_by.iter().map(|path| Ok((path, read_text(path, MAX_MEASUREMENTS_BYTES)?)));
-        let texts: Vec<_> = texts.collect::<Result<_, Failure>>()?;
-        let images = texts.iter().map(|(path, text)| {
-            ExpectedPcrs::from_text(text).map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))
+        let images = self.attested_by.iter().map(|path| {
+            let text = read_text(path, MAX_MEASUREMENTS_BYTES)?;
+            ExpectedPcrs::from_text(&text).map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))
         });
-        let images = images.collect::<Result<_, _>>()?;
+        let images = images.collect::<Result<_, Failure>>()?;
         let mut expectation = Expectation::one_of(images).map_err(|doubt| Failure::new(EX_USAGE, doubt))?;
         if let Some(path) = &self.attestation_root {
             expectation = expectation.with_root(attestation_root(path)?);
@@ -98,10 +98,8 @@ impl Server {
             Ok::<_, NotAttested>((attested.image(), connection.tls_key().map(<[u8]>::to_vec)))
         })?
         .map_err(|fault| not_attested(&self.url, &fault))?;
-        if let Image::Expected(place) = image
-            && texts.get(place).is_some_and(|(_, text)| is_key_provided(text))
-        {
-            let _ = writeln!(io::stderr(), "signerctl: WARNING: {PROVIDED_KEY}");
+        for exposure in expectation.exposures_of(image) {
+            warn(exposure.description());
         }
         // An enclave is attested by the key of its connection, or not at all.
         let tls_key = tls_key.ok_or_else(|| Failure::new(NOT_GOOD, Doubt::NoTls))?;

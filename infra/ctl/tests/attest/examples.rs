@@ -53,6 +53,22 @@ fn python_client() -> Command {
     command
 }
 
+/// What gives trust away, and the settings that are named then.
+const GIVEN_AWAY: [(&str, &[&str]); 9] = [
+    ("[kms]\ntrust_anchors = \"\"\"\n-----BEGIN CERTIFICATE-----\n\"\"\"", &["kms.trust_anchors"]),
+    ("kms = { trust_anchors = [] }", &["kms.trust_anchors"]),
+    ("[kms]\n[acme]\ntrust_anchors = ['PEM']", &["acme.trust_anchors"]),
+    ("acme.trust_anchors = ['PEM']", &["acme.trust_anchors"]),
+    ("[secrets]\nticket_signing_secret = \"env\"", &["secrets.ticket_signing_secret"]),
+    ("[secrets]\n'ticket_signing_secret' = 'env' # kms", &["secrets.ticket_signing_secret"]),
+    ("[tls]\nmode = \"provided\"", &["tls.mode"]),
+    ("tls = { mode = 'provided' }", &["tls.mode"]),
+    (
+        "[kms]\n\"trust_anchors\" = 'PEM'\n[secrets]\nticket_signing_secret = 'env'\n[tls]\nmode = 'provided'",
+        &["kms.trust_anchors", "secrets.ticket_signing_secret", "tls.mode"],
+    ),
+];
+
 fn judges(client: fn() -> Command) {
     let notes = Notes::new();
     let run = |arguments: &[&str]| run(client().args(arguments).current_dir(notes.path("")));
@@ -89,6 +105,22 @@ fn judges(client: fn() -> Command) {
     let url = server.url().replace("https", "http");
     run(&[&[&*url], &usual[..]].concat())
         .doubts("no tls: without it the document proves that such an enclave");
+
+    let file = String::from_utf8(notes.read("nitro.toml")).unwrap();
+    let committed = fs::read_to_string(example("../nitro.toml")).unwrap();
+    notes.write("committed.toml", committed + &file.replace("version = 1", ""));
+    let outcome = run(&[&server.url(), "--root", "root.pem", "--nitro-toml", "committed.toml"]);
+    assert!(outcome.stdout.starts_with("attested: "), "{outcome:?}");
+    for (settings, said) in GIVEN_AWAY {
+        notes.write("open.toml", file.replace("[pcr]", &format!("{settings}\n[pcr]")));
+        let arguments = ["--root", "root.pem", "--measurements", "old.json", "--nitro-toml", "open.toml"];
+        let outcome = run(&[&[&*server.url()], &arguments[..]].concat());
+        let lines: Vec<&str> = outcome.stdout.lines().collect();
+        assert_eq!((outcome.code, lines.len()), (Some(0), said.len()), "{settings}: {outcome:?}");
+        for (line, setting) in lines.iter().zip(said) {
+            assert!(line.starts_with(&format!("limited: {setting}: ")), "{settings}: {outcome:?}");
+        }
+    }
 
     notes.write("zeros.toml", format!("[pcr]\nPCR0 = \"{}\"\n", "0".repeat(96)));
     notes.write("role.toml", format!("[pcr]\nPCR3 = \"{}\"\n", "1".repeat(96)));
@@ -203,6 +235,25 @@ fn python_requests(notes: &Notes, url: &str) -> Outcome {
 }
 
 const REFUSED: &str = "tls key is not the attested one: attest again";
+
+#[test]
+fn an_image_that_gives_trust_away_is_for_no_program_that_does_not_accept_it() {
+    let notes = Notes::new();
+    let file = String::from_utf8(notes.read("nitro.toml")).unwrap();
+    let (all, identity) = (Takeover::after(10), TlsIdentity::new());
+    for setting in ["kms.trust_anchors = ''", "secrets.ticket_signing_secret = 'env'"] {
+        notes.write("nitro.toml", format!("{setting}\n{file}"));
+        for outcome in [node_requests(&notes, &all.server.url()), python_requests(&notes, &all.server.url())]
+        {
+            assert_ne!(outcome.code, Some(0), "{outcome:?}");
+            assert!(outcome.stderr.contains("image gives trust away: "), "{outcome:?}");
+        }
+    }
+    assert_eq!(all.counts(), (0, 0));
+    notes.write("nitro.toml", format!("tls.mode = 'provided'\n{file}"));
+    let outcome = python_requests(&notes, &enclave(Some(&identity)).url());
+    assert!(outcome.stdout.starts_with("http.client 404"), "{outcome:?}");
+}
 
 #[test]
 fn nodes_agent_talks_to_the_attested_key_alone() {

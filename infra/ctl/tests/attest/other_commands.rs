@@ -60,6 +60,31 @@ fn a_key_that_is_made_outside_is_warned_of() {
 }
 
 #[test]
+fn an_image_that_gives_trust_away_is_warned_of() {
+    let (notes, identity) = (Notes::new(), TlsIdentity::new());
+    let server = signer(&identity, identity.spki.clone());
+    let file = String::from_utf8(notes.read("nitro.toml")).unwrap();
+    notes.write(
+        "open.toml",
+        format!("kms.trust_anchors = 'PEM'\nsecrets.ticket_signing_secret = 'env'\n{file}"),
+    );
+    for (name, is_warned) in [("open.toml", true), ("nitro.toml", false)] {
+        let outcome = health(
+            &notes,
+            &server.url(),
+            &["--attested-by", "old.json", "--attested-by", name, "--attestation-root", "root.pem"],
+        );
+        assert_eq!((outcome.code, &*outcome.stdout), (Some(0), "ready\n"), "{outcome:?}");
+        for words in [
+            "WARNING: kms.trust_anchors in nitro.toml: ",
+            "WARNING: secrets.ticket_signing_secret in nitro.toml",
+        ] {
+            assert_eq!(outcome.stderr.contains(words), is_warned, "{name}: {outcome:?}");
+        }
+    }
+}
+
+#[test]
 fn a_relay_is_not() {
     let (notes, identity) = (Notes::new(), TlsIdentity::new());
     let relay = signer(&identity, b"the key behind it".to_vec());

@@ -76,6 +76,45 @@ fn who_made_the_tls_key_outside_may_pass_for_the_enclave() {
 }
 
 #[test]
+fn an_image_that_gives_trust_away_is_not_attested() {
+    let (notes, identity) = (Notes::new(), TlsIdentity::new());
+    let server = enclave(Some(&identity));
+    let file = std::fs::read_to_string(notes.path("nitro.toml")).unwrap();
+    for (setting, words) in [
+        ("kms.trust_anchors = ['PEM']", "kms.trust_anchors in nitro.toml: anybody with a key"),
+        ("acme.trust_anchors = 'PEM'", "acme.trust_anchors in nitro.toml: anybody with a key"),
+        (
+            "secrets.ticket_signing_secret = 'env'",
+            "secrets.ticket_signing_secret in nitro.toml is not \"kms\"",
+        ),
+    ] {
+        notes.write("open.toml", format!("{setting}\n{file}"));
+        let limits = |arguments: &[&str]| {
+            let outcome = verify(&notes, &server.url(), &[arguments, &["--json"]].concat());
+            assert_eq!(outcome.code, Some(0), "{outcome:?}");
+            let json: Value = serde_json::from_str(&outcome.stdout).unwrap();
+            assert_eq!(json["verdict"], "limited", "{json}");
+            json["limits"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|it| it.as_str().unwrap().starts_with(words))
+                .count()
+        };
+        assert_eq!(limits(&["--nitro-toml", "open.toml"]), 1);
+        // Of two that are expected, the one that runs counts; measurements alone do not tell.
+        assert_eq!(limits(&["--measurements", "old.json", "--nitro-toml", "open.toml"]), 1);
+        assert_eq!(limits(&["--measurements", "measurements.json"]), 0);
+        let text = verify(&notes, &server.url(), &["--nitro-toml", "open.toml", "--save", "document.cose"]);
+        assert!(text.stdout.contains(&format!("LIMITED: {words}")), "{text:?}");
+        assert!(!text.stdout.contains("ATTESTED"), "{text:?}");
+        let show = ["attest", "show", "document.cose", "--root", "root.pem", "--nitro-toml", "open.toml"];
+        let shown = signerctl(&notes, &show);
+        assert!(shown.stdout.contains(&format!("LIMITED: {words}")), "{shown:?}");
+    }
+}
+
+#[test]
 fn each_pretence_is_seen() {
     let notes = Notes::new();
     for pretence in PRETENCES {

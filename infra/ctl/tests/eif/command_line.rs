@@ -94,6 +94,50 @@ fn a_wrong_command_line_makes_nothing() {
     assert_eq!(workshop.names(), before);
 }
 
+/// What a test left over makes no image, unless the command names it.
+#[test]
+fn settings_for_tests_make_no_image_unless_they_are_accepted_by_name() {
+    let workshop = Workshop::new();
+    let anchor = rcgen::generate_simple_self_signed(["kms.example".to_owned()]).unwrap().cert.pem();
+    let file = nitro_toml()
+        .replace("ticket_signing_secret = \"kms\"", "ticket_signing_secret = \"env\"")
+        .replace("[secrets]", &format!("trust_anchors = ['''{anchor}''']\n[secrets]"));
+    workshop.write("nitro.toml", &file);
+    let before = workshop.names();
+    let kms = ("--accept", "kms.trust_anchors");
+    let secret = ("--accept", "secrets.ticket_signing_secret");
+    let (kms_words, secret_words) =
+        ("kms.trust_anchors in nitro.toml: ", "secrets.ticket_signing_secret in nitro.toml is not");
+    for (accepted, refused) in [
+        (&[][..], &[(kms, kms_words), (secret, secret_words)][..]),
+        (&[kms], &[(secret, secret_words)]),
+        (&[secret], &[(kms, kms_words)]),
+    ] {
+        let outcome = workshop.build(accepted);
+        assert_eq!((outcome.code, &outcome.stdout[..]), (Some(EX_CONFIG), ""), "{outcome:?}");
+        for ((option, setting), words) in [(kms, kms_words), (secret, secret_words)] {
+            let is_refused = refused.contains(&((option, setting), words));
+            assert_eq!(outcome.stderr.contains(words), is_refused, "{accepted:?}: {outcome:?}");
+            assert_eq!(outcome.stderr.contains(&format!("{option} {setting}")), is_refused, "{outcome:?}");
+        }
+    }
+    assert_eq!(workshop.names(), before);
+    let outcome = workshop.build(&[kms, secret]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert!(outcome.stderr.contains(&format!("WARNING: {kms_words}")), "{outcome:?}");
+    assert!(outcome.stderr.contains(&format!("WARNING: {secret_words}")), "{outcome:?}");
+
+    // An option that the file does not need would accept the setting unseen one day.
+    workshop.write("nitro.toml", nitro_toml());
+    workshop.build(&[kms]).refuses(
+        EX_USAGE,
+        "--accept kms.trust_anchors: nitro.toml does not set kms.trust_anchors; leave the option out",
+    );
+    for unknown in ["tls.mode", "kms.key_arns", ""] {
+        assert_eq!(workshop.build(&[("--accept", unknown)]).code, Some(EX_USAGE), "{unknown}");
+    }
+}
+
 #[test]
 fn a_part_that_cannot_be_read_is_named() {
     let workshop = Workshop::new();

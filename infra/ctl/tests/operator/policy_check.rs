@@ -111,6 +111,7 @@ fn rendered_policies_are_good() {
     let report: Value = serde_json::from_str(&json).unwrap();
     let expected = json!({
         "good": true,
+        "image_gives_away": [],
         "policies": [{ "policy": "rendered-kms-key-policy.json", "doubts": [], "notes": [] }],
     });
     assert_eq!(report, expected);
@@ -311,6 +312,22 @@ fn what_is_no_policy_is_refused() {
     ] {
         assert_eq!(check(&workshop, incomplete).code, Some(EX_USAGE), "{incomplete}");
     }
+}
+
+#[test]
+fn an_image_that_gives_trust_away_is_a_doubt_whatever_the_policy_says() {
+    let workshop = workshop();
+    let file = String::from_utf8(workshop.read("nitro.toml")).unwrap();
+    let open = file.replace("ticket_signing_secret = \"kms\"", "ticket_signing_secret = \"env\"");
+    workshop.write("open.toml", open);
+    let outcome = check(&workshop, "rendered-kms-key-policy.json --nitro-toml open.toml");
+    assert_eq!((outcome.code, &outcome.stderr[..]), (Some(1), "signerctl: 1 doubt\n"), "{outcome:?}");
+    let last = outcome.stdout.lines().last().unwrap_or_default();
+    assert!(last.starts_with("the image: secrets.ticket_signing_secret in nitro.toml is not"), "{outcome:?}");
+    let outcome = check(&workshop, "rendered-kms-key-policy.json --nitro-toml open.toml --json");
+    let json: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!((outcome.code, &json["good"]), (Some(1), &json!(false)), "{json}");
+    assert_eq!(json["image_gives_away"].as_array().unwrap().len(), 1, "{json}");
 }
 
 /// Whoever writes a policy does not decide how long its check takes.

@@ -4,6 +4,7 @@ use attestation::{Document, Root};
 
 use crate::doubt::Doubt;
 use crate::expected_pcrs::{Difference, ExpectedPcrs};
+use crate::exposure::Exposure;
 
 /// Which enclaves will do. Debug mode never does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +69,17 @@ impl Expectation {
     #[must_use]
     pub const fn root(&self) -> &Root {
         &self.root
+    }
+
+    /// What this image gives away, by the `nitro.toml` in which it was expected. Empty where only measurements were given.
+    #[must_use]
+    pub fn exposures_of(&self, image: Image) -> &[Exposure] {
+        match (&self.images, image) {
+            (Images::OneOf(images), Image::Expected(place)) => {
+                images.get(place).map_or(&[], ExpectedPcrs::exposures)
+            }
+            _ => &[],
+        }
     }
 
     pub(crate) const fn accepts_http(&self) -> bool {

@@ -8,6 +8,8 @@ use attestation::{PCR_BYTES, Pcrs};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 
+use crate::exposure::Exposure;
+
 /// Longest text with measurements: `nitro.toml` is 64 KiB at most, and a `measurements.json` has half a kilobyte.
 pub const MAX_MEASUREMENTS_BYTES: usize = 64 * 1024;
 
@@ -20,9 +22,12 @@ const PREFIX: &str = "PCR";
 /// The one member of `Measurements` that is no register; its value is a constant.
 const HASH_ALGORITHM: &str = "HashAlgorithm";
 
-/// The registers of one image: enough of them to know what runs.
+/// The registers of one image: enough of them to know what runs. And what it gives away, as far as that is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExpectedPcrs(BTreeMap<u8, [u8; PCR_BYTES]>);
+pub struct ExpectedPcrs {
+    registers: BTreeMap<u8, [u8; PCR_BYTES]>,
+    exposures: Vec<Exposure>,
+}
 
 /// One register and its value: `INDEX=HEX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,19 +81,20 @@ impl fmt::Display for InvalidPcrs {
 impl std::error::Error for InvalidPcrs {}
 
 impl ExpectedPcrs {
-    /// The table `[pcr]` of an operator's `nitro.toml`; the rest of the file is for the signer to judge.
+    /// The table `[pcr]` of an operator's `nitro.toml`, and what the file gives away. The rest is for the signer to judge.
     ///
     /// # Errors
     /// [`InvalidPcrs`]
     pub fn from_nitro_toml(text: &str) -> Result<Self, InvalidPcrs> {
         check_length(text)?;
         let mut file: toml::Table = text.parse().map_err(|_| InvalidPcrs::NotToml)?;
+        let exposures = Exposure::all_in(&file);
         let Some(toml::Value::Table(table)) = file.remove("pcr") else { return Err(InvalidPcrs::NoTable) };
         let registers = table.iter().map(|(name, value)| {
             let index = index_of(name)?;
             read(index, value.as_str().ok_or(InvalidPcrs::NotHex(index))?)
         });
-        Self::from_registers(registers.collect::<Result<Vec<_>, _>>()?)
+        Ok(Self { exposures, ..Self::from_registers(registers.collect::<Result<Vec<_>, _>>()?)? })
     }
 
     /// What `signerctl eif build` and `nitro-cli build-enclave` print.
@@ -128,12 +134,21 @@ impl ExpectedPcrs {
             }
         }
         let has = |index: u8| expected.contains_key(&index);
-        if has(0) || (has(1) && has(2)) || has(8) { Ok(Self(expected)) } else { Err(InvalidPcrs::NoImage) }
+        if has(0) || (has(1) && has(2)) || has(8) {
+            Ok(Self { registers: expected, exposures: Vec::new() })
+        } else {
+            Err(InvalidPcrs::NoImage)
+        }
     }
 
     /// Indices and values, in the order of the indices.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (u8, &[u8; PCR_BYTES])> {
-        self.0.iter().map(|(index, value)| (*index, value))
+        self.registers.iter().map(|(index, value)| (*index, value))
+    }
+
+    /// What the image gives away; nothing, where only measurements were given.
+    pub(crate) fn exposures(&self) -> &[Exposure] {
+        &self.exposures
     }
 
     /// The first register that is another one, or not there. Nothing here is secret.

@@ -22,7 +22,10 @@
 //! let nonce = Nonce::random();
 //! let reply: Vec<u8> = get(&format!("/.well-known/attestation?nonce={nonce}"));
 //! match verify(&reply, &nonce, Some(tls_spki), &expectation, now_unix_ms) {
-//!     Ok(attested) => println!("talks to {}", attested.document().module_id),
+//!     Ok(attested) if expectation.exposures_of(attested.image()).is_empty() => {
+//!         println!("talks to {}", attested.document().module_id);
+//!     }
+//!     Ok(_) => println!("the image gives trust away"),
 //!     Err(doubt) => println!("says nothing secret: {doubt}"),
 //! }
 //! # Ok(())
@@ -38,6 +41,8 @@
 //! * Nothing that a document says is believed before its certificates lead to the root and its signature is verified.
 //! * An expectation always says what runs (PCR0, PCR1 with PCR2, or PCR8), and registers of zeros, which every enclave
 //!   in debug mode has, are none.
+//! * An image that was built with settings which give trust away ([`Exposure`]) is attested all the same: a caller asks
+//!   [`Expectation::exposures_of`]. Measurements alone do not tell; a `nitro.toml` does.
 //! * Document, request and connection belong together: the nonce is that of the request, the TLS key that of the
 //!   connection. A relay that passes genuine documents on has another key.
 //! * A document about a signing key is none of the endpoint's, nor the other way round, even if an API client asked for
@@ -50,6 +55,7 @@ mod doubt;
 mod examination;
 mod expectation;
 mod expected_pcrs;
+mod exposure;
 mod key_proof;
 mod nonce;
 mod reply;
@@ -64,6 +70,7 @@ pub use examination::{
 };
 pub use expectation::{Expectation, Image};
 pub use expected_pcrs::{ExpectedPcr, ExpectedPcrs, InvalidPcrs, MAX_MEASUREMENTS_BYTES};
+pub use exposure::Exposure;
 pub use key_proof::{InvalidPublicKey, KeyProof, Origin, PublicKey};
 pub use nonce::Nonce;
 pub use reply::MAX_REPLY_BYTES;
