@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 use signerctl::eif::{MeasurementSet, Pcr};
+use signerctl::parent_pin::ParentPin;
 use signerctl::policy_check::{Expectation, Finding, check_key_policy, check_role_policy};
 
 static IMAGES: LazyLock<[MeasurementSet; 1]> = LazyLock::new(|| {
@@ -17,8 +18,16 @@ static IMAGES: LazyLock<[MeasurementSet; 1]> = LazyLock::new(|| {
     [MeasurementSet { pcr0: pcr(0xa0), pcr1: pcr(0xa1), pcr2: pcr(0xa2), pcr8: None }]
 });
 
+static PINS: LazyLock<[ParentPin; 2]> = LazyLock::new(|| {
+    let instances = ["i-0123456789abcdef0", "i-01234567"].map(|id| id.parse().expect("an id"));
+    [ParentPin::of_role("arn:aws:iam::999988887777:role/x"), ParentPin::of_instances(&instances)]
+});
+
 fuzz_target!(|text: &str| {
-    let expectation = Expectation { images: &*IMAGES, keys: &[], instance_role: None };
+    let expectation = Expectation { images: &*IMAGES, keys: &[], instance_role: None, pins: &[] };
+    if let Ok(finding) = check_key_policy(text, &Expectation { pins: &*PINS, ..expectation.clone() }) {
+        check_lines(&finding);
+    }
     if let Ok(finding) = check_role_policy(text, &expectation) {
         check_lines(&finding);
     }

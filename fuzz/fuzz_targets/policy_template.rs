@@ -8,6 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use signerctl::eif::{MeasurementSet, Pcr};
 use signerctl::key_policy::{ROLES, Subjects, render};
+use signerctl::parent_pin::ParentPin;
 
 const KEYS: [&str; 2] = [
     "arn:aws-cn:kms:cn-north-1:999988887777:key/1234abcd-12ab-34cd-56ef-1234567890ab",
@@ -27,6 +28,9 @@ static SUBJECTS: LazyLock<[Subjects; 3]> = LazyLock::new(|| {
     };
     let mut with_roles = of_keys(1);
     with_roles.roles = ROLES.map(|role| (role, format!("arn:aws-cn:iam::999988887777:role/x/{role}"))).into();
+    let instances = ["i-0123456789abcdef0", "i-01234567"].map(|id| id.parse().expect("an id"));
+    with_roles.pins =
+        vec![ParentPin::of_role("arn:aws-cn:iam::999988887777:role/x"), ParentPin::of_instances(&instances)];
     let region = "cn-north-1".parse().expect("a region");
     [of_keys(2), with_roles, Subjects::of_account("999988887777", &region).expect("an account")]
 });

@@ -22,6 +22,7 @@ mod parent_start;
 mod parent_status;
 mod parent_stop;
 mod parent_watch;
+mod pinned_parent;
 mod policy_check;
 mod policy_render;
 mod preflight;

@@ -12,6 +12,7 @@ use enclave_runtime::configuration::{KeyArn, Region};
 use serde_json::{Map, Value};
 
 use crate::eif::MeasurementSet;
+use crate::parent_pin::ParentPin;
 
 /// The condition keys that name a register, less its number.
 const PCR_KEY: &str = "kms:RecipientAttestation:PCR";
@@ -30,6 +31,9 @@ const KEY_ID: &str = "key/00000000-0000-0000-0000-000000000000";
 /// An old image, a new one and one to go back to; more than seven do not fit into the policies of a role (10,240 bytes).
 const MAX_IMAGES: usize = 4;
 
+/// One at work, one that takes its place, and two to spare. With two images they fit into the policies of a role.
+const MAX_PINNED_INSTANCES: usize = 4;
+
 /// Who and what is named in a policy.
 #[derive(Clone, Debug)]
 pub struct Subjects {
@@ -43,11 +47,15 @@ pub struct Subjects {
     pub key_arns: Vec<String>,
     /// The roles that stand in place of the templates', as `(role name in the template, ARN)`.
     pub roles: Vec<(&'static str, String)>,
+    /// What an enclave has to measure of its parent instance, beside its image.
+    pub pins: Vec<ParentPin>,
 }
 
+/// The role of the instance, as templates name it.
+pub const INSTANCE_ROLE: &str = "nitro-signer-instance";
+
 /// The roles that a template may name: of the instance, of who encrypts boot secrets, of who manages the key.
-pub const ROLES: [&str; 3] =
-    ["nitro-signer-instance", "nitro-signer-secret-sealer", "nitro-signer-key-administrator"];
+pub const ROLES: [&str; 3] = [INSTANCE_ROLE, "nitro-signer-secret-sealer", "nitro-signer-key-administrator"];
 
 /// Why there is no policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +64,8 @@ pub enum NotRendered {
     Template(String),
     /// More images than there is room for.
     TooManyImages,
+    /// More instances than there is room for.
+    TooManyInstances,
     /// Two sets of measurements are the same.
     SameImage,
     /// No statement of the template asks for an image.
@@ -75,6 +85,7 @@ impl fmt::Display for NotRendered {
         match self {
             Self::Template(reason) => write!(formatter, "the template is no policy: {reason}"),
             Self::TooManyImages => write!(formatter, "more than {MAX_IMAGES} images"),
+            Self::TooManyInstances => write!(formatter, "more than {MAX_PINNED_INSTANCES} instances"),
             Self::SameImage => formatter.write_str("the same measurements are given twice"),
             Self::NothingToRender => {
                 formatter.write_str("no statement of the template asks for the PCRs of an image")
@@ -98,6 +109,9 @@ pub fn render(template: &str, images: &[MeasurementSet], subjects: &Subjects) ->
     if images.len() > MAX_IMAGES {
         return Err(NotRendered::TooManyImages);
     }
+    if subjects.pins.iter().any(|pin| pin.values().len() > MAX_PINNED_INSTANCES) {
+        return Err(NotRendered::TooManyInstances);
+    }
     if images
         .iter()
         .enumerate()
@@ -112,7 +126,8 @@ pub fn render(template: &str, images: &[MeasurementSet], subjects: &Subjects) ->
     if !statements.iter().any(asks_for_an_image) {
         return Err(NotRendered::NothingToRender);
     }
-    *statements = statements.iter().flat_map(|statement| for_images(statement, images)).collect();
+    *statements =
+        statements.iter().flat_map(|statement| for_images(statement, images, &subjects.pins)).collect();
     let mut policy = Value::Object(policy);
     each_text(&mut policy, &mut |text| subjects.put_into(text))?;
     put_keys_into(&mut policy, &subjects.key_arns);
@@ -137,6 +152,7 @@ impl Subjects {
             account: part(4),
             key_arns: key_arns.iter().map(ToString::to_string).collect(),
             roles: Vec::new(),
+            pins: Vec::new(),
         }
     }
 
@@ -154,7 +170,15 @@ impl Subjects {
             account: account.to_owned(),
             key_arns: Vec::new(),
             roles: Vec::new(),
+            pins: Vec::new(),
         })
+    }
+
+    /// The ARN that stands in place of this role of the templates.
+    #[must_use]
+    pub fn role_arn(&self, role: &str) -> String {
+        let given = self.roles.iter().find(|(name, _)| *name == role).map(|(_, arn)| arn.clone());
+        given.unwrap_or_else(|| format!("arn:{}:iam::{}:role/{role}", self.partition, self.account))
     }
 
     /// Replaces what is the templates' in an ARN.
@@ -183,24 +207,29 @@ impl Subjects {
     }
 }
 
-/// The statement for each image, or as it is if it asks for none.
-fn for_images(statement: &Value, images: &[MeasurementSet]) -> Vec<Value> {
+/// The statement for each image, on a parent instance with these pins; or as it is, if it asks for no image.
+fn for_images(statement: &Value, images: &[MeasurementSet], pins: &[ParentPin]) -> Vec<Value> {
     if !asks_for_an_image(statement) {
         return vec![statement.clone()];
     }
     let of_image = |(index, image): (usize, &MeasurementSet)| {
         let mut statement = statement.clone();
         let operators = statement.get_mut("Condition").and_then(Value::as_object_mut);
-        for (key, value) in
-            operators.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut).flatten()
-        {
+        for keys in operators.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut) {
+            let mut asks_for_image = false;
             for (register, pcr) in [&image.pcr0, &image.pcr1, &image.pcr2].into_iter().enumerate() {
                 // A placeholder of another register stays, and is found.
-                if *key == format!("{PCR_KEY}{register}")
+                if let Some(value) = keys.get_mut(&format!("{PCR_KEY}{register}"))
                     && *value == format!("PCR{register}{PCR_PLACEHOLDER}")
                 {
                     *value = pcr.to_string().into();
+                    asks_for_image = true;
                 }
+            }
+            for pin in pins.iter().filter(|_| asks_for_image) {
+                let mut values: Vec<Value> = pin.values().iter().map(|pcr| pcr.to_string().into()).collect();
+                let value = if values.len() == 1 { values.remove(0) } else { values.into() };
+                keys.insert(format!("{PCR_KEY}{}", pin.register()), value);
             }
         }
         if let Some(Value::String(sid)) = statement.get_mut("Sid") {

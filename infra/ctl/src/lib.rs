@@ -42,6 +42,7 @@ pub mod kms;
 pub mod nitro_toml;
 pub mod output_file;
 pub mod parent;
+pub mod parent_pin;
 pub mod policy_check;
 pub mod printable;
 pub mod ramdisk;

@@ -24,18 +24,17 @@ use enclave_runtime::configuration::KeyArn;
 use serde_json::{Value, json};
 
 use self::action::{ALL_ESCALATIONS, Action, ENCRYPT, Harm, OF_KMS, PUT_KEY_POLICY, may_escalate};
-use self::attempts::{Attempts, Budget, Enclave};
+use self::attempts::{Attempts, Budget, Enclave, PARENT_REGISTERS, ROLE_REGISTER};
 use self::condition::{ATTESTATION, Condition};
 use self::document::{Effect, Of, Patterns, Statement, statements};
 use self::principal::Principal;
 use self::stand_ins::StandIns;
-use crate::eif::MeasurementSet;
+use crate::eif::{MeasurementSet, Pcr};
+use crate::key_policy::INSTANCE_ROLE;
+use crate::parent_pin::ParentPin;
 use crate::printable::{MAX_WORDS_CHARS, printable};
 
 pub use document::{InvalidPolicy, MAX_POLICY_BYTES};
-
-/// The role of the instance, unless another is named.
-const INSTANCE_ROLE: &str = "nitro-signer-instance";
 
 /// What a policy has to be right for.
 #[derive(Clone, Debug)]
@@ -46,6 +45,8 @@ pub struct Expectation<'e> {
     pub keys: &'e [KeyArn],
     /// The role of the instance, if it has another name than the usual one.
     pub instance_role: Option<&'e str>,
+    /// What of the parent instance each statement for an image has to ask for.
+    pub pins: &'e [ParentPin],
 }
 
 /// Something that a statement lets happen, and should not.
@@ -201,14 +202,21 @@ impl Checker<'_> {
                 "pcr2" => Some(image.pcr2),
                 _ => None,
             };
+            let pin = self.expectation.pins.iter().find(|pin| condition.is_of_register(pin.register()));
             for named in condition.asked_for() {
-                let registers: Vec<_> = self.expectation.images.iter().filter_map(of_image).collect();
+                let mut registers: Vec<_> = self.expectation.images.iter().filter_map(of_image).collect();
+                registers.extend(pin.into_iter().flat_map(ParentPin::values));
                 let is_known = registers.iter().any(|pcr| named.eq_ignore_ascii_case(&pcr.to_string()));
                 if is_known || registers.is_empty() {
                     continue;
                 }
                 let is_debug = named.bytes().all(|byte| byte == b'0');
-                let whose = if is_debug { "as in debug mode" } else { "which none of the given images has" };
+                let whose = match pin {
+                    _ if is_debug => "as in debug mode",
+                    Some(pin) if pin.register() == ROLE_REGISTER => "which is that of another role",
+                    Some(_) => "which is that of another instance",
+                    None => "which none of the given images has",
+                };
                 let (key, named) = (line(&condition.key), line(named));
                 doubts.push(doubt(statement, format!("takes {named} for {key}, {whose}")));
             }
@@ -243,6 +251,7 @@ impl Checker<'_> {
                 subject: &instance,
                 has_recipient: false,
                 images: self.expectation.images,
+                pins: self.expectation.pins,
                 stand_ins: &self.stand_ins,
                 is_sealing: false,
                 budget: &self.budget,
@@ -297,6 +306,7 @@ impl Checker<'_> {
                 subject,
                 has_recipient: action.has_recipient,
                 images: self.expectation.images,
+                pins: self.expectation.pins,
                 stand_ins: &self.stand_ins,
                 is_sealing,
                 budget: &self.budget,
@@ -399,7 +409,16 @@ impl Checker<'_> {
     /// What somebody should look at, though it may be meant.
     fn notes(&self) -> Vec<String> {
         let several = [self.several("seal", ENCRYPT), self.several("change the policy", PUT_KEY_POLICY)];
-        several.into_iter().flatten().collect()
+        let not_compared = PARENT_REGISTERS.into_iter().filter(|register| {
+            let is_pinned = self.expectation.pins.iter().any(|pin| pin.register() == *register);
+            let mut conditions = self.statements.iter().flat_map(|statement| &statement.conditions);
+            !is_pinned && conditions.any(|condition| condition.is_of_register(*register))
+        });
+        let not_compared = not_compared.map(|register| {
+            let option = if register == ROLE_REGISTER { "--pin-role" } else { "--pin-instance" };
+            format!("it asks for PCR{register}, which was not compared: {option} does that")
+        });
+        several.into_iter().flatten().chain(not_compared).collect()
     }
 
     /// Who may do what is for one person, if these are more.
@@ -420,13 +439,26 @@ impl Checker<'_> {
         (who.len() > 1).then(|| format!("who may {what}: {names}"))
     }
 
+    /// The registers of each parent instance that has to do: a value for each pin.
+    fn parents(&self) -> Vec<Vec<(u8, Pcr)>> {
+        let with_pin = |parents: Vec<Vec<(u8, Pcr)>>, pin: &ParentPin| {
+            let with = |parent: &Vec<(u8, Pcr)>, pcr: &Pcr| [&parent[..], &[(pin.register(), *pcr)]].concat();
+            parents.iter().flat_map(|parent| pin.values().iter().map(move |pcr| with(parent, pcr))).collect()
+        };
+        self.expectation.pins.iter().fold(vec![Vec::new()], with_pin)
+    }
+
     /// What each image needs and is not allowed by anything.
     fn lacks(&self) -> Vec<String> {
         let needed =
             OF_KMS.iter().filter(|action| matches!(action.name, "kms:Decrypt" | "kms:GenerateDataKey"));
+        let parents = self.parents();
+        let images = self.expectation.images.iter();
+        let enclaves: Vec<_> =
+            images.flat_map(|image| parents.iter().map(move |parent| (image, parent))).collect();
         let mut notes = Vec::new();
-        for (action, image) in
-            needed.flat_map(|action| self.expectation.images.iter().map(move |image| (action, image)))
+        for (action, (image, parent)) in
+            needed.flat_map(|action| enclaves.iter().map(move |enclave| (action, *enclave)))
         {
             let is_allowed = self.statements.iter().any(|statement| {
                 let subjects = statement.principals.as_ref().map(principal::Principals::subjects);
@@ -452,15 +484,19 @@ impl Checker<'_> {
                             subject,
                             has_recipient: action.has_recipient,
                             images: self.expectation.images,
+                            pins: self.expectation.pins,
                             stand_ins: &self.stand_ins,
                             is_sealing: false,
                             budget: &self.budget,
                         };
-                        attempts.may_be_allowed(image)
+                        attempts.may_be_allowed(image, parent)
                     })
             });
             if !is_allowed {
-                notes.push(format!("the image with PCR0 {} may not call {}", image.pcr0, action.name));
+                let parent: String =
+                    parent.iter().map(|(register, pcr)| format!(" with PCR{register} {pcr}")).collect();
+                notes
+                    .push(format!("the image with PCR0 {}{parent} may not call {}", image.pcr0, action.name));
             }
         }
         notes
@@ -491,6 +527,12 @@ fn enclave_in_words(enclave: &Enclave, statement: &Statement) -> String {
                 key.ends_with(":pcr0") || key.ends_with(":imagesha384")
             };
             format!("in an enclave of any image{}", by(&is_of_image))
+        }
+        Enclave::Elsewhere(ROLE_REGISTER) => {
+            "in an enclave of the image on an instance with another role: it does not ask for PCR3 of the role".to_owned()
+        }
+        Enclave::Elsewhere(register) => {
+            format!("in an enclave of the image on another instance: it does not ask for PCR{register} of the given ones")
         }
         Enclave::Debugged => {
             "in any enclave in debug mode, whose PCRs are all zeros: zeros are among the PCRs that it takes"

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, Args};
 use serde_json::json;
 use signerctl::eif::MeasurementSet;
+use signerctl::key_policy::{INSTANCE_ROLE, Subjects};
 use signerctl::nitro_toml::NitroToml;
 use signerctl::policy_check::{
     Doubt, Expectation, Finding, InvalidPolicy, MAX_POLICY_BYTES, check_key_policy, check_role_policy,
 };
 use verification::Exposure;
 
+use super::pinned_parent::PinnedParent;
 use super::{read_measurements, read_nitro_toml};
 use crate::failure::{EX_CONFIG, EX_DATAERR, EX_USAGE, Failure, NOT_GOOD, print, read_text};
 
@@ -23,6 +25,9 @@ Names each statement that lets anybody but the image decrypt, make data keys, or
 instance or whomever IAM lets encrypt boot secrets, change the policy or delete the key; and the sealer encrypt anything
 else than boot secrets. What is not surely denied counts as allowed, and what IAM decides, as allowed by it. Grants that
 exist already are in no policy: `aws kms list-grants` shows them.
+
+--pin-role and --pin-instance are those of `policy render`: what does not ask for PCR3 or PCR4 is a doubt then, and so is
+the PCR4 of any other instance.
 
 With --nitro-toml it also names each setting for tests by which the image gives trust away: the key would open for it.
 
@@ -56,6 +61,9 @@ pub(crate) struct PolicyCheck {
     #[arg(long, value_name = "ARN")]
     instance_role: Option<String>,
 
+    #[command(flatten)]
+    pinned: PinnedParent,
+
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -79,7 +87,12 @@ impl PolicyCheck {
             return Err(Failure::new(EX_USAGE, "--instance-role is not the ARN of a role"));
         }
         let keys = nitro_toml.as_ref().map_or(&[][..], |it| &it.configuration().kms.key_arns);
-        let expectation = Expectation { images: &images, keys, instance_role: self.instance_role.as_deref() };
+        let usual_role = (!keys.is_empty()).then(|| Subjects::of_keys(keys).role_arn(INSTANCE_ROLE));
+        let instance_role = self.instance_role.as_deref();
+        let unknown_role =
+            || Failure::new(EX_USAGE, "--pin-role needs --instance-role, or --nitro-toml with keys");
+        let pins = self.pinned.pins(instance_role.or(usual_role.as_deref())).ok_or_else(unknown_role)?;
+        let expectation = Expectation { images: &images, keys, instance_role, pins: &pins };
         let checks: [(Option<&Path>, Check); 2] =
             [(self.policy.as_deref(), check_key_policy), (self.iam_policy.as_deref(), check_role_policy)];
         let exposures = nitro_toml.as_ref().map_or(&[][..], NitroToml::exposures);

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 use enclave_runtime::configuration::Region;
-use signerctl::key_policy::{NotRendered, ROLES, Subjects, render};
+use signerctl::key_policy::{INSTANCE_ROLE, NotRendered, ROLES, Subjects, render};
 
+use super::pinned_parent::PinnedParent;
 use super::{read_measurements, read_nitro_toml};
 use crate::failure::{EX_DATAERR, EX_USAGE, Failure, print, read_text, write};
 
@@ -18,6 +19,10 @@ const MAX_TEMPLATE_BYTES: usize = 64 * 1024;
     group(ArgGroup::new("key").required(true).args(["nitro_toml", "account"])),
     after_help = "\
 During a roll-over, name the measurements of the old image and of the new one; afterwards, those of the new one alone.
+--pin-role and --pin-instance keep others who have the role's credentials from starting a copy of the image on an instance
+of their own. Before an instance is replaced, render for both ids; afterwards, for the new one alone. A role of the same
+ARN keeps its PCR3.
+
 Measurements of zeros (debug mode) are refused, and so is a policy in which any placeholder is left.
 
 Exit status: 0 rendered, 64 wrong command line, 65 a file is not what it should be, 66 a file cannot be read, 73 the
@@ -26,6 +31,8 @@ policy cannot be written, 78 nitro.toml is wrong.
 Examples:
   signerctl policy render --template infra/kms-key-policy.json --nitro-toml infra/nitro.toml \\
       --measurements new/measurements.json --measurements old/measurements.json
+  signerctl policy render --template infra/kms-key-policy.json --nitro-toml infra/nitro.toml \\
+      --measurements new/measurements.json --pin-role --pin-instance i-0123456789abcdef0
   signerctl policy render --template infra/kms-key-policy.json --without-image \\
       --account 123456789012 --region eu-central-1     # to create the key with, before there is an image"
 )]
@@ -66,6 +73,9 @@ pub(crate) struct PolicyRender {
     #[arg(long, value_name = "ARN")]
     administrator_role: Option<String>,
 
+    #[command(flatten)]
+    pinned: PinnedParent,
+
     /// Where the policy goes, if not to standard output
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -73,6 +83,12 @@ pub(crate) struct PolicyRender {
 
 impl PolicyRender {
     pub(crate) fn run(self) -> Result<(), Failure> {
+        if self.without_image && !self.pinned.is_any() {
+            return Err(Failure::new(
+                EX_USAGE,
+                "--pin-role and --pin-instance are for statements of an image",
+            ));
+        }
         let template = read_text(&self.template, MAX_TEMPLATE_BYTES)?;
         let mut images = Vec::new();
         for path in &self.measurements {
@@ -87,10 +103,13 @@ impl PolicyRender {
         };
         let given = [self.instance_role, self.sealer_role, self.administrator_role];
         subjects.roles = ROLES.into_iter().zip(given).filter_map(|(role, arn)| Some((role, arn?))).collect();
+        let role_arn = subjects.role_arn(INSTANCE_ROLE);
+        subjects.pins = self.pinned.pins(Some(&role_arn)).unwrap_or_default();
         let policy = render(&template, &images, &subjects).map_err(|fault| match fault {
-            NotRendered::Role(_) | NotRendered::SameImage | NotRendered::TooManyImages => {
-                Failure::new(EX_USAGE, fault)
-            }
+            NotRendered::Role(_)
+            | NotRendered::SameImage
+            | NotRendered::TooManyImages
+            | NotRendered::TooManyInstances => Failure::new(EX_USAGE, fault),
             _ => Failure::of_file(EX_DATAERR, &self.template, fault),
         })?;
         match &self.output {

@@ -63,6 +63,12 @@ impl Pcr {
         Self(extended.finalize().into())
     }
 
+    /// The register after its first extension by `text` itself, and not by its digest.
+    #[must_use]
+    pub fn of_text(text: &str) -> Self {
+        Self(Sha384::new().chain_update([0; PCR_BYTES]).chain_update(text).finalize().into())
+    }
+
     /// The register with this value.
     #[must_use]
     pub const fn of_bytes(bytes: [u8; PCR_BYTES]) -> Self {

@@ -1,7 +1,8 @@
 use serde_json::Value;
 
-use super::{NotRendered, ROLES, Subjects, render};
+use super::{INSTANCE_ROLE, NotRendered, ROLES, Subjects, render};
 use crate::eif::{MeasurementSet, Pcr};
+use crate::parent_pin::ParentPin;
 
 const KEY: &str = "arn:aws-cn:kms:cn-north-1:999988887777:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 
@@ -60,6 +61,45 @@ fn each_image_gets_statements_of_its_own() {
             assert!(!two.contains(text), "{name}: {text} in {two}");
         }
     }
+}
+
+#[test]
+fn pinned_parents_are_asked_for_beside_each_image_and_nowhere_else() {
+    let instances = ["i-0123456789abcdef0", "i-0fedcba9876543210"].map(|id| id.parse().unwrap());
+    for name in ["kms-key-policy.json", "iam-policy.json"] {
+        let mut subjects = subjects();
+        let pinned =
+            |subjects: &Subjects| render(&committed(name), &[image(b"a"), image(b"b")], subjects).unwrap();
+        let plain = pinned(&subjects);
+        assert!(!plain.contains("PCR3") && !plain.contains("PCR4"), "{plain}");
+        let role = ParentPin::of_role(&subjects.role_arn(INSTANCE_ROLE));
+        subjects.pins = vec![role.clone(), ParentPin::of_instances(&instances)];
+        let policy = pinned(&subjects);
+        for statement in for_images(&policy) {
+            let asked = &statement["Condition"]["StringEqualsIgnoreCase"];
+            assert_eq!(asked["kms:RecipientAttestation:PCR3"], role.values()[0].to_string(), "{statement}");
+            let of_instances: Vec<String> =
+                ParentPin::of_instances(&instances).values().iter().map(ToString::to_string).collect();
+            assert_eq!(asked["kms:RecipientAttestation:PCR4"], Value::from(of_instances), "{statement}");
+        }
+        assert_eq!(policy.matches("PCR4").count(), for_images(&policy).len(), "{policy}");
+        // AWS's limits without blanks: of a key's policy, and of all policies of a role.
+        let bytes = serde_json::from_str::<Value>(&policy).unwrap().to_string().len();
+        assert!(bytes < if name == "iam-policy.json" { 10_240 } else { 32 * 1024 }, "{name}: {bytes}");
+    }
+    let many = ["i-00000001", "i-00000002", "i-00000003", "i-00000004", "i-00000005"];
+    let pins = vec![ParentPin::of_instances(&many.map(|id| id.parse().unwrap()))];
+    let refused = render(&committed("kms-key-policy.json"), &[image(b"a")], &Subjects { pins, ..subjects() });
+    assert_eq!(refused, Err(NotRendered::TooManyInstances));
+}
+
+/// With another role or without, in any partition.
+#[test]
+fn the_instances_role_has_an_arn() {
+    let mut subjects = subjects();
+    assert_eq!(subjects.role_arn(INSTANCE_ROLE), "arn:aws-cn:iam::999988887777:role/nitro-signer-instance");
+    subjects.roles = vec![(INSTANCE_ROLE, "arn:aws-cn:iam::999988887777:role/path/other".to_owned())];
+    assert_eq!(subjects.role_arn(INSTANCE_ROLE), "arn:aws-cn:iam::999988887777:role/path/other");
 }
 
 #[test]

@@ -258,6 +258,7 @@ impl Check<'_> {
             images: std::slice::from_ref(noted),
             keys: &self.nitro_toml.configuration().kms.key_arns,
             instance_role,
+            pins: &[],
         };
         let found = match check_key_policy(text, &expectation) {
             Ok(found) => found,

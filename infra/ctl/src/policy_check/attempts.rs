@@ -8,12 +8,19 @@ use super::document::Statement;
 use super::principal::Principal;
 use super::stand_ins::{PCR_DIGITS, StandIns};
 use crate::eif::{MeasurementSet, Pcr};
+use crate::parent_pin::ParentPin;
 
 /// Requests that are tried for one policy; the committed one takes some hundred. As many take half a second.
 const MAX_REQUESTS: u32 = 1 << 18;
 
 /// The last register that a document has (AWS, Nitro Enclaves user guide, "Root of trust").
 const LAST_PCR: u8 = 15;
+
+/// The register that measures the role of the parent instance.
+pub(super) const ROLE_REGISTER: u8 = 3;
+
+/// The registers that depend on the parent instance: by its role, and by its id.
+pub(super) const PARENT_REGISTERS: [u8; 2] = [ROLE_REGISTER, 4];
 
 /// The part of the encryption context that says what a ciphertext is for.
 const PURPOSE: &str = "kms:encryptioncontext:nitro-signer";
@@ -33,6 +40,8 @@ pub(super) enum Enclave {
     AnyImage,
     /// An enclave in debug mode.
     Debugged,
+    /// An enclave of a given image, on a parent instance for which this register is another one than it has to be.
+    Elsewhere(u8),
     /// An enclave of an image that a policy names and that is none of those given.
     OtherImage {
         /// As a document has it.
@@ -72,6 +81,8 @@ pub(super) struct Attempts<'a> {
     /// Whether it can come with an attestation document.
     pub(super) has_recipient: bool,
     pub(super) images: &'a [MeasurementSet],
+    /// What of the parent instance has to be asked for.
+    pub(super) pins: &'a [ParentPin],
     pub(super) stand_ins: &'a StandIns,
     /// Whether boot secrets are no fault.
     pub(super) is_sealing: bool,
@@ -98,13 +109,46 @@ impl Attempts<'_> {
             found.push(Enclave::AnyImage);
             return found;
         }
-        let named = std::iter::once(Enclave::Debugged).chain(self.other_images());
+        let elsewhere = self.pins.iter().map(|pin| Enclave::Elsewhere(pin.register()));
+        let named = std::iter::once(Enclave::Debugged).chain(self.other_images()).chain(elsewhere);
         found.extend(named.filter(|enclave| self.is_possible(enclave)));
         found
     }
 
-    /// Whether an enclave of this image may do it.
-    pub(super) fn may_be_allowed(&self, image: &MeasurementSet) -> bool {
+    /// Whether an enclave of this image may do it on a parent instance with these registers. Those of PCR3 and PCR4 that
+    /// are not given are as the statement asks.
+    pub(super) fn may_be_allowed(&self, image: &MeasurementSet, parent: &[(u8, Pcr)]) -> bool {
+        let mut values = self.of_image(image);
+        values.extend(parent.iter().map(|(register, pcr)| (register_key(*register), Some(pcr.to_string()))));
+        let is_of_parent = |condition: &&Condition| {
+            PARENT_REGISTERS.iter().any(|register| condition.is_of_register(*register))
+        };
+        satisfy(self.statement.conditions.iter().filter(is_of_parent), &mut values);
+        self.any(values, true)
+    }
+
+    /// Whether an enclave of one of the images may do it on a parent instance with another value of this register.
+    fn is_possible_elsewhere(&self, elsewhere: u8) -> bool {
+        let is_possible_for = |image: &MeasurementSet| {
+            let mut values = self.of_image(image);
+            for pin in self.pins {
+                let value = if pin.register() == elsewhere {
+                    self.stand_ins.registers().first().cloned()
+                } else {
+                    pin.values().first().map(ToString::to_string)
+                };
+                values.insert(register_key(pin.register()), value);
+            }
+            // What else is measured may be as the statement asks.
+            let measured = self.statement.conditions.iter().filter(|condition| condition.is_of_attestation());
+            satisfy(measured, &mut values);
+            self.any(values, true)
+        };
+        self.images.iter().any(is_possible_for)
+    }
+
+    /// What is known of a request by its principal and by the image.
+    fn of_image(&self, image: &MeasurementSet) -> BTreeMap<String, Option<String>> {
         let registers = [
             ("pcr0", &image.pcr0),
             ("imagesha384", &image.pcr0),
@@ -114,7 +158,7 @@ impl Attempts<'_> {
         let fixed = registers.map(|(name, pcr)| (format!("{ATTESTATION}{name}"), Some(pcr.to_string())));
         let mut values = self.of_subject();
         values.extend(fixed);
-        self.any(values, true)
+        values
     }
 
     fn is_possible(&self, enclave: &Enclave) -> bool {
@@ -123,6 +167,7 @@ impl Attempts<'_> {
                 self.stand_ins.registers().iter().any(|pcr0| self.is_possible_with(enclave, Some(pcr0)))
             }
             Enclave::OtherImage { pcr0, .. } => self.is_possible_with(enclave, Some(pcr0)),
+            Enclave::Elsewhere(register) => self.is_possible_elsewhere(*register),
             Enclave::None | Enclave::NitroTpm | Enclave::Debugged => self.is_possible_with(enclave, None),
         }
     }
@@ -291,6 +336,22 @@ impl Attempts<'_> {
         }
         found
     }
+}
+
+/// Gives what these conditions ask for, where nothing is known yet.
+fn satisfy<'c>(
+    conditions: impl Iterator<Item = &'c Condition>,
+    values: &mut BTreeMap<String, Option<String>>,
+) {
+    for condition in conditions.filter(|condition| !condition.asked_for().is_empty()) {
+        let asked_for = || condition.asked_for().first().cloned();
+        values.entry(condition.key_in_lower_case.clone()).or_insert_with(asked_for);
+    }
+}
+
+/// The condition key of a register, in lower case.
+fn register_key(register: u8) -> String {
+    format!("{ATTESTATION}pcr{register}")
 }
 
 fn is(text: &str, pcr: &Pcr) -> bool {

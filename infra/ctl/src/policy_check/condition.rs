@@ -126,6 +126,12 @@ impl Condition {
         self.key_in_lower_case.starts_with(ATTESTATION)
     }
 
+    /// Whether it is about this register.
+    pub(super) fn is_of_register(&self, register: u8) -> bool {
+        let name = self.key_in_lower_case.strip_prefix(ATTESTATION);
+        name.is_some_and(|name| name == format!("pcr{register}"))
+    }
+
     /// Whether IAM has the operator.
     pub(super) fn is_known(&self) -> bool {
         self.test != Test::Unknown

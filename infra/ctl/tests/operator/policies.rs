@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use signerctl::eif::{MeasurementSet, Pcr};
 use signerctl::key_policy::{Subjects, render};
+use signerctl::parent_pin::ParentPin;
 
 pub(crate) const ACCOUNT: &str = "999988887777";
 pub(crate) const KEY: &str = "arn:aws:kms:us-east-1:999988887777:key/1234abcd-12ab-34cd-56ef-1234567890ab";
@@ -41,8 +42,18 @@ pub(crate) fn committed(name: &str) -> String {
 }
 
 pub(crate) fn rendered(template: &str, images: &[MeasurementSet]) -> Value {
-    let text = render(&committed(template), images, &Subjects::of_keys(&[KEY.parse().unwrap()])).unwrap();
-    serde_json::from_str(&text).unwrap()
+    rendered_with(template, images, &[])
+}
+
+/// As [`rendered`], on these parent instances.
+pub(crate) fn rendered_with(template: &str, images: &[MeasurementSet], pins: &[ParentPin]) -> Value {
+    let subjects = Subjects { pins: pins.to_vec(), ..Subjects::of_keys(&[KEY.parse().unwrap()]) };
+    serde_json::from_str(&render(&committed(template), images, &subjects).unwrap()).unwrap()
+}
+
+/// The role and the instance of a parent, as pins.
+pub(crate) fn pins() -> [ParentPin; 2] {
+    [ParentPin::of_role(INSTANCE), ParentPin::of_instances(&["i-0123456789abcdef0".parse().unwrap()])]
 }
 
 /// A policy, and what is said of it: of which statement, and a part of the reason.

@@ -1,10 +1,12 @@
 //! `policy check`
 
 use serde_json::{Value, json};
+use signerctl::parent_pin::ParentPin;
 use signerctl::policy_check::{Expectation, Finding, check_key_policy, check_role_policy};
 
 use crate::policies::{
-    ACCOUNT, ADMINISTRATOR, Case, KEY, OTHER, SEALER, committed, good, image, other_image, rendered, wrong,
+    ACCOUNT, ADMINISTRATOR, Case, KEY, OTHER, SEALER, committed, good, image, other_image, pins, rendered,
+    rendered_with, wrong,
 };
 use crate::process::Outcome;
 use crate::workshop::Workshop;
@@ -14,7 +16,8 @@ const EX_DATAERR: i32 = 65;
 const EX_CONFIG: i32 = 78;
 
 fn find(policy: &Value) -> Finding {
-    let expectation = Expectation { images: &[image()], keys: &[KEY.parse().unwrap()], instance_role: None };
+    let expectation =
+        Expectation { images: &[image()], keys: &[KEY.parse().unwrap()], instance_role: None, pins: &[] };
     check_key_policy(&policy.to_string(), &expectation).unwrap()
 }
 
@@ -42,7 +45,7 @@ fn what_opens_it_for_the_image_only_is_good() {
         assert_eq!(find(&policy).doubts, [], "{name}");
     }
     let both = [image(), other_image()];
-    let expectation = Expectation { images: &both, keys: &[], instance_role: None };
+    let expectation = Expectation { images: &both, keys: &[], instance_role: None, pins: &[] };
     let policy = rendered("kms-key-policy.json", &both);
     assert_eq!(check_key_policy(&policy.to_string(), &expectation), Ok(Finding::default()));
 }
@@ -54,6 +57,107 @@ fn what_the_image_lacks_is_noted() {
     assert!(finding.lacks[0].ends_with("may not call kms:Decrypt"), "{finding:?}");
     assert!(find(&rendered("kms-key-policy.json", &[image()])).lacks.is_empty());
     assert_eq!(find(&rendered("kms-key-policy.json", &[])).lacks.len(), 2);
+}
+
+fn find_pinned(policy: &Value, pins: &[ParentPin]) -> Finding {
+    let (images, keys) = ([image()], [KEY.parse().unwrap()]);
+    let expectation = Expectation { images: &images, keys: &keys, instance_role: None, pins };
+    check_key_policy(&policy.to_string(), &expectation).unwrap()
+}
+
+#[test]
+fn a_copy_on_another_parent_is_a_doubt_where_pins_are_expected() {
+    let [role, instance] = pins();
+    let both = [role.clone(), instance.clone()];
+    let with = |pins: &[ParentPin]| rendered_with("kms-key-policy.json", &[image()], pins);
+    assert_eq!(find_pinned(&with(&both), &both), Finding::default());
+    // Each statement of an image is named that does not ask, once for each register.
+    for (pinned, expected, words) in [
+        (&[][..], &both[..], &["instance with another role", "another instance"][..]),
+        (&both[..1], &both[..], &["another instance"]),
+        (&both[1..], &both[..], &["instance with another role"]),
+        (&[], &both[1..], &["another instance"]),
+    ] {
+        let doubts = find_pinned(&with(pinned), expected).doubts;
+        let lines: Vec<String> = doubts.iter().map(ToString::to_string).collect();
+        assert_eq!(lines.len(), 2 * words.len(), "{lines:#?}");
+        for words in words {
+            assert_eq!(lines.iter().filter(|line| line.contains(words)).count(), 2, "{words}: {lines:#?}");
+        }
+    }
+    // What holds in another case, or for no register at all, is no pin.
+    let mut policy = with(&both);
+    for operator in ["StringEqualsIfExists", "StringNotEquals"] {
+        let condition = &mut policy["Statement"][1]["Condition"];
+        let pcr4 = condition["StringEqualsIgnoreCase"]["kms:RecipientAttestation:PCR4"].clone();
+        condition["StringEqualsIgnoreCase"].as_object_mut().unwrap().remove("kms:RecipientAttestation:PCR4");
+        *condition = json!({
+            "StringEqualsIgnoreCase": condition["StringEqualsIgnoreCase"],
+            operator: { "kms:RecipientAttestation:PCR4": pcr4 },
+        });
+        let is_strict = operator == "StringEqualsIfExists";
+        assert_eq!(find_pinned(&policy, &both).doubts.is_empty(), is_strict, "{operator}");
+        policy = with(&both);
+    }
+}
+
+#[test]
+fn an_instance_that_was_replaced_is_a_doubt_and_one_that_is_left_out_a_lack() {
+    let [_, new] = pins();
+    let old = ParentPin::of_instances(&["i-0fedcba9876543210".parse().unwrap()]);
+    let ids = ["i-0123456789abcdef0", "i-0fedcba9876543210"].map(|id| id.parse().unwrap());
+    let both = ParentPin::of_instances(&ids);
+    let find = |rendered: &ParentPin, expected: &ParentPin| {
+        let policy = rendered_with("kms-key-policy.json", &[image()], std::slice::from_ref(rendered));
+        find_pinned(&policy, std::slice::from_ref(expected))
+    };
+    assert_eq!(find(&both, &both), Finding::default());
+    let left_over = find(&both, &new);
+    assert!(left_over.lacks.is_empty() && left_over.doubts.len() == 2, "{left_over:?}");
+    assert!(
+        left_over.doubts[0]
+            .reason
+            .ends_with("for kms:RecipientAttestation:PCR4, which is that of another instance")
+    );
+    let left_out = find(&old, &both);
+    assert!(left_out.doubts.is_empty() && left_out.lacks.len() == 2, "{left_out:?}");
+    assert!(left_out.lacks[0].contains(&format!("with PCR4 {}", new.values()[0])), "{left_out:?}");
+}
+
+/// A check without the parent's pins says that, and not that the image may do nothing.
+#[test]
+fn pins_that_were_not_compared_are_noted() {
+    let policy = rendered_with("kms-key-policy.json", &[image()], &pins());
+    let notes = [
+        "it asks for PCR3, which was not compared: --pin-role does that".to_owned(),
+        "it asks for PCR4, which was not compared: --pin-instance does that".to_owned(),
+    ];
+    assert_eq!(find(&policy), Finding { notes: notes.to_vec(), ..Finding::default() });
+}
+
+#[test]
+fn the_commands_pin_alike() {
+    let workshop = workshop();
+    let render = |more: &str| {
+        let arguments = format!(
+            "policy render --template kms-key-policy.json --nitro-toml nitro.toml --output pinned.json {more}"
+        );
+        workshop.signerctl(arguments.split_whitespace())
+    };
+    let pins = "--pin-role --pin-instance i-0123456789abcdef0";
+    assert_eq!(render(&format!("--measurements measurements.json {pins}")).code, Some(0));
+    let outcome = check(&workshop, &format!("pinned.json --nitro-toml nitro.toml {pins}"));
+    assert_eq!((outcome.code, outcome.stdout.lines().count()), (Some(0), 1), "{outcome:?}");
+    let outcome = check(&workshop, "pinned.json --nitro-toml nitro.toml --pin-instance i-0fedcba9876543210");
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    let role = format!("--instance-role arn:aws:iam::{}:role/other", crate::workshop::ACCOUNT);
+    let outcome = check(&workshop, &format!("pinned.json --nitro-toml nitro.toml --pin-role {role}"));
+    assert!(outcome.stdout.contains("which is that of another role"), "{outcome:?}");
+    check(&workshop, "pinned.json --measurements measurements.json --pin-role")
+        .refuses(EX_USAGE, "--pin-role needs --instance-role, or --nitro-toml with keys");
+    render(&format!("--without-image {pins}"))
+        .refuses(EX_USAGE, "--pin-role and --pin-instance are for statements of an image");
+    assert_eq!(render("--measurements measurements.json --pin-instance i-1").code, Some(EX_USAGE));
 }
 
 #[test]
@@ -206,7 +310,8 @@ fn a_role_is_checked_too() {
 /// By patterns, of which denials have to cover all.
 #[test]
 fn a_role_that_becomes_another_is_named_unless_denied() {
-    let expectation = Expectation { images: &[image()], keys: &[KEY.parse().unwrap()], instance_role: None };
+    let expectation =
+        Expectation { images: &[image()], keys: &[KEY.parse().unwrap()], instance_role: None, pins: &[] };
     let iam_and_sts = json!(["iam:*", "sts:Assume*"]);
     for (allowed, denied, is_doubted) in [
         (json!({ "Action": "iam:Create*" }), json!({ "Action": "iam:*", "Resource": "*" }), false),

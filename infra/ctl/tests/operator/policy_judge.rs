@@ -8,7 +8,8 @@ use crate::emulator::key_arn::KeyArn;
 use crate::emulator::policy::{Decision, Facts, Policy};
 use crate::emulator::principal::Principal;
 use crate::policies::{
-    ADMINISTRATOR, Case, FOREIGNER, INSTANCE, KEY, OTHER, SEALER, good, image, other_image, wrong,
+    ADMINISTRATOR, Case, FOREIGNER, INSTANCE, KEY, OTHER, SEALER, good, image, other_image, pins,
+    rendered_with, wrong,
 };
 
 /// Whoever could ask: those whom the policy names, and those whom it does not.
@@ -108,7 +109,8 @@ fn let_happen(policy: &Policy) -> Option<String> {
 
 #[test]
 fn the_emulator_lets_happen_what_is_doubted_and_nothing_else() {
-    let expectation = Expectation { images: &[image()], keys: &[KEY.parse().unwrap()], instance_role: None };
+    let expectation =
+        Expectation { images: &[image()], keys: &[KEY.parse().unwrap()], instance_role: None, pins: &[] };
     let mut judged = 0;
     for Case { name, policy, .. } in wrong().into_iter().chain(good()) {
         let text = policy.to_string();
@@ -120,4 +122,32 @@ fn the_emulator_lets_happen_what_is_doubted_and_nothing_else() {
         judged += 1;
     }
     assert!(judged >= 55, "{judged}");
+}
+
+/// By the emulator too, a copy of the image gets nothing under another role or on another instance.
+#[test]
+fn the_emulator_opens_a_pinned_key_on_the_pinned_parent_only() {
+    let pins = pins();
+    let policy = Policy::parse(&rendered_with("kms-key-policy.json", &[image()], &pins).to_string()).unwrap();
+    let (principal, key): (Principal, KeyArn) = (INSTANCE.parse().unwrap(), KEY.parse().unwrap());
+    let context = BTreeMap::from([("nitro-signer".to_owned(), "sealed-key".to_owned())]);
+    let decide = |registers: &Registers| {
+        policy.decide(&Facts::new(&principal, "kms:Decrypt", &key, &context).with_recipient(registers))
+    };
+    let image = image();
+    let mut registers: Registers = [image.pcr0, image.pcr1, image.pcr2]
+        .iter()
+        .zip(0..)
+        .map(|(pcr, register)| (register, pcr.as_bytes().to_vec()))
+        .collect();
+    registers.extend(pins.iter().map(|pin| (pin.register(), pin.values()[0].as_bytes().to_vec())));
+    assert_eq!(decide(&registers), Decision::Allowed);
+    for pin in pins {
+        for other in [Some(vec![0; 48]), Some(vec![0xa0; 48]), None] {
+            let mut registers = registers.clone();
+            registers.remove(&pin.register());
+            registers.extend(other.map(|value| (pin.register(), value)));
+            assert_ne!(decide(&registers), Decision::Allowed, "{}", pin.register());
+        }
+    }
 }
