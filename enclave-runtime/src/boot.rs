@@ -23,9 +23,9 @@ use crate::aws::backoff::Backoff;
 use crate::boot_file::{
     BootFile, BootSecret, InvalidBootFile, MAX_BOOT_FILE_BYTES, PlainSecret, TlsVariables,
 };
-use crate::configuration::{Configuration, KeyArn};
+use crate::configuration::Configuration;
 use crate::data_key_cache::DataKeyCache;
-use crate::kms::{Kms, KmsFault};
+use crate::kms::{Kms, KmsFault, Purpose};
 use crate::kms_sealer::KmsSealer;
 use crate::locked_memory::MemoryNotLocked;
 use crate::relay::Relay;
@@ -46,7 +46,7 @@ pub(crate) enum BootRefused {
     BootFile(InvalidBootFile),
     /// KMS says that the ciphertext of this variable is none of its own, or none for this variable.
     NotACiphertext(&'static str),
-    /// The ciphertext of this variable is under a key that is not in the measured list.
+    /// The ciphertext of this variable is under a key that boot secrets may not be under.
     ForeignKey(&'static str),
     /// The API key cannot stand in a header.
     ApiKeyNoHeader,
@@ -69,7 +69,11 @@ impl std::fmt::Display for BootRefused {
                 "{name}_CIPHERTEXT is not what KMS encrypts with the context nitro-signer=boot-secret, name={name}"
             ),
             Self::ForeignKey(name) => {
-                write!(formatter, "{name}_CIPHERTEXT is encrypted under a key that nitro.toml does not list")
+                write!(
+                    formatter,
+                    "{name}_CIPHERTEXT is encrypted under a key that nitro.toml does not allow for boot secrets: \
+                     seal it again with signerctl secret seal"
+                )
             }
             Self::ApiKeyNoHeader => formatter.write_str(
                 "INTERNAL_API_KEY cannot stand in a header: it has control characters or blanks around it",
@@ -106,8 +110,8 @@ pub(crate) async fn boot(
     let bytes = fetch_patiently(boot_file).await;
     let file = BootFile::parse(&bytes, configuration)?;
     drop(bytes);
-    let sealing_key: KeyArn = file.key_arn;
-    tracing::info!(kms_key_arn = sealing_key.as_str(), "the boot file is complete");
+    let sealing_key_arn = configuration.kms.sealing_key_arn.as_str();
+    tracing::info!(sealing_key_arn, "the boot file is complete");
     let api_key = reveal(kms, "INTERNAL_API_KEY", file.internal_api_key).await?;
     if !can_stand_in_a_header(api_key.secret_bytes()) {
         return Err(BootRefused::ApiKeyNoHeader);
@@ -117,7 +121,7 @@ pub(crate) async fn boot(
         let key = decrypt(kms, TLS_KEY, &tls.key_ciphertext).await?;
         front.present(identity(tls, &key, service.clock().unix_time())?);
     }
-    let data_keys = DataKeyCache::new(Arc::clone(kms), sealing_key).map_err(BootRefused::Memory)?;
+    let data_keys = DataKeyCache::new(Arc::clone(kms)).map_err(BootRefused::Memory)?;
     let data_keys = Arc::new(data_keys);
     if let Some(keeper) = keeper {
         keeper.unlock(Arc::clone(&data_keys));
@@ -218,7 +222,7 @@ pub(crate) async fn decrypt_once(
     ciphertext: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, NotDecrypted> {
     let context = [("nitro-signer", "boot-secret"), ("name", name)];
-    kms.decrypt(ciphertext, &context).await.map_err(|fault| match fault {
+    kms.decrypt(ciphertext, Purpose::BootSecret, &context).await.map_err(|fault| match fault {
         KmsFault::InvalidCiphertext => NotDecrypted::ForGood(BootRefused::NotACiphertext(name)),
         KmsFault::ForeignKey => NotDecrypted::ForGood(BootRefused::ForeignKey(name)),
         fault => NotDecrypted::Yet(fault),

@@ -1,7 +1,7 @@
 //! The boot file: what the parent's `/etc/nitro-signer/env` tells the enclave when it starts.
 //!
-//! Whoever is root on the parent writes it, so it decides nothing: it selects among what the measured `nitro.toml`
-//! allows, and carries the boot secrets in the form that `nitro.toml` asks for.
+//! Root on the parent writes it, so it decides nothing: it repeats what the measured `nitro.toml` says, for mistakes to be
+//! seen, and carries the boot secrets in the form that `nitro.toml` asks for.
 
 mod assignments;
 mod secret;
@@ -12,7 +12,7 @@ use base64ct::{Base64, Encoding as _};
 use zeroize::Zeroizing;
 
 use self::assignments::for_each_assignment;
-use crate::configuration::{Configuration, KeyArn, SecretSource, TlsMode};
+use crate::configuration::{Configuration, SecretSource, TlsMode};
 
 pub use self::assignments::LineFault;
 pub use self::secret::{InvalidSecret, PlainSecret, check_secret};
@@ -26,8 +26,6 @@ const MAX_CIPHERTEXT_BYTES: usize = 6144;
 /// What the boot file says, checked against the measured configuration.
 #[derive(Debug)]
 pub struct BootFile {
-    /// The key to seal under: one of the measured list.
-    pub key_arn: KeyArn,
     /// What clients present.
     pub internal_api_key: BootSecret,
     /// What tickets are signed with.
@@ -72,8 +70,8 @@ pub enum InvalidBootFile {
     Empty(&'static str),
     /// `AWS_REGION` is not the measured one.
     OtherRegion,
-    /// `KMS_KEY_ARN` is not a measured one.
-    UnmeasuredKey,
+    /// `KMS_KEY_ARN` is not the measured sealing key.
+    OtherSealingKey,
     /// The secret is not there in the form that `nitro.toml` asks for.
     Missing(&'static str),
     /// A secret is there that everyone on the parent can read, where `nitro.toml` asks for KMS.
@@ -100,9 +98,8 @@ impl fmt::Display for InvalidBootFile {
             Self::SetTwice(name) => write!(formatter, "{name} is set twice"),
             Self::Empty(name) => write!(formatter, "{name} is empty"),
             Self::OtherRegion => formatter.write_str("AWS_REGION is not the region of nitro.toml"),
-            Self::UnmeasuredKey => {
-                formatter.write_str("KMS_KEY_ARN is not in the measured list of nitro.toml")
-            }
+            Self::OtherSealingKey => formatter
+                .write_str("KMS_KEY_ARN is not kms.sealing_key_arn of nitro.toml: correct it or remove it"),
             Self::Missing(name) => write!(formatter, "{name} is missing"),
             Self::PlaintextRefused(name) => {
                 write!(formatter, "{name} is refused in plaintext: nitro.toml asks for it from KMS")
@@ -180,13 +177,11 @@ impl BootFile {
         if values.remove(REGION).is_some_and(|value| value.as_slice() != region.as_bytes()) {
             return Err(InvalidBootFile::OtherRegion);
         }
-        let key_arns = &configuration.kms.key_arns;
-        let key_arn = match values.remove(KEY_ARN) {
-            Some(value) => key_arns.iter().find(|arn| arn.as_str().as_bytes() == value.as_slice()),
-            None => key_arns.first(),
-        };
+        let sealing_key = configuration.kms.sealing_key_arn.as_str();
+        if values.remove(KEY_ARN).is_some_and(|value| value.as_slice() != sealing_key.as_bytes()) {
+            return Err(InvalidBootFile::OtherSealingKey);
+        }
         Ok(Self {
-            key_arn: key_arn.ok_or(InvalidBootFile::UnmeasuredKey)?.clone(),
             internal_api_key: values.secret(&INTERNAL_API_KEY, configuration.secrets.internal_api_key)?,
             ticket_signing_secret: values
                 .secret(&TICKET_SIGNING_SECRET, configuration.secrets.ticket_signing_secret)?,

@@ -7,7 +7,6 @@ mod key_arn;
 mod region;
 mod table;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -127,8 +126,12 @@ pub struct Vsock {
 pub struct Kms {
     /// Its region.
     pub region: Region,
-    /// 1 to 16 keys of that region, no two alike. The parent may choose among them and name no other.
-    pub key_arns: Vec<KeyArn>,
+    /// The key that seals backups, and opens them. Like all keys here, it is in that region.
+    pub sealing_key_arn: KeyArn,
+    /// The 1 to 16 keys that boot secrets may be encrypted under, no two alike.
+    pub boot_secret_key_arns: Vec<KeyArn>,
+    /// Up to 16 more keys that open backups and nothing else, no two alike.
+    pub opening_key_arns: Vec<KeyArn>,
     /// Roots that replace Amazon's.
     pub trust_anchors: Option<Vec<CertificateDer<'static>>>,
 }
@@ -145,6 +148,24 @@ impl Kms {
     #[must_use]
     pub fn roots(&self) -> Option<RootCertStore> {
         self.trust_anchors.as_deref().map_or_else(|| Some(amazon_roots::amazon_roots()), store_of)
+    }
+
+    /// The keys that backups open under: the sealing key first.
+    #[must_use]
+    pub fn backup_key_arns(&self) -> Vec<KeyArn> {
+        [std::slice::from_ref(&self.sealing_key_arn), &self.opening_key_arns].concat()
+    }
+
+    /// The keys of all purposes, each once: the sealing key first.
+    #[must_use]
+    pub fn key_arns(&self) -> Vec<KeyArn> {
+        let mut key_arns = self.backup_key_arns();
+        for key_arn in &self.boot_secret_key_arns {
+            if !key_arns.contains(key_arn) {
+                key_arns.push(key_arn.clone());
+            }
+        }
+        key_arns
     }
 }
 
@@ -214,7 +235,7 @@ pub enum InvalidConfiguration {
     },
     /// What stands under a key, or does not, is not what it takes.
     Value {
-        /// Such as `kms.key_arns[1]`.
+        /// Such as `kms.opening_key_arns[1]`.
         key: String,
         /// What is wrong; nothing of the value.
         fault: String,
@@ -324,30 +345,64 @@ fn kms(table: &table::Kms) -> Result<Kms, InvalidConfiguration> {
         .required_text("kms.region")?
         .parse()
         .map_err(|reason: UnknownRegion| fault("kms.region", &reason.to_string()))?;
-    let arns = table.key_arns.required_list("kms.key_arns")?;
-    if arns.is_empty() || arns.len() > MAX_KEY_ARNS {
-        return Err(fault("kms.key_arns", &format!("not 1 to {MAX_KEY_ARNS} ARNs")));
+    if table.key_arns.value().is_some() {
+        return Err(fault("kms.key_arns", INSTEAD_OF_KEY_ARNS));
     }
-    let (mut key_arns, mut seen) = (Vec::new(), HashSet::new());
-    for (index, arn) in arns.iter().enumerate() {
-        let key = format!("kms.key_arns[{index}]");
-        let refuse = |reason: &str| Err(fault(&key, reason));
-        let not_a_key = || format!("not the ARN of a KMS key in {region}");
-        let Some(arn) = arn.as_str().and_then(|arn| arn.parse::<KeyArn>().ok()) else {
-            return refuse(&not_a_key());
-        };
-        if *arn.region() != region {
-            return refuse(&not_a_key());
-        }
-        if arn.is_the_examples() {
-            return refuse("still the example's");
-        }
-        if !seen.insert(arn.as_str().to_owned()) {
-            return refuse("named twice");
-        }
-        key_arns.push(arn);
+    const SEALING: &str = "kms.sealing_key_arn";
+    let sealing = table.sealing_key_arn.value().ok_or_else(|| fault(SEALING, MISSING))?;
+    let sealing_key_arn = key_arn(sealing, SEALING, &region)?;
+    const OPENING: &str = "kms.opening_key_arns";
+    let opening_key_arns = key_arns(&table.opening_key_arns, OPENING, 0, &region)?.unwrap_or_default();
+    if let Some(index) = opening_key_arns.iter().position(|arn| *arn == sealing_key_arn) {
+        return Err(fault(&format!("{OPENING}[{index}]"), "the sealing key, which opens backups anyway"));
     }
-    Ok(Kms { region, key_arns, trust_anchors: trust_anchors(&table.trust_anchors, "kms.trust_anchors")? })
+    let boot_secret = key_arns(&table.boot_secret_key_arns, "kms.boot_secret_key_arns", 1, &region)?;
+    Ok(Kms {
+        boot_secret_key_arns: boot_secret.unwrap_or_else(|| vec![sealing_key_arn.clone()]),
+        sealing_key_arn,
+        opening_key_arns,
+        trust_anchors: trust_anchors(&table.trust_anchors, "kms.trust_anchors")?,
+        region,
+    })
+}
+
+/// For a file from before each purpose had its keys.
+const INSTEAD_OF_KEY_ARNS: &str = "replaced: write sealing_key_arn = \"ARN\" with its first ARN, opening_key_arns = \
+                                   [\"ARN\"] with the others, boot_secret_key_arns if boot secrets are under others";
+
+/// At least `least` keys; `None` if the file does not name any list.
+fn key_arns(
+    list: &Source,
+    name: &str,
+    least: usize,
+    region: &Region,
+) -> Result<Option<Vec<KeyArn>>, InvalidConfiguration> {
+    if list.value().is_none() {
+        return Ok(None);
+    }
+    let values = list.required_list(name)?;
+    if values.len() < least || values.len() > MAX_KEY_ARNS {
+        return Err(fault(name, &format!("not {least} to {MAX_KEY_ARNS} ARNs")));
+    }
+    let mut key_arns = Vec::new();
+    for (index, value) in values.iter().enumerate() {
+        let key = format!("{name}[{index}]");
+        let key_arn = key_arn(value, &key, region)?;
+        if key_arns.contains(&key_arn) {
+            return Err(fault(&key, "named twice"));
+        }
+        key_arns.push(key_arn);
+    }
+    Ok(Some(key_arns))
+}
+
+fn key_arn(value: &Value, key: &str, region: &Region) -> Result<KeyArn, InvalidConfiguration> {
+    let key_arn = value.as_str().and_then(|text| text.parse::<KeyArn>().ok());
+    match key_arn.filter(|key_arn| key_arn.region() == region) {
+        Some(key_arn) if key_arn.is_the_examples() => Err(fault(key, "still the example's")),
+        Some(key_arn) => Ok(key_arn),
+        None => Err(fault(key, &format!("not the ARN of a KMS key in {region}"))),
+    }
 }
 
 /// `None` if one of them is not the certificate of an authority.

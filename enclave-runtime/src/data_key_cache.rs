@@ -1,13 +1,11 @@
-//! The data keys at hand: the one that seals, and those that opened backups or the kept certificate. KMS is asked once
-//! for each.
+//! The data keys at hand: the one that seals, and those that opened backups. KMS is asked once for each.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::configuration::KeyArn;
 use crate::data_key::{DATA_KEY_BYTES, DataKey, DataKeyName, DataKeyPlaces};
 use crate::flight::Flight;
-use crate::kms::{EncryptionContext, Kms, KmsFault};
+use crate::kms::{EncryptionContext, Kms, KmsFault, Purpose};
 use crate::locked_memory::MemoryNotLocked;
 
 /// Data keys at hand that open backups. One a day and one each boot are made: these are years of them, in 128 KiB.
@@ -24,7 +22,6 @@ type DataKeyFlight = Flight<DataKey, KmsFault>;
 /// Data keys by their wrapped form.
 pub(crate) struct DataKeyCache {
     kms: Arc<Kms>,
-    sealing_arn: KeyArn,
     places: Arc<DataKeyPlaces>,
     sealing: DataKeyFlight,
     opening: Mutex<Opening>,
@@ -38,13 +35,13 @@ struct Opening {
 }
 
 impl DataKeyCache {
-    /// A cache that holds nothing yet. New data keys are made under `sealing_arn`.
+    /// A cache that holds nothing yet.
     ///
     /// # Errors
     /// [`MemoryNotLocked`]
-    pub(crate) fn new(kms: Arc<Kms>, sealing_arn: KeyArn) -> Result<Self, MemoryNotLocked> {
+    pub(crate) fn new(kms: Arc<Kms>) -> Result<Self, MemoryNotLocked> {
         let places = DataKeyPlaces::new(MAX_DATA_KEYS + SPARE_PLACES)?;
-        Ok(Self { kms, sealing_arn, places, sealing: Flight::default(), opening: Mutex::default() })
+        Ok(Self { kms, places, sealing: Flight::default(), opening: Mutex::default() })
     }
 
     /// The data key to seal the next backup with; its seal is counted.
@@ -52,9 +49,9 @@ impl DataKeyCache {
     /// # Errors
     /// [`KmsFault`]
     pub(crate) async fn to_seal(&self) -> Result<Arc<DataKey>, KmsFault> {
-        let (kms, arn, places) = (Arc::clone(&self.kms), self.sealing_arn.clone(), Arc::clone(&self.places));
+        let (kms, places) = (Arc::clone(&self.kms), Arc::clone(&self.places));
         let fetch = async move {
-            let made = kms.generate_data_key(&arn, CONTEXT).await?;
+            let made = kms.generate_data_key(CONTEXT).await?;
             let key = data_key(&places, &made.plaintext, made.wrapped)?;
             tracing::info!("new data key for sealing backups");
             Ok(key)
@@ -65,7 +62,7 @@ impl DataKeyCache {
         Ok(key)
     }
 
-    /// The data key that `wrapped` holds.
+    /// The data key of a backup, which `wrapped` holds.
     ///
     /// # Errors
     /// [`KmsFault`]
@@ -83,6 +80,16 @@ impl DataKeyCache {
             self.opening().forget(name, &flight);
         }
         outcome
+    }
+
+    /// The data key of the kept certificate, which `wrapped` holds. Those at hand may be under keys that only open
+    /// backups, so KMS is asked.
+    ///
+    /// # Errors
+    /// [`KmsFault`]
+    pub(crate) async fn to_open_certificate(&self, wrapped: &[u8]) -> Result<DataKey, KmsFault> {
+        let plaintext = self.kms.decrypt(wrapped, Purpose::Certificate, CONTEXT).await?;
+        data_key(&self.places, &plaintext, wrapped.to_vec())
     }
 
     fn remember(&self, key: &Arc<DataKey>) {

@@ -230,8 +230,7 @@ fn start(
     let recipient = RecipientKey::generate()
         .map_err(|_| Stopped::Unavailable("the key that KMS encrypts to cannot be made".to_owned()))?;
     let server = KmsServer::new(&configuration.kms, kms, Arc::clone(&clock))?;
-    let measured_keys = configuration.kms.key_arns.clone();
-    let kms = Kms::new(server, imds, measured_keys, Arc::clone(&nsm), recipient, Arc::clone(&clock));
+    let kms = Kms::new(server, imds, &configuration.kms, Arc::clone(&nsm), recipient, Arc::clone(&clock));
     let kms = Arc::new(kms);
     let front = front(&configuration.tls, &clock)?;
     let keeper = match (&configuration.tls, &front) {

@@ -6,11 +6,11 @@
 //!      ▼
 //!   call: 8 at one time; 3 tries, full jitter ─▶ connection (kept alive) ─▶ TLS ─▶ relay ─▶ KMS
 //!      ▼
-//!   reply: made with a key of the measured list? ─▶ recipient key opens CiphertextForRecipient
+//!   reply: made with a key measured for this purpose? ─▶ recipient key opens CiphertextForRecipient
 //! ```
 //!
-//! What holds: a reply counts only if it came over TLS from a server that has the name of KMS, and names one of the
-//! measured keys. The parent chooses credentials and ciphertexts; neither gets it a reply of another key.
+//! What holds: a reply counts only if it came over TLS from a server that has the name of KMS, and names a key
+//! that is measured for this purpose. The parent chooses credentials and ciphertexts; neither gets it a reply of another key.
 
 mod answer;
 mod connection;
@@ -41,7 +41,7 @@ use crate::aws::clock::Clock;
 use crate::aws::credentials::CredentialCache;
 use crate::aws::imds::Imds;
 use crate::aws::signature::signed;
-use crate::configuration::KeyArn;
+use crate::configuration::{self, KeyArn};
 use crate::nsm::{AttestationRequest, Nsm};
 use crate::recipient::RecipientKey;
 use crate::relay::Relay;
@@ -77,6 +77,17 @@ const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 /// What KMS binds to a ciphertext: whoever decrypts has to say the same.
 pub(crate) type EncryptionContext<'c> = &'c [(&'c str, &'c str)];
 
+/// What a ciphertext is decrypted for, which decides the keys that it may be under.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Purpose {
+    /// A backup: the sealing key, and those that only open backups.
+    Backup,
+    /// A boot secret: the keys for boot secrets.
+    BootSecret,
+    /// The kept certificate: the sealing key. Under an older one, others may be able to forge a TLS key.
+    Certificate,
+}
+
 /// A data key, as it is used and as it is kept.
 pub(crate) struct GeneratedDataKey {
     pub(crate) plaintext: Zeroizing<Vec<u8>>,
@@ -87,7 +98,9 @@ pub(crate) struct GeneratedDataKey {
 /// A client of KMS that asks for an attested enclave.
 pub(crate) struct Kms {
     server: KmsServer,
-    measured_keys: Vec<KeyArn>,
+    sealing_key: KeyArn,
+    backup_keys: Vec<KeyArn>,
+    boot_secret_keys: Vec<KeyArn>,
     credentials: CredentialCache,
     clock: Clock,
     nsm: Arc<dyn Nsm>,
@@ -135,19 +148,21 @@ struct Parameters<'p> {
 }
 
 impl Kms {
-    /// A client that talks to `server`, takes credentials from `imds`, and believes in `measured_keys` only.
+    /// A client that talks to `server`, takes credentials from `imds`, and uses the keys of `measured` only.
     #[must_use]
     pub(crate) fn new(
         server: KmsServer,
         imds: Relay,
-        measured_keys: Vec<KeyArn>,
+        measured: &configuration::Kms,
         nsm: Arc<dyn Nsm>,
         recipient: RecipientKey,
         clock: Arc<TrustedClock>,
     ) -> Self {
         Self {
             server,
-            measured_keys,
+            sealing_key: measured.sealing_key_arn.clone(),
+            backup_keys: measured.backup_key_arns(),
+            boot_secret_keys: measured.boot_secret_key_arns.clone(),
             credentials: CredentialCache::new(Imds::new(imds)),
             clock: Clock::new(clock),
             nsm,
@@ -158,15 +173,15 @@ impl Kms {
         }
     }
 
-    /// Has KMS make a data key of 32 bytes under `key`.
+    /// Has KMS make a data key of 32 bytes under the sealing key.
     ///
     /// # Errors
     /// [`KmsFault`]
     pub(crate) async fn generate_data_key(
         &self,
-        key: &KeyArn,
         context: EncryptionContext<'_>,
     ) -> Result<GeneratedDataKey, KmsFault> {
+        let key = &self.sealing_key;
         let parameters =
             Parameters { key_id: Some(key.as_str()), key_spec: Some("AES_256"), ..Parameters::default() };
         const OPERATION: &str = "GenerateDataKey";
@@ -183,10 +198,11 @@ impl Kms {
     /// Has KMS decrypt `ciphertext`, which it finds the key for.
     ///
     /// # Errors
-    /// [`KmsFault`]; [`KmsFault::ForeignKey`] if that key is not a measured one.
+    /// [`KmsFault`]; [`KmsFault::ForeignKey`] if that key is not one for `purpose`.
     pub(crate) async fn decrypt(
         &self,
         ciphertext: &[u8],
+        purpose: Purpose,
         context: EncryptionContext<'_>,
     ) -> Result<Zeroizing<Vec<u8>>, KmsFault> {
         let ciphertext_blob = Base64::encode_string(ciphertext);
@@ -194,13 +210,13 @@ impl Kms {
         const OPERATION: &str = "Decrypt";
         let answer = self.call::<DecryptAnswer>(OPERATION, parameters, context).await;
         let opened = answer.and_then(|answer| {
-            answer.check(&self.measured_keys)?;
+            answer.check(self.keys_for(purpose))?;
             self.open(&answer.ciphertext_for_recipient)
         });
         opened.inspect_err(|fault| tracing::warn!(operation = OPERATION, %fault, "KMS gives nothing"))
     }
 
-    /// As [`Kms::decrypt`], for a ciphertext that a client may have made up: KMS is asked within a limit of refusals.
+    /// As [`Kms::decrypt`], for what a client sends as a backup: KMS is asked within a limit of refusals.
     ///
     /// # Errors
     /// As there; [`KmsFault::Crowded`] if KMS refuses so many that this one waited in vain.
@@ -209,7 +225,15 @@ impl Kms {
         ciphertext: &[u8],
         context: EncryptionContext<'_>,
     ) -> Result<Zeroizing<Vec<u8>>, KmsFault> {
-        self.refusals.ask(ciphertext, context, self.decrypt(ciphertext, context)).await
+        self.refusals.ask(ciphertext, context, self.decrypt(ciphertext, Purpose::Backup, context)).await
+    }
+
+    fn keys_for(&self, purpose: Purpose) -> &[KeyArn] {
+        match purpose {
+            Purpose::Backup => &self.backup_keys,
+            Purpose::BootSecret => &self.boot_secret_keys,
+            Purpose::Certificate => std::slice::from_ref(&self.sealing_key),
+        }
     }
 
     fn open(&self, envelope: &str) -> Result<Zeroizing<Vec<u8>>, KmsFault> {

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use enclave_runtime::{BootFile, BootSecret, Configuration, TlsVariables};
-use fuzz::boot_file::{KEY_ARNS, Said, judge};
+use fuzz::boot_file::{OPENING_KEY_ARN, SEALING_KEY_ARN, Said, judge};
 use libfuzzer_sys::fuzz_target;
 
 static CONFIGURATIONS: LazyLock<[Configuration; 3]> = LazyLock::new(|| {
@@ -34,7 +34,6 @@ fn check(data: &[u8], configuration: &Configuration, api_key_from_kms: bool, is_
         assert!(again.cert_chain == tls.cert_chain && again.key_ciphertext == tls.key_ciphertext);
     }
     let ours = ours.ok().map(|boot| Said {
-        key_arn: boot.key_arn.to_string(),
         internal_api_key: bytes(boot.internal_api_key, api_key_from_kms),
         ticket_signing_secret: bytes(boot.ticket_signing_secret, !api_key_from_kms),
         tls: boot.tls.map(|tls| (tls.cert_chain, tls.key_ciphertext)),
@@ -56,9 +55,15 @@ fn configuration(internal_api_key: &str, ticket_signing_secret: &str, tls_mode: 
         version = 1
         name = "fuzz"
         enclave = {{ cpu_count = 2, memory_mib = 512 }}
-        kms = {{ region = "us-east-1", key_arns = {KEY_ARNS:?} }}
-        secrets = {{ internal_api_key = "{internal_api_key}", ticket_signing_secret = "{ticket_signing_secret}" }}
-        tls = {{ mode = "{tls_mode}" }}
+        [kms]
+        region = "us-east-1"
+        sealing_key_arn = "{SEALING_KEY_ARN}"
+        opening_key_arns = ["{OPENING_KEY_ARN}"]
+        [secrets]
+        internal_api_key = "{internal_api_key}"
+        ticket_signing_secret = "{ticket_signing_secret}"
+        [tls]
+        mode = "{tls_mode}"
         "#
     ))
     .expect("a good configuration")

@@ -16,13 +16,17 @@ fuzz_target!(|text: &str| {
         }
     };
     let kms = &configuration.kms;
-    assert!((1..=16).contains(&kms.key_arns.len()));
-    for (index, arn) in kms.key_arns.iter().enumerate() {
+    assert!((1..=16).contains(&kms.boot_secret_key_arns.len()));
+    assert!(kms.opening_key_arns.len() <= 16);
+    let backup_key_arns = kms.backup_key_arns();
+    for key_arns in [&kms.boot_secret_key_arns, &backup_key_arns] {
+        assert!(key_arns.iter().enumerate().all(|(index, arn)| !key_arns[..index].contains(arn)), "{kms:?}");
+    }
+    for arn in kms.key_arns() {
         let parts: Vec<&str> = arn.as_str().split([':', '/']).collect();
         assert_eq!(parts.len(), 7, "{arn}");
         assert_eq!((parts[2], parts[3], parts[5]), ("kms", kms.region.as_str(), "key"), "{arn}");
         assert!(parts[6].bytes().any(|byte| byte != b'0' && byte != b'-'), "{arn}");
-        assert!(!kms.key_arns[..index].contains(arn), "{arn}");
     }
     let host = kms.endpoint_host();
     assert!(host.starts_with(&format!("kms.{}.amazonaws.", kms.region)), "{host}");

@@ -3,17 +3,17 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// The keys that `nitro.toml` names, in its order.
-pub const KEY_ARNS: [&str; 2] = [
-    "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
-    "arn:aws:kms:us-east-1:111122223333:key/mrk-00000000000000000000000000000001",
-];
+/// The key that `nitro.toml` has seal backups.
+pub const SEALING_KEY_ARN: &str =
+    "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+
+/// The key that `nitro.toml` has open backups, too.
+pub const OPENING_KEY_ARN: &str =
+    "arn:aws:kms:us-east-1:111122223333:key/mrk-00000000000000000000000000000001";
 
 /// What a good boot file says.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Said {
-    /// The ARN of the key.
-    pub key_arn: String,
     /// The secret, or its ciphertext.
     pub internal_api_key: Vec<u8>,
     /// The secret, or its ciphertext.
@@ -46,8 +46,9 @@ pub fn judge(file: &[u8], api_key_from_kms: bool, is_certificate_asked_for: bool
     if value("AWS_REGION")?.is_some_and(|region| region != "us-east-1") {
         return None;
     }
-    let key_arn = value("KMS_KEY_ARN")?.unwrap_or(KEY_ARNS[0]);
-    KEY_ARNS.contains(&key_arn).then_some(())?;
+    if value("KMS_KEY_ARN")?.is_some_and(|arn| arn != SEALING_KEY_ARN) {
+        return None;
+    }
     let certificate = [value("TLS_CERT_CHAIN")?, value("TLS_KEY")?, value("TLS_KEY_CIPHERTEXT")?];
     let tls = match (certificate, is_certificate_asked_for) {
         ([None, None, None], false) => None,
@@ -55,7 +56,6 @@ pub fn judge(file: &[u8], api_key_from_kms: bool, is_certificate_asked_for: bool
         _ => return None,
     };
     Some(Said {
-        key_arn: key_arn.to_owned(),
         internal_api_key: secret("INTERNAL_API_KEY", api_key_from_kms)?,
         ticket_signing_secret: secret("TICKET_SIGNING_SECRET", !api_key_from_kms)?,
         tls,

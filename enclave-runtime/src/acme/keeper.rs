@@ -160,7 +160,10 @@ impl Keeper {
                 Ok(Found::Damaged) => {
                     self.failed_reads += 1;
                     let reads = self.failed_reads;
-                    tracing::warn!(reads, "what the parent keeps is cut, bent, or not sealed by us");
+                    tracing::warn!(
+                        reads,
+                        "what the parent keeps is cut, bent, or not sealed under the sealing key"
+                    );
                 }
                 Err(StoreFault::Kms(fault)) if !is_for_good(&fault) => {
                     tracing::warn!(%fault, "KMS does not open the kept certificate yet");

@@ -17,7 +17,7 @@ fn configuration(internal_api_key: &str, ticket_signing_secret: &str) -> Configu
         version = 1
         name = "nitro-signer"
         enclave = {{ cpu_count = 2, memory_mib = 512 }}
-        kms = {{ region = "eu-central-1", key_arns = ["{FIRST}", "{SECOND}"] }}
+        kms = {{ region = "eu-central-1", sealing_key_arn = "{FIRST}", opening_key_arns = ["{SECOND}"] }}
         secrets = {{ internal_api_key = "{internal_api_key}", ticket_signing_secret = "{ticket_signing_secret}" }}
         "#
     ))
@@ -41,10 +41,9 @@ fn refusal(text: &str) -> String {
 fn reads_what_nitro_toml_asks_for() {
     let text = format!(
         "# Of the parent.\nENCLAVE_CID=16\nBRIDGE_LISTEN_PORT=7001\nAWS_REGION=eu-central-1\n\
-         KMS_KEY_ARN='{SECOND}'\n{API_KEY}{CIPHERTEXT}"
+         KMS_KEY_ARN='{FIRST}'\n{API_KEY}{CIPHERTEXT}"
     );
     let boot = parse(&text).unwrap();
-    assert_eq!(boot.key_arn.as_str(), SECOND);
     let BootSecret::Plaintext(api_key) = &boot.internal_api_key else { panic!("a ciphertext") };
     assert_eq!(api_key.secret_bytes(), b"kX2vQ9mT4bW7zL0a");
     assert!(matches!(&boot.ticket_signing_secret, BootSecret::Ciphertext(bytes) if bytes == &[1, 2, 3]));
@@ -57,7 +56,6 @@ fn reads_what_nitro_toml_asks_for() {
         "env",
     )
     .unwrap();
-    assert_eq!(boot.key_arn.as_str(), FIRST);
     assert!(matches!(&boot.internal_api_key, BootSecret::Ciphertext(bytes) if bytes == &[4, 5, 6]));
     let BootSecret::Plaintext(secret) = &boot.ticket_signing_secret else { panic!("a ciphertext") };
     assert_eq!(secret.secret_bytes(), b"zL0akX2vQ9mT4bW7");
@@ -124,15 +122,18 @@ fn nothing_but_the_certificate_is_read_again() {
     assert_eq!(refused.to_string(), "the boot file is longer than 64 KiB");
 }
 
-/// The parent's own key would open every backup.
+const OTHER_SEALING_KEY: &str =
+    "KMS_KEY_ARN is not kms.sealing_key_arn of nitro.toml: correct it or remove it";
+
+/// The parent's own key would open every backup, and so may one that nitro.toml only lets open backups.
 #[test]
-fn the_parent_only_selects_among_the_measured_keys() {
+fn the_parent_does_not_choose_the_sealing_key() {
     let with = |line: &str| format!("{line}\n{API_KEY}{CIPHERTEXT}");
-    let unmeasured = "KMS_KEY_ARN is not in the measured list of nitro.toml";
-    assert_eq!(refusal(&with(&format!("KMS_KEY_ARN={UNMEASURED}"))), unmeasured);
-    assert_eq!(refusal(&with(&format!("KMS_KEY_ARN='{FIRST} '"))), unmeasured);
-    assert_eq!(refusal(&with("KMS_KEY_ARN=alias/sealing")), unmeasured);
-    assert_eq!(parse(&with(&format!("KMS_KEY_ARN={FIRST} "))).unwrap().key_arn.as_str(), FIRST);
+    assert_eq!(refusal(&with(&format!("KMS_KEY_ARN={UNMEASURED}"))), OTHER_SEALING_KEY);
+    assert_eq!(refusal(&with(&format!("KMS_KEY_ARN={SECOND}"))), OTHER_SEALING_KEY);
+    assert_eq!(refusal(&with(&format!("KMS_KEY_ARN='{FIRST} '"))), OTHER_SEALING_KEY);
+    assert_eq!(refusal(&with("KMS_KEY_ARN=alias/sealing")), OTHER_SEALING_KEY);
+    assert!(parse(&with(&format!("KMS_KEY_ARN={FIRST} "))).is_ok());
 }
 
 #[test]
@@ -162,10 +163,7 @@ fn every_refusal_has_its_line() {
             format!("AWS_REGION=us-east-1\n{API_KEY}{CIPHERTEXT}"),
             "AWS_REGION is not the region of nitro.toml",
         ),
-        (
-            format!("KMS_KEY_ARN={}\n{API_KEY}{CIPHERTEXT}", FIRST.to_uppercase()),
-            "KMS_KEY_ARN is not in the measured list of nitro.toml",
-        ),
+        (format!("KMS_KEY_ARN={}\n{API_KEY}{CIPHERTEXT}", FIRST.to_uppercase()), OTHER_SEALING_KEY),
         (format!("AWS_REGION=\n{API_KEY}{CIPHERTEXT}"), "AWS_REGION is empty"),
         (format!("KMS_KEY_ARN=''\n{API_KEY}{CIPHERTEXT}"), "KMS_KEY_ARN is empty"),
         (format!("INTERNAL_API_KEY=\n{CIPHERTEXT}"), "INTERNAL_API_KEY is empty"),

@@ -55,6 +55,10 @@ pub(super) struct Vsock {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Kms {
     pub(super) region: Source,
+    pub(super) sealing_key_arn: Source,
+    pub(super) boot_secret_key_arns: Source,
+    pub(super) opening_key_arns: Source,
+    /// Of older files; it is refused with what to write instead.
     pub(super) key_arns: Source,
     pub(super) trust_anchors: Source,
 }

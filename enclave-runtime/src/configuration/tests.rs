@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Configuration, MAX_CONFIGURATION_BYTES, SecretSource, TlsMode};
+use super::{Configuration, KeyArn, MAX_CONFIGURATION_BYTES, SecretSource, TlsMode};
 use crate::http::Limits;
 use crate::signer_memory::Capacity;
 
@@ -18,7 +18,7 @@ cpu_count = 2
 memory_mib = 512
 [kms]
 region = "eu-central-1"
-key_arns = ["arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"]
+sealing_key_arn = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 "#;
 
 /// A root that Amazon's certificates may go back to, from the Debian package ca-certificates.
@@ -49,7 +49,7 @@ fn with(old: &str, new: &str) -> String {
 
 #[test]
 fn the_committed_file_lacks_nothing_but_the_key() {
-    assert_eq!(refusal(COMMITTED), "kms.key_arns[0]: still the example's");
+    assert_eq!(refusal(COMMITTED), "kms.sealing_key_arn: still the example's");
     let text = COMMITTED
         .replace("key/00000000-0000-0000-0000-000000000000", "key/1234abcd-12ab-34cd-56ef-1234567890ab");
     let configuration = Configuration::parse(&text).unwrap();
@@ -89,6 +89,8 @@ fn what_is_not_named_is_as_by_default() {
     );
     assert_eq!(least.secrets.internal_api_key, SecretSource::Env);
     assert_eq!(least.secrets.ticket_signing_secret, SecretSource::Kms);
+    assert_eq!(least.kms.boot_secret_key_arns, [KEY.parse().unwrap()]);
+    assert!(least.kms.opening_key_arns.is_empty());
     assert_eq!(least.tls, TlsMode::Off);
     assert_eq!(format!("{:?}", least.capacity), format!("{:?}", Capacity::default()));
     assert_eq!(format!("{:?}", least.limits), format!("{:?}", Limits::default()));
@@ -109,8 +111,12 @@ fn reads_what_is_named() {
         log_port = 1
         [kms]
         region = "cn-north-1"
-        key_arns = [
-            "arn:aws-cn:kms:cn-north-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+        sealing_key_arn = "arn:aws-cn:kms:cn-north-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+        boot_secret_key_arns = [
+            "arn:aws-cn:kms:cn-north-1:111122223333:key/5678abcd-12ab-34cd-56ef-1234567890ab",
+            "arn:aws-cn:kms:cn-north-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab",
+        ]
+        opening_key_arns = [
             "arn:aws-cn:kms:cn-north-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab",
         ]
         trust_anchors = ["""{AMAZON_ROOT_CA_3}"""]
@@ -139,7 +145,13 @@ fn reads_what_is_named() {
     assert_eq!((configuration.vsock.enclave_app_port, configuration.vsock.log_port), (u32::MAX - 1, 1));
     assert_eq!(configuration.kms.region.as_str(), "cn-north-1");
     assert_eq!(configuration.kms.endpoint_host(), "kms.cn-north-1.amazonaws.com.cn");
-    assert_eq!(configuration.kms.key_arns.len(), 2);
+    let ids = |arns: &[KeyArn]| -> Vec<String> {
+        arns.iter().map(|arn| arn.as_str().split('/').next_back().unwrap()[..8].to_owned()).collect()
+    };
+    assert_eq!(ids(&configuration.kms.boot_secret_key_arns), ["5678abcd", "mrk-1234"]);
+    assert_eq!(ids(&configuration.kms.opening_key_arns), ["mrk-1234"]);
+    assert_eq!(ids(&configuration.kms.backup_key_arns()), ["1234abcd", "mrk-1234"]);
+    assert_eq!(ids(&configuration.kms.key_arns()), ["1234abcd", "mrk-1234", "5678abcd"]);
     assert_eq!(configuration.kms.roots().unwrap().len(), 1);
     assert_eq!(configuration.secrets.internal_api_key, SecretSource::Kms);
     assert_eq!(configuration.secrets.ticket_signing_secret, SecretSource::Env);
@@ -323,7 +335,11 @@ fn every_refusal_has_its_line() {
     let zero = "arn:aws:kms:eu-central-1:111122223333:key/00000000-0000-0000-0000-000000000000";
     let elsewhere = KEY.replace("eu-central-1", "us-east-1");
     let alias = "arn:aws:kms:eu-central-1:111122223333:alias/signer";
-    let arns = |arns: &[&str]| with(&format!("[\"{KEY}\"]"), &format!("{arns:?}"));
+    let sealing = |arn: &str| with(&format!("\"{KEY}\""), arn);
+    let boot_secret = |arns: &[&str]| format!("{LEAST}boot_secret_key_arns = {arns:?}\n");
+    let opening = |arns: &[&str]| format!("{LEAST}opening_key_arns = {arns:?}\n");
+    let instead = "kms.key_arns: replaced: write sealing_key_arn = \"ARN\" with its first ARN, opening_key_arns = \
+                   [\"ARN\"] with the others, boot_secret_key_arns if boot secrets are under others";
     let distinct: Vec<String> =
         (10..27).map(|number| KEY.replace("1234abcd-", &format!("1234ab{number}-"))).collect();
     let distinct: Vec<&str> = distinct.iter().map(String::as_str).collect();
@@ -336,7 +352,10 @@ fn every_refusal_has_its_line() {
         (with("cpu_count = 2\n", ""), "enclave.cpu_count: missing"),
         (with("memory_mib = 512\n", ""), "enclave.memory_mib: missing"),
         (with("region = \"eu-central-1\"\n", ""), "kms.region: missing"),
-        (with("key_arns", "#"), "kms.key_arns: missing"),
+        (with("sealing_key_arn", "#"), "kms.sealing_key_arn: missing"),
+        // Of older versions.
+        (with(&format!("sealing_key_arn = \"{KEY}\""), &format!("key_arns = [\"{KEY}\"]")), instead),
+        (and("key_arns = 1"), instead),
         // Unknown.
         (and("[extra]\na = 1"), "line 9: unknown key extra"),
         (with("name", "nmae"), "line 2: unknown key nmae"),
@@ -369,14 +388,25 @@ fn every_refusal_has_its_line() {
             with("\"eu-central-1\"", "\"us-iso-east-1\""),
             "kms.region: of an isolated partition, whose endpoints this version does not know",
         ),
-        (with("[\"arn", "\"arn").replace("ab\"]", "ab\""), "kms.key_arns: not a list"),
-        (arns(&[]), "kms.key_arns: not 1 to 16 ARNs"),
-        (arns(&distinct), "kms.key_arns: not 1 to 16 ARNs"),
-        (arns(&[KEY, alias]), "kms.key_arns[1]: not the ARN of a KMS key in eu-central-1"),
-        (arns(&[KEY, &elsewhere]), "kms.key_arns[1]: not the ARN of a KMS key in eu-central-1"),
-        (arns(&[zero]), "kms.key_arns[0]: still the example's"),
-        (arns(&[KEY, distinct[0], KEY]), "kms.key_arns[2]: named twice"),
-        (with(&format!("\"{KEY}\""), "1"), "kms.key_arns[0]: not the ARN of a KMS key in eu-central-1"),
+        (sealing("1"), "kms.sealing_key_arn: not the ARN of a KMS key in eu-central-1"),
+        (sealing("[]"), "kms.sealing_key_arn: not the ARN of a KMS key in eu-central-1"),
+        (sealing(&format!("{alias:?}")), "kms.sealing_key_arn: not the ARN of a KMS key in eu-central-1"),
+        (sealing(&format!("{elsewhere:?}")), "kms.sealing_key_arn: not the ARN of a KMS key in eu-central-1"),
+        (sealing(&format!("{zero:?}")), "kms.sealing_key_arn: still the example's"),
+        (and("boot_secret_key_arns = \"\""), "kms.boot_secret_key_arns: not a list"),
+        (boot_secret(&[]), "kms.boot_secret_key_arns: not 1 to 16 ARNs"),
+        (boot_secret(&distinct), "kms.boot_secret_key_arns: not 1 to 16 ARNs"),
+        (boot_secret(&[KEY, alias]), "kms.boot_secret_key_arns[1]: not the ARN of a KMS key in eu-central-1"),
+        (boot_secret(&[zero]), "kms.boot_secret_key_arns[0]: still the example's"),
+        (boot_secret(&[KEY, distinct[0], KEY]), "kms.boot_secret_key_arns[2]: named twice"),
+        (and("opening_key_arns = true"), "kms.opening_key_arns: not a list"),
+        (opening(&distinct), "kms.opening_key_arns: not 0 to 16 ARNs"),
+        (opening(&[&elsewhere]), "kms.opening_key_arns[0]: not the ARN of a KMS key in eu-central-1"),
+        (opening(&[distinct[0], distinct[0]]), "kms.opening_key_arns[1]: named twice"),
+        (
+            opening(&[distinct[0], KEY]),
+            "kms.opening_key_arns[1]: the sealing key, which opens backups anyway",
+        ),
         (and("[vsock]\nlog_port = 0"), "vsock.log_port: not a whole number from 1 to 4294967294"),
         (and("[vsock]\nlog_port = 4294967295"), "vsock.log_port: not a whole number from 1 to 4294967294"),
         (and("[vsock]\nimds_port = 9000"), "vsock.imds_port: the port of nitro-cli's heartbeat"),
@@ -439,8 +469,8 @@ proptest! {
         let text = String::from_utf8(text).unwrap();
         match Configuration::parse(&text) {
             Ok(configuration) => {
-                prop_assert!(configuration.kms.key_arns.iter().all(|arn| text.contains(arn.as_str())));
-                prop_assert_eq!(configuration.kms.key_arns.len(), 1);
+                prop_assert!(text.contains(configuration.kms.sealing_key_arn.as_str()));
+                prop_assert_eq!(configuration.kms.key_arns().len(), 1);
                 prop_assert_eq!(configuration.kms.region.as_str(), "eu-central-1");
             }
             Err(fault) => prop_assert!(!fault.to_string().contains(char::is_control)),

@@ -42,7 +42,7 @@ pub(crate) enum KmsFault {
     },
     /// What was to be decrypted is no ciphertext of KMS, is damaged, or is bound to another context.
     InvalidCiphertext,
-    /// KMS did as asked, but with a key that is not in the measured list.
+    /// KMS did as asked, but with a key that is not measured for this purpose.
     ForeignKey,
     /// The answer is not what KMS answers an enclave.
     Unintelligible,
@@ -67,7 +67,7 @@ impl fmt::Display for KmsFault {
                 write!(formatter, "{kind}: {message}")
             }
             Self::InvalidCiphertext => formatter.write_str("not a ciphertext that KMS can decrypt as asked"),
-            Self::ForeignKey => formatter.write_str("KMS used a key that is not in the measured list"),
+            Self::ForeignKey => formatter.write_str("KMS used a key that nitro.toml does not allow for this"),
             Self::Unintelligible => formatter.write_str("the answer is not what KMS answers an enclave"),
             Self::NoPlace => formatter.write_str("no place for a data key is left in locked memory"),
             Self::Lost => formatter.write_str("the call was not finished"),

@@ -56,8 +56,12 @@ pub struct Parent {
 /// What differs from test to test in `nitro.toml`.
 #[derive(Clone)]
 pub struct NitroToml {
-    /// `kms.key_arns`.
-    pub key_arns: Vec<String>,
+    /// `kms.sealing_key_arn`.
+    pub sealing_key_arn: String,
+    /// `kms.boot_secret_key_arns`; by default the sealing key.
+    pub boot_secret_key_arns: Option<Vec<String>>,
+    /// `kms.opening_key_arns`.
+    pub opening_key_arns: Vec<String>,
     /// `secrets.internal_api_key`.
     pub internal_api_key: &'static str,
     /// `secrets.ticket_signing_secret`.
@@ -114,7 +118,9 @@ impl Parent {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
         let nitro_toml = NitroToml {
-            key_arns: vec![key.arn.clone()],
+            sealing_key_arn: key.arn.clone(),
+            boot_secret_key_arns: None,
+            opening_key_arns: Vec::new(),
             internal_api_key: "env",
             ticket_signing_secret: "kms",
             tls: "mode = \"off\"",
@@ -150,6 +156,12 @@ impl Parent {
         }
     }
 
+    /// Has backups sealed under `key_arn`, in `nitro.toml` and in the boot file.
+    pub fn seal_under(&mut self, key_arn: &str) {
+        key_arn.clone_into(&mut self.nitro_toml.sealing_key_arn);
+        self.set("KMS_KEY_ARN", Some(key_arn));
+    }
+
     /// Puts a certificate chain and its key, both in PEM, into the boot file as an administrator does.
     pub fn provide_certificate(&mut self, chain: &str, key: &str) -> Result<(), Failure> {
         let ciphertext = self.kms.encrypt_boot_secret(&self.key, "TLS_KEY", key)?;
@@ -166,18 +178,30 @@ impl Parent {
 
     fn write_files(&self) -> Result<(PathBuf, PathBuf), Failure> {
         let (toml, env) = (self.directory().join("nitro.toml"), self.directory().join("env"));
-        let NitroToml { key_arns, internal_api_key, ticket_signing_secret, tls, max_requests_in_flight } =
-            &self.nitro_toml;
+        let NitroToml {
+            sealing_key_arn,
+            boot_secret_key_arns,
+            opening_key_arns,
+            internal_api_key,
+            ticket_signing_secret,
+            tls,
+            max_requests_in_flight,
+        } = &self.nitro_toml;
+        let boot_secret_key_arns = match boot_secret_key_arns {
+            Some(key_arns) => format!("boot_secret_key_arns = {}\n", Value::from(key_arns.clone())),
+            None => String::new(),
+        };
         let text = format!(
             "version = 1\nname = \"acceptance\"\n\
              [enclave]\ncpu_count = 2\nmemory_mib = 512\n\
              [vsock]\n\
-             [kms]\nregion = \"{REGION}\"\nkey_arns = {}\ntrust_anchors = [{}]\n\
+             [kms]\nregion = \"{REGION}\"\nsealing_key_arn = \"{sealing_key_arn}\"\n\
+             {boot_secret_key_arns}opening_key_arns = {}\ntrust_anchors = [{}]\n\
              [secrets]\ninternal_api_key = \"{internal_api_key}\"\nticket_signing_secret = \"{ticket_signing_secret}\"\n\
              [tls]\n{tls}\n\
              [limits]\nmax_keys = 20000\nmax_nonces = 65536\n\
              max_requests_in_flight = {max_requests_in_flight}\n",
-            Value::from(key_arns.clone()),
+            Value::from(opening_key_arns.clone()),
             Value::from(self.kms.authority_pem.clone()),
         );
         std::fs::write(&toml, text)?;

@@ -164,7 +164,7 @@ impl Laboratory {
 /// `text` with the emulated KMS's region, key and authority in place of what it has under `[kms]`.
 fn emulators_nitro_toml(text: &str, key_arn: &str, authority_pem: &str) -> Result<String, Failure> {
     let kms = format!(
-        "[kms]\nregion = \"{REGION}\"\nkey_arns = [\"{key_arn}\"]\ntrust_anchors = [\"\"\"\n{authority_pem}\"\"\"]\n\n"
+        "[kms]\nregion = \"{REGION}\"\nsealing_key_arn = \"{key_arn}\"\ntrust_anchors = [\"\"\"\n{authority_pem}\"\"\"]\n\n"
     );
     let start = text.find("\n[kms]\n").map(|at| at + 1);
     let start = start.ok_or_else(|| Failure::new("nitro.toml has no [kms]"))?;

@@ -305,7 +305,7 @@ fn what_the_parent_loses_or_bends_is_ordered_anew() -> Result<(), Failure> {
     let mut of_another_key = stored.clone();
     // In the data key as KMS wrapped it.
     of_another_key[20] ^= 1;
-    let damaged = "what the parent keeps is cut, bent, or not sealed by us";
+    let damaged = "what the parent keeps is cut, bent, or not sealed under the sealing key";
     for (content, said) in [
         (None, "the parent keeps no certificate yet"),
         (Some(&b""[..]), "the parent keeps no certificate yet"),
@@ -333,14 +333,34 @@ fn what_the_parent_loses_or_bends_is_ordered_anew() -> Result<(), Failure> {
 fn what_kms_refuses_to_open_is_ordered_anew() -> Result<(), Failure> {
     let mut place = Place::new(&Behaviour::default())?;
     let (new, old) = (place.parent.key.arn.clone(), place.parent.next_key.arn.clone());
-    place.parent.nitro_toml.key_arns.push(old.clone());
-    place.parent.set("KMS_KEY_ARN", Some(&old));
+    place.parent.nitro_toml.boot_secret_key_arns = Some(vec![new.clone()]);
+    place.parent.seal_under(&old);
     drop(place.issued()?);
-    place.parent.set("KMS_KEY_ARN", Some(&new));
+    place.parent.seal_under(&new);
+    place.parent.nitro_toml.opening_key_arns = vec![old.clone()];
     place.parent.kms.tell("POST", "/forget", &serde_json::json!({ "key": old }))?;
     let signer = place.issued()?;
     signer.says("the kept certificate cannot be read", 5)?;
     signer.says("the kept certificate is given up, and a new one ordered", 1)?;
+    signer.says(NEW_ACCOUNT, 1)?;
+    signer.verifies(&place.pebble.root, NAME)?;
+    drop(signer);
+    let signer = place.start()?;
+    signer.says(KEPT_ACCOUNT, 1)?;
+    signer.never_says(ORDERED)
+}
+
+/// Anyone who may encrypt under a key that only opens backups could forge a certificate whose key is theirs.
+#[test]
+fn what_is_kept_under_a_key_that_only_opens_backups_is_not_presented() -> Result<(), Failure> {
+    let mut place = Place::new(&Behaviour::default())?;
+    let (new, old) = (place.parent.key.arn.clone(), place.parent.next_key.arn.clone());
+    place.parent.nitro_toml.boot_secret_key_arns = Some(vec![new.clone()]);
+    place.parent.seal_under(&old);
+    drop(place.issued()?);
+    place.parent.seal_under(&new);
+    place.parent.nitro_toml.opening_key_arns = vec![old];
+    let signer = place.issued()?;
     signer.says(NEW_ACCOUNT, 1)?;
     signer.verifies(&place.pebble.root, NAME)?;
     drop(signer);

@@ -20,6 +20,12 @@ const EX_CONFIG: i32 = 78;
 
 const ATTACKERS_ROLE: &str = "arn:aws:iam::666666666666:role/attacker";
 
+const OTHER_SEALING_KEY: &str =
+    "KMS_KEY_ARN is not kms.sealing_key_arn of nitro.toml: correct it or remove it";
+
+const NOT_FOR_BOOT_SECRETS: &str = "TICKET_SIGNING_SECRET_CIPHERTEXT is encrypted under a key that nitro.toml does not allow for boot secrets: \
+     seal it again with signerctl secret seal";
+
 /// Signers among which the places to meddle at are divided.
 const PARALLEL: usize = 12;
 
@@ -28,7 +34,7 @@ fn a_parent_cannot_have_backups_sealed_under_its_own_key() -> Result<(), Failure
     let mut parent = Parent::new()?;
     let arn = parent.attackers_key.arn.clone();
     parent.set("KMS_KEY_ARN", Some(&arn));
-    parent.start()?.refuses(EX_CONFIG, "KMS_KEY_ARN is not in the measured list of nitro.toml")?;
+    parent.start()?.refuses(EX_CONFIG, OTHER_SEALING_KEY)?;
 
     // Credentials of its own account do not change which key is asked for: ours, whose policy does not know them.
     let mut parent = Parent::with(ATTACKERS_ROLE, &[])?;
@@ -62,8 +68,56 @@ fn a_parent_cannot_bring_its_own_ticket_secret() -> Result<(), Failure> {
         let mut parent = Parent::with(role, &[])?;
         let blob = parent.kms.encrypt_boot_secret(&parent.attackers_key, "TICKET_SIGNING_SECRET", secret)?;
         parent.set("TICKET_SIGNING_SECRET_CIPHERTEXT", Some(&blob));
-        let line = "TICKET_SIGNING_SECRET_CIPHERTEXT is encrypted under a key that nitro.toml does not list";
-        parent.start()?.refuses(EX_CONFIG, line)?;
+        parent.start()?.refuses(EX_CONFIG, NOT_FOR_BOOT_SECRETS)?;
+    }
+    Ok(())
+}
+
+/// An older key is listed to open backups, and the attacker may encrypt under it.
+#[test]
+fn a_ticket_secret_under_a_key_that_only_opens_backups_is_refused() -> Result<(), Failure> {
+    let mut parent = Parent::new()?;
+    let weak = parent.next_key.arn.clone();
+    parent.nitro_toml.opening_key_arns = vec![weak.clone()];
+    let secret = "a ticket secret of the attacker's choice";
+    let forged = parent.kms.encrypt_boot_secret(&parent.next_key, "TICKET_SIGNING_SECRET", secret)?;
+    parent.set("TICKET_SIGNING_SECRET_CIPHERTEXT", Some(&forged));
+    parent.start()?.refuses(EX_CONFIG, NOT_FOR_BOOT_SECRETS)?;
+
+    // The same ciphertext is taken where nitro.toml lists its key for boot secrets, and then that of the sealing key is not.
+    let of_the_sealing_key = parent.kms.encrypt_boot_secret(&parent.key, "TICKET_SIGNING_SECRET", secret)?;
+    parent.nitro_toml.boot_secret_key_arns = Some(vec![weak]);
+    drop(parent.ready()?);
+    parent.set("TICKET_SIGNING_SECRET_CIPHERTEXT", Some(&of_the_sealing_key));
+    parent.start()?.refuses(EX_CONFIG, NOT_FOR_BOOT_SECRETS)
+}
+
+/// Not if the parent names it, and not if it is listed for boot secrets too.
+#[test]
+fn a_key_that_only_opens_backups_never_seals() -> Result<(), Failure> {
+    let mut parent = Parent::new()?;
+    let (sealing, weak) = (parent.key.arn.clone(), parent.next_key.arn.clone());
+    parent.nitro_toml.opening_key_arns = vec![weak.clone()];
+    parent.nitro_toml.boot_secret_key_arns = Some(vec![weak.clone(), sealing.clone()]);
+    parent.set("KMS_KEY_ARN", Some(&weak));
+    parent.start()?.refuses(EX_CONFIG, OTHER_SEALING_KEY)?;
+
+    for named in [None, Some(sealing.as_str())] {
+        parent.set("KMS_KEY_ARN", named);
+        let attested = parent.ready()?;
+        let server = attested.server();
+        // What was opened under the weak key is sealed under the other.
+        let identity = new_identity();
+        let blob = parent.kms.encrypt(&parent.next_key, &json!({}), &[3; 32])?;
+        server.signer().imported(&identity, &format!("kms:{blob}"))?;
+        parent.kms.forget_calls()?;
+        server.signer().exported(&identity)?;
+        let answer = parent.kms.tell("GET", "/calls", &json!(null))?;
+        let calls: Vec<_> = answer["calls"].as_array().into_iter().flatten().collect();
+        let is_right = |call: &&serde_json::Value| {
+            call["operation"] == "GenerateDataKey" && call["key_arn"] == json!(sealing)
+        };
+        ensure(calls.len() == 1 && calls.iter().all(is_right), || answer.to_string())?;
     }
     Ok(())
 }

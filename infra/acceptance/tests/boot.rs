@@ -75,13 +75,13 @@ fn a_wrong_boot_file_is_refused_in_one_line() {
             "AWS_REGION is not the region of nitro.toml",
         ),
         (
-            "a key that is not measured",
+            "another key than the sealing key",
             |parent| {
                 let arn = parent.next_key.arn.clone();
                 parent.set("KMS_KEY_ARN", Some(&arn));
                 Ok(())
             },
-            "KMS_KEY_ARN is not in the measured list of nitro.toml",
+            "KMS_KEY_ARN is not kms.sealing_key_arn of nitro.toml: correct it or remove it",
         ),
         (
             "a ciphertext for another variable",

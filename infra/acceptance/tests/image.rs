@@ -232,7 +232,7 @@ fn a_wrong_policy_or_key_gives_nothing() -> Result<(), Failure> {
     other.waits_saying("AccessDenied")?;
     drop(_enclave);
 
-    // The parent may choose among the measured keys, and names one that is not among them.
+    // The parent names another key than the measured one.
     let parent = laboratory.parent()?;
     let boot_file = parent.directory().join("env");
     let text = std::fs::read_to_string(&boot_file)?;

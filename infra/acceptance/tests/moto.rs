@@ -141,7 +141,8 @@ fn boot_secrets_of_others_are_refused() -> Result<(), Failure> {
     parent.set("TICKET_SIGNING_SECRET_CIPHERTEXT", Some(&under_another_key));
     parent.start()?.refuses(
         EX_CONFIG,
-        "TICKET_SIGNING_SECRET_CIPHERTEXT is encrypted under a key that nitro.toml does not list",
+        "TICKET_SIGNING_SECRET_CIPHERTEXT is encrypted under a key that nitro.toml does not allow for boot secrets: \
+         seal it again with signerctl secret seal",
     )?;
     called(&parent, &[("Decrypt", boot_secret(name), "good")])
 }

@@ -451,7 +451,7 @@ fn five_hundred_legacy_backups_are_back_in_seconds() -> Result<(), Failure> {
     ensure((one_by_one / CALLS_IN_FLIGHT..one_by_one / 2).contains(&took), || format!("they took {took:?}"))
 }
 
-/// A new key is measured beside the old one: it seals what is exported from now on, and old backups still open.
+/// A new key is measured as the sealing key: it seals what is exported from now on, and old backups still open.
 /// Importing and exporting is all it takes to re-seal one.
 #[test]
 fn a_new_kms_key_takes_over() -> Result<(), Failure> {
@@ -463,8 +463,10 @@ fn a_new_kms_key_takes_over() -> Result<(), Failure> {
     drop(attested);
 
     let (old_arn, new_arn) = (parent.key.arn.clone(), parent.next_key.arn.clone());
-    parent.nitro_toml.key_arns = vec![new_arn.clone(), old_arn.clone()];
-    parent.set("KMS_KEY_ARN", Some(&new_arn));
+    parent.seal_under(&new_arn);
+    parent.nitro_toml.opening_key_arns = vec![old_arn.clone()];
+    // The secrets are still under it.
+    parent.nitro_toml.boot_secret_key_arns = Some(vec![old_arn.clone()]);
     let attested = parent.ready()?;
     parent.kms.forget_calls()?;
     attested.server().signer().imported(&identity, &old)?;
@@ -477,7 +479,8 @@ fn a_new_kms_key_takes_over() -> Result<(), Failure> {
     let secret = parent.secrets.ticket_secret.clone();
     let blob = parent.kms.encrypt_boot_secret(&parent.next_key, "TICKET_SIGNING_SECRET", &secret)?;
     parent.set("TICKET_SIGNING_SECRET_CIPHERTEXT", Some(&blob));
-    parent.nitro_toml.key_arns = vec![new_arn];
+    parent.nitro_toml.opening_key_arns = Vec::new();
+    parent.nitro_toml.boot_secret_key_arns = None;
     let attested = parent.ready()?;
     attested.server().signer().imported(&identity, &new)?;
     // KMS refuses, as it does for a key that we may not use: that is not the backup's fault.

@@ -43,7 +43,7 @@ pub struct Subjects {
     pub region: String,
     /// 12 digits.
     pub account: String,
-    /// `kms.key_arns` of the measured configuration; none before there is a key.
+    /// The keys of the measured configuration, the sealing key first; none before there is a key.
     pub key_arns: Vec<String>,
     /// The roles that stand in place of the templates', as `(role name in the template, ARN)`.
     pub roles: Vec<(&'static str, String)>,
@@ -130,7 +130,13 @@ pub fn render(template: &str, images: &[MeasurementSet], subjects: &Subjects) ->
         statements.iter().flat_map(|statement| for_images(statement, images, &subjects.pins)).collect();
     let mut policy = Value::Object(policy);
     each_text(&mut policy, &mut |text| subjects.put_into(text))?;
-    put_keys_into(&mut policy, &subjects.key_arns);
+    let statements = policy.get_mut("Statement").and_then(Value::as_array_mut);
+    for statement in statements.into_iter().flatten() {
+        let makes_data_keys = statement["Action"] == "kms:GenerateDataKey";
+        // The image makes them under the sealing key only.
+        let key_count = if makes_data_keys { 1 } else { subjects.key_arns.len() };
+        put_keys_into(statement, subjects.key_arns.get(..key_count).unwrap_or_default());
+    }
     find_placeholder(&policy, "").map_or(Ok(()), |place| Err(NotRendered::Placeholder(place)))?;
     let statements = policy.get("Statement").and_then(Value::as_array).into_iter().flatten();
     for (index, statement) in statements.enumerate() {
@@ -141,11 +147,11 @@ pub fn render(template: &str, images: &[MeasurementSet], subjects: &Subjects) ->
 }
 
 impl Subjects {
-    /// The keys of a measured configuration, and where the first of them is.
+    /// The keys of a measured configuration, the sealing key first, and where that is.
     #[must_use]
     pub fn of_keys(key_arns: &[KeyArn]) -> Self {
-        let first = key_arns.first().map_or("", KeyArn::as_str);
-        let part = |index| first.split(':').nth(index).unwrap_or_default().to_owned();
+        let sealing_key = key_arns.first().map_or("", KeyArn::as_str);
+        let part = |index| sealing_key.split(':').nth(index).unwrap_or_default().to_owned();
         Self {
             partition: part(1),
             region: part(3),
@@ -251,7 +257,7 @@ fn asks_for_an_image(statement: &Value) -> bool {
     asks
 }
 
-/// The template's one key becomes all that the image may use.
+/// The template's one key becomes all of `key_arns`.
 fn put_keys_into(value: &mut Value, key_arns: &[String]) {
     match value {
         Value::String(text) if text.ends_with(KEY_ID) => match key_arns {

@@ -86,13 +86,13 @@ impl PolicyCheck {
         if self.instance_role.as_ref().is_some_and(|arn| !arn.contains(":role/")) {
             return Err(Failure::new(EX_USAGE, "--instance-role is not the ARN of a role"));
         }
-        let keys = nitro_toml.as_ref().map_or(&[][..], |it| &it.configuration().kms.key_arns);
-        let usual_role = (!keys.is_empty()).then(|| Subjects::of_keys(keys).role_arn(INSTANCE_ROLE));
+        let keys = nitro_toml.as_ref().map(|it| it.configuration().kms.key_arns()).unwrap_or_default();
+        let usual_role = (!keys.is_empty()).then(|| Subjects::of_keys(&keys).role_arn(INSTANCE_ROLE));
         let instance_role = self.instance_role.as_deref();
         let unknown_role =
             || Failure::new(EX_USAGE, "--pin-role needs --instance-role, or --nitro-toml with keys");
         let pins = self.pinned.pins(instance_role.or(usual_role.as_deref())).ok_or_else(unknown_role)?;
-        let expectation = Expectation { images: &images, keys, instance_role, pins: &pins };
+        let expectation = Expectation { images: &images, keys: &keys, instance_role, pins: &pins };
         let checks: [(Option<&Path>, Check); 2] =
             [(self.policy.as_deref(), check_key_policy), (self.iam_policy.as_deref(), check_role_policy)];
         let exposures = nitro_toml.as_ref().map_or(&[][..], NitroToml::exposures);

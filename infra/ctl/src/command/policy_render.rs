@@ -49,7 +49,7 @@ pub(crate) struct PolicyRender {
     #[arg(long)]
     without_image: bool,
 
-    /// Takes account, region and keys from kms.key_arns of this file
+    /// Takes account, region and keys from [kms] of this file
     #[arg(long, value_name = "FILE")]
     nitro_toml: Option<PathBuf>,
 
@@ -95,7 +95,7 @@ impl PolicyRender {
             images.push(read_measurements(path)?);
         }
         let mut subjects = match (&self.nitro_toml, &self.account, &self.region) {
-            (Some(path), _, _) => Subjects::of_keys(&read_nitro_toml(path)?.configuration().kms.key_arns),
+            (Some(path), _, _) => Subjects::of_keys(&read_nitro_toml(path)?.configuration().kms.key_arns()),
             (None, Some(account), Some(region)) => {
                 Subjects::of_account(account, region).map_err(|fault| Failure::new(EX_USAGE, fault))?
             }

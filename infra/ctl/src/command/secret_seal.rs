@@ -44,11 +44,11 @@ pub(crate) struct SecretSeal {
     #[arg(long, value_name = "FILE", required_if_eq("name", "TLS_KEY"))]
     certificate: Option<PathBuf>,
 
-    /// The configuration of the signer; the first of its kms.key_arns is encrypted under
+    /// The configuration of the signer. Encrypts under the first of its kms.boot_secret_key_arns, by default the sealing key
     #[arg(long, value_name = "FILE")]
     nitro_toml: PathBuf,
 
-    /// Another one of its kms.key_arns
+    /// Encrypts under another of its kms.boot_secret_key_arns
     #[arg(long, value_name = "ARN")]
     key_arn: Option<KeyArn>,
 
@@ -74,12 +74,14 @@ impl SecretSeal {
             let line = format!("has not {}: the signer would refuse a ciphertext", self.name.setting());
             return Err(of_configuration(line));
         }
-        let listed = &configuration.kms.key_arns;
+        let allowed = &configuration.kms.boot_secret_key_arns;
         let key = match &self.key_arn {
-            Some(key) if listed.contains(key) => key,
-            Some(_) => return Err(Failure::new(EX_USAGE, "--key-arn is none of kms.key_arns in nitro.toml")),
-            None => listed.first().ok_or_else(|| of_configuration("kms.key_arns: empty".to_owned()))?,
+            Some(key) => allowed.iter().find(|other| *other == key),
+            None => allowed.first(),
         };
+        let key = key.ok_or_else(|| {
+            Failure::new(EX_USAGE, "--key-arn is none of the keys for boot secrets in nitro.toml")
+        })?;
         let client = self.client(configuration)?;
         let chain = match &self.certificate {
             Some(_) if self.name != SecretName::TlsKey => {

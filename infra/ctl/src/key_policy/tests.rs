@@ -131,10 +131,17 @@ fn roles_and_several_keys_are_the_operators() {
     for key in &subjects.key_arns {
         assert!(iam_policy.contains(key.as_str()), "{iam_policy}");
     }
+    let makes_data_keys = |statement: &&Value| statement["Action"] == "kms:GenerateDataKey";
+    assert_eq!(statements(&iam_policy).iter().find(makes_data_keys).unwrap()["Resource"], KEY);
     // A list of resources takes the keys up, and stays flat.
     let one = r#""arn:aws:kms:us-east-1:111122223333:key/00000000-0000-0000-0000-000000000000""#;
     let template = committed("iam-policy.json").replace(one, &format!("[{one}]"));
-    assert_eq!(render(&template, &[image(b"x")], &subjects), Ok(iam_policy));
+    let listed = render(&template, &[image(b"x")], &subjects).unwrap();
+    let resources = |policy: &str| -> Vec<Vec<Value>> {
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+        statements(policy).iter().map(|statement| list(&statement["Resource"])).collect()
+    };
+    assert_eq!(resources(&listed), resources(&iam_policy));
 }
 
 #[test]

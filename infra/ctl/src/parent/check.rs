@@ -4,14 +4,13 @@
 
 mod aws;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use enclave_runtime::configuration::TlsMode;
+use enclave_runtime::configuration::{KeyArn, TlsMode};
 use tokio::time::timeout;
 use verification::{Expectation, ExpectedPcrs, Finding, Root};
 
@@ -220,27 +219,22 @@ impl Check<'_> {
         if let Some((text, name)) = &self.options.policy {
             return self.key_policy(text, name, caller.as_deref());
         }
-        let keys = &self.nitro_toml.configuration().kms.key_arns;
-        let named = self.boot_file.value("KMS_KEY_ARN");
-        // Each once, the one in use first.
-        let mut seen = BTreeSet::new();
-        let arns = named.iter().map(String::as_str).chain(keys.iter().map(|key| key.as_str()));
-        let arns: Vec<&str> = arns.filter(|arn| seen.insert(*arn)).collect();
-        let region = self.nitro_toml.configuration().kms.region.to_string();
-        let policy = |arn: &&str| match self.aws.key_policy(arn, &region) {
-            Ok(text) => self.key_policy(&text, arn, caller.as_deref()),
+        let kms = &self.nitro_toml.configuration().kms;
+        let region = kms.region.to_string();
+        let policy = |arn: &KeyArn| match self.aws.key_policy(arn.as_str(), &region) {
+            Ok(text) => self.key_policy(&text, arn.as_str(), caller.as_deref()),
             Err(fault) => vec![
                 Point::fail(KEY_POLICY, format_args!("that of {arn} cannot be read: {fault}"))
                     .with_remedy("allow kms:GetKeyPolicy, or give it with --policy"),
                 Point::fail(ENCRYPT, format_args!("the key policy of {arn} was not read")),
             ],
         };
-        arns.iter().flat_map(policy).collect()
+        kms.key_arns().iter().flat_map(policy).collect()
     }
 
     /// The role `name` in the account of the keys.
     fn role_arn(&self, name: &str) -> Option<String> {
-        let key = self.nitro_toml.configuration().kms.key_arns.first()?.as_str();
+        let key = self.nitro_toml.configuration().kms.sealing_key_arn.as_str();
         let mut parts = key.split(':');
         let (partition, account) = (parts.nth(1)?, parts.nth(2)?);
         Some(format!("arn:{partition}:iam::{account}:role/{name}"))
@@ -256,7 +250,7 @@ impl Check<'_> {
         };
         let expectation = ExpectedPolicy {
             images: std::slice::from_ref(noted),
-            keys: &self.nitro_toml.configuration().kms.key_arns,
+            keys: &self.nitro_toml.configuration().kms.key_arns(),
             instance_role,
             pins: &[],
         };

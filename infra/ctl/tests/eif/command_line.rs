@@ -248,7 +248,7 @@ fn a_configuration_that_the_signer_would_refuse_makes_no_image() {
         (
             "as committed",
             |it| it.write("nitro.toml", committed("nitro.toml")),
-            "nitro.toml: kms.key_arns[0]: still the example's",
+            "nitro.toml: kms.sealing_key_arn: still the example's",
         ),
         ("empty", |it| it.write("nitro.toml", ""), "nitro.toml: version: missing"),
         ("another version", |it| changed(it, "version = 1", "version = 2"), "nitro.toml: version: not 1"),

@@ -55,9 +55,10 @@ impl Account {
     pub(crate) fn configure(&self, api_key: &str, ticket_secret: &str, anchor: &str) {
         let text = format!(
             "version = 1\nname = \"acceptance\"\n[enclave]\ncpu_count = 2\nmemory_mib = 512\n[vsock]\n\
-             [kms]\nregion = \"{REGION}\"\nkey_arns = {}\ntrust_anchors = [{}]\n\
+             [kms]\nregion = \"{REGION}\"\nsealing_key_arn = \"{}\"\nboot_secret_key_arns = {}\ntrust_anchors = [{}]\n\
              [secrets]\ninternal_api_key = \"{api_key}\"\nticket_signing_secret = \"{ticket_secret}\"\n\
              [tls]\nmode = \"off\"\n",
+            self.parent.key.arn,
             Value::from(vec![self.parent.key.arn.clone(), self.parent.next_key.arn.clone()]),
             Value::from(anchor),
         );
@@ -239,7 +240,7 @@ fn the_key_is_one_of_the_configuration_and_the_answer_names_it() {
     let attackers = account.parent.attackers_key.arn.clone();
     account
         .seal("INTERNAL_API_KEY", API_KEY.as_bytes(), &["--key-arn", &attackers])
-        .refuses(EX_USAGE, "--key-arn is none of kms.key_arns in nitro.toml");
+        .refuses(EX_USAGE, "--key-arn is none of the keys for boot secrets in nitro.toml");
 }
 
 #[test]

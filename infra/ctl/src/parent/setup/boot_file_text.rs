@@ -28,7 +28,7 @@ pub(super) fn first_boot_file(configuration: &Configuration) -> String {
          # The region of nitro.toml; the enclave refuses another.\n\
          AWS_REGION={region}\n\
          \n\
-         # Which of the keys in nitro.toml seals new backups; the first, unless this says another.\n\
+         # May be left out: kms.sealing_key_arn of nitro.toml decides, and the enclave refuses another key.\n\
          #KMS_KEY_ARN=\n\
          \n\
          # What the API sends as x-internal-api-key: 16 bytes or more, and no placeholder. A _CIPHERTEXT is what kms:Encrypt\n\
