@@ -2,35 +2,40 @@
 //! shares what comes of it, good or bad. Who comes after a fetch that failed begins another.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 
 /// Something that is fetched once and then at hand.
 pub(crate) struct Flight<T, E> {
-    state: Arc<Mutex<State<T, E>>>,
+    value: Value<T>,
+    /// The turn to fetch, and how the last fetch failed.
+    fault: Arc<Turn<Option<E>>>,
     /// Fetches that have ended.
     ended: Arc<AtomicU64>,
 }
 
-struct State<T, E> {
-    value: Option<Arc<T>>,
-    fault: Option<E>,
-}
+/// Whoever holds the lock never waits.
+type Value<T> = Arc<Mutex<Option<Arc<T>>>>;
 
 impl<T, E> Default for Flight<T, E> {
     fn default() -> Self {
-        let state = State { value: None, fault: None };
-        Self { state: Arc::new(Mutex::new(state)), ended: Arc::default() }
+        Self { value: Arc::default(), fault: Arc::default(), ended: Arc::default() }
+    }
+}
+
+impl<T, E> Flight<T, E> {
+    /// What the last fetch brought.
+    pub(crate) fn at_hand(&self) -> Option<Arc<T>> {
+        self.value.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl<T: Send + Sync + 'static, E: Clone + Send + 'static> Flight<T, E> {
     /// One that brought `value` already.
     pub(crate) fn landed(value: Arc<T>) -> Self {
-        let state = State { value: Some(value), fault: None };
-        Self { state: Arc::new(Mutex::new(state)), ended: Arc::default() }
+        Self { value: Arc::new(Mutex::new(Some(value))), ..Self::default() }
     }
 
     /// What is at hand, if it still `serves`; else what `fetch` brings. A fetch goes on to its end even if everybody who
@@ -45,30 +50,31 @@ impl<T: Send + Sync + 'static, E: Clone + Send + 'static> Flight<T, E> {
         lost: E,
     ) -> Result<Arc<T>, E> {
         let ended_before = self.ended.load(Ordering::Acquire);
-        let state = Arc::clone(&self.state).lock_owned().await;
-        if let Some(value) = state.value.as_ref().filter(|value| serves(value)) {
-            return Ok(Arc::clone(value));
+        let fault = Arc::clone(&self.fault).lock_owned().await;
+        if let Some(value) = self.at_hand().filter(|value| serves(value)) {
+            return Ok(value);
         }
         if self.ended.load(Ordering::Acquire) != ended_before
-            && let Some(fault) = &state.fault
+            && let Some(fault) = &*fault
         {
             return Err(fault.clone());
         }
-        let ended = Arc::clone(&self.ended);
-        let value = tokio::spawn(land(state, ended, fetch)).await.unwrap_or(Err(lost.clone()))?;
+        let (value, ended) = (Arc::clone(&self.value), Arc::clone(&self.ended));
+        let value = tokio::spawn(land(value, fault, ended, fetch)).await.unwrap_or(Err(lost.clone()))?;
         // It counts this use too.
         if serves(&value) { Ok(value) } else { Err(lost) }
     }
 }
 
 async fn land<T, E: Clone>(
-    mut state: OwnedMutexGuard<State<T, E>>,
+    value: Value<T>,
+    mut fault: OwnedMutexGuard<Option<E>>,
     ended: Arc<AtomicU64>,
     fetch: impl Future<Output = Result<T, E>>,
 ) -> Result<Arc<T>, E> {
     let outcome = fetch.await.map(Arc::new);
-    state.value = outcome.as_ref().ok().map(Arc::clone);
-    state.fault = outcome.as_ref().err().cloned();
+    *value.lock().unwrap_or_else(PoisonError::into_inner) = outcome.as_ref().ok().map(Arc::clone);
+    *fault = outcome.as_ref().err().cloned();
     ended.fetch_add(1, Ordering::Release);
     outcome
 }
@@ -137,8 +143,10 @@ mod tests {
         let (flight, calls) = (Arc::new(Flight::default()), Arc::new(AtomicU32::new(0)));
         let first = flight.get(|_| true, fetch(Arc::clone(&calls), Ok(1)), "lost");
         assert!(tokio::time::timeout(Duration::from_millis(1), first).await.is_err());
+        assert_eq!(flight.at_hand(), None);
         let second = flight.get(|_| true, fetch(Arc::clone(&calls), Ok(2)), "lost").await;
         assert_eq!(second, Ok(Arc::new(1)));
+        assert_eq!(flight.at_hand(), Some(Arc::new(1)));
         assert_eq!(calls.load(Ordering::SeqCst), 1);
     }
 }

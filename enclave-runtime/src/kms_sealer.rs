@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::aead::NONCE_LEN;
 use enclave_core::{IdentityId, SecretKey};
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::data_key::DataKey;
@@ -48,8 +49,15 @@ impl Sealer for KmsSealer {
         self.data_keys.to_seal().await.map(Wrapping::DataKey).map_err(|_| NotSealed)
     }
 
-    async fn wrapping_of(&self, sealed_key: &[u8]) -> Result<Wrapping, NotOpened> {
-        match SealedKeyText::parse(sealed_key)? {
+    async fn wrapping_of(&self, sealed_key: &[u8], places: &Semaphore) -> Result<Wrapping, NotOpened> {
+        let sealed_key = SealedKeyText::parse(sealed_key)?;
+        if let SealedKeyText::V1(sealed) = &sealed_key
+            && let Some(key) = self.data_keys.at_hand(sealed.wrapped())
+        {
+            return Ok(Wrapping::DataKey(key));
+        }
+        let Ok(_place) = places.try_acquire() else { return Err(NotOpened::Busy) };
+        match sealed_key {
             SealedKeyText::V1(sealed) => {
                 let key = self.data_keys.to_open(sealed.wrapped()).await.map_err(not_opened)?;
                 Ok(Wrapping::DataKey(key))

@@ -5,6 +5,7 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use enclave_core::{IdentityId, SecretKey, with_burnt_stack};
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::sealer::{NotOpened, NotSealed, Sealer};
@@ -50,7 +51,7 @@ impl Sealer for LocalSealer {
         Ok(())
     }
 
-    async fn wrapping_of(&self, _sealed_key: &[u8]) -> Result<(), NotOpened> {
+    async fn wrapping_of(&self, _sealed_key: &[u8], _places: &Semaphore) -> Result<(), NotOpened> {
         Ok(())
     }
 

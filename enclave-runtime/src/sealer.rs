@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use enclave_core::{IdentityId, SecretKey};
+use tokio::sync::Semaphore;
 
 /// Why a sealed key gave no key. The caller is told one of four texts and no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub enum NotOpened {
     Damaged,
     /// What would open it cannot be had now.
     Unavailable,
-    /// Too many others are to be opened; nothing was asked about this one.
+    /// Too many others wait to be opened; nothing was asked about this one.
     Busy,
 }
 
@@ -35,13 +36,14 @@ pub trait Sealer: Send + Sync + 'static {
     /// [`NotSealed`]
     fn wrapping(&self) -> impl Future<Output = Result<Self::Wrapping, NotSealed>> + Send;
 
-    /// Gets what opening `sealed_key` takes.
+    /// Gets what opening `sealed_key` takes. Waits for a key service in one of `places` only.
     ///
     /// # Errors
     /// [`NotOpened`]
     fn wrapping_of(
         &self,
         sealed_key: &[u8],
+        places: &Semaphore,
     ) -> impl Future<Output = Result<Self::Wrapping, NotOpened>> + Send;
 
     /// Seals `key`; no two results are alike. The text needs no escaping in JSON.

@@ -11,6 +11,7 @@ use enclave_core::{
     AttestRequest, GenerateRequest, HashSeed, IdentityRequest, ImportRequest, KeyPair, Refusal, Reply,
     SignRequest, Signer, with_burnt_stack,
 };
+use tokio::sync::Semaphore;
 
 use crate::api_key::ApiKey;
 use crate::attestor::Attestor;
@@ -122,7 +123,7 @@ impl<S: Sealer> Service<S> {
     }
 
     /// Does what `operation` and `body` ask for. What attests vouches for the key of the connection's TLS too, `tls_spki`
-    /// in DER.
+    /// in DER. An import that has to wait for a key service takes one of `backup_places`.
     ///
     /// # Errors
     /// [`Failure`]: nothing was done. Should a signature fail, once in 2^256, its ticket is used up all the same.
@@ -131,6 +132,7 @@ impl<S: Sealer> Service<S> {
         operation: Operation,
         body: &mut [u8],
         tls_spki: Option<Arc<[u8]>>,
+        backup_places: &Semaphore,
     ) -> Result<Answer, Failure> {
         let duty = self.duty()?;
         match operation {
@@ -138,7 +140,7 @@ impl<S: Sealer> Service<S> {
             Operation::Sign => with_burnt_stack(|| duty.sign(body, &self.clock)),
             Operation::Destroy => with_burnt_stack(|| duty.destroy(body)),
             Operation::Export => duty.export(body).await,
-            Operation::Import => duty.import(body).await,
+            Operation::Import => duty.import(body, backup_places).await,
             Operation::Attest => duty.attest(&self.attestor, body, tls_spki).await,
         }
     }
@@ -204,9 +206,9 @@ impl<S: Sealer> Duty<S> {
         })
     }
 
-    async fn import(&self, body: &mut [u8]) -> Result<Answer, Failure> {
+    async fn import(&self, body: &mut [u8], places: &Semaphore) -> Result<Answer, Failure> {
         let request = ImportRequest::parse(body, &self.seed)?;
-        let wrapping = self.sealer.wrapping_of(request.sealed_key).await?;
+        let wrapping = self.sealer.wrapping_of(request.sealed_key, places).await?;
         with_burnt_stack(|| {
             let key = self.sealer.open(wrapping, &request.identity, request.sealed_key)?;
             let pair = KeyPair::from(key);
@@ -282,6 +284,7 @@ mod tests {
     use crate::sealer::{NotOpened, NotSealed, Sealer};
     use crate::signer_memory::{Capacity, seed, signer};
     use enclave_core::{IdentityId, SecretKey};
+    use tokio::sync::Semaphore;
 
     struct NoSealer;
 
@@ -292,7 +295,7 @@ mod tests {
             Err(NotSealed)
         }
 
-        async fn wrapping_of(&self, _: &[u8]) -> Result<(), NotOpened> {
+        async fn wrapping_of(&self, _: &[u8], _: &Semaphore) -> Result<(), NotOpened> {
             Err(NotOpened::UnknownForm)
         }
 

@@ -81,16 +81,16 @@ pub(super) async fn answer<S: Sealer>(
         Ok(Err(BodyLoss::Cut)) | Err(_) => return Err(Abandoned),
     };
     let waits_in = match operation {
-        Operation::Export | Operation::Import => Some(&server.backups),
+        Operation::Export => Some(&server.backups),
         Operation::Attest => Some(&server.key_proofs),
-        Operation::Generate | Operation::Sign | Operation::Destroy => None,
+        // An import takes its place when it has to wait: most of a restore does not.
+        Operation::Import | Operation::Generate | Operation::Sign | Operation::Destroy => None,
     };
     let Ok(_waiting) = waits_in.map(Semaphore::try_acquire).transpose() else {
         return Ok(Answer::Failed(Failure::Busy).into_response(false));
     };
-    let answer =
-        server.service.perform(operation, &mut body, channel.tls_spki()).await.unwrap_or_else(Answer::Failed);
-    Ok(answer.into_response(false))
+    let answer = server.service.perform(operation, &mut body, channel.tls_spki(), &server.backups).await;
+    Ok(answer.unwrap_or_else(Answer::Failed).into_response(false))
 }
 
 /// The response to a request whose body nobody wants. The connection stays if the body is short and comes at once;

@@ -121,6 +121,34 @@ fn ten_thousand_keys_are_restored_beside_garbage() -> Result<(), Failure> {
     ensure(f64::from(u32::try_from(calls)?) < limit, || format!("{calls} calls in {lasted:?}"))
 }
 
+/// However many wait for KMS, a backup whose data key is at hand is restored.
+#[test]
+fn a_data_key_at_hand_waits_for_nobody() -> Result<(), Failure> {
+    let mut parent = Parent::new()?;
+    parent.nitro_toml.max_requests_in_flight = 8;
+    let attested = parent.ready()?;
+    let server = attested.server();
+    let identity = new_identity();
+    server.signer().generated(&identity)?;
+    let sealed = server.signer().exported(&identity)?;
+    server.signer().destroyed(&identity)?;
+    parent.kms.fail_next("Decrypt", "hang", 1000, 0)?;
+    thread::scope(|scope| {
+        let send_garbage = || -> Result<u16, Failure> {
+            Ok(server.signer().import(&new_identity(), &garbage()?).response()?.status)
+        };
+        let waiting: Vec<_> = (0..8).map(|_| scope.spawn(send_garbage)).collect();
+        thread::sleep(Duration::from_millis(500));
+        let outcome = server.signer().imported(&identity, &sealed);
+        let statuses: Result<Vec<u16>, Failure> =
+            waiting.into_iter().map(|waited| waited.join().expect("no panic")).collect();
+        outcome?;
+        let mut statuses = statuses?;
+        statuses.sort_unstable();
+        ensure(statuses == [502, 502, 502, 502, 503, 503, 503, 503], || format!("{statuses:?}"))
+    })
+}
+
 #[test]
 fn garbage_that_is_repeated_costs_one_call() -> Result<(), Failure> {
     let parent = Parent::new()?;
