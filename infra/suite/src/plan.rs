@@ -246,10 +246,11 @@ fn build_the_tests(depth: Depth, place: &Arc<Place>, built: &Built) -> Step {
     .alone_in(DEBUG)
 }
 
-/// Test programs that wait most of their time: for renewals, for processes to end, for deadlines.
-const WAITING: [(&str, &str); 5] = [
+/// Test programs that wait most of their time: for renewals, for processes to end, for deadlines, for a minute to pass.
+const WAITING: [(&str, &str); 6] = [
     ("acceptance", "acme"),
     ("acceptance", "boot"),
+    ("acceptance", "clock"),
     ("acceptance", "connections"),
     ("acceptance", "tls"),
     ("proxy", "process"),
