@@ -122,9 +122,7 @@ export function exposuresIn(text) {
  */
 export function pcrsFromNitroToml(text, { accept = [] } = {}) {
   if (text.length > MAX_MEASUREMENTS_BYTES) throw new TypeError('nitro.toml is too long')
-  for (const setting of exposuresIn(text)) {
-    ensure(setting === 'tls.mode' || accept.includes(setting), `image gives trust away: ${setting}: ${EXPOSURES[setting]}`)
-  }
+  refuseGivenAway(exposuresIn(text), accept)
   // The build writes this table last, a register a line: no reader of TOML is needed for that.
   const table = text.split(/^\[pcr\][ \t]*\r?$/m)
   if (table.length !== 2) throw new TypeError('no measurements under one [pcr] of nitro.toml; building the image notes them')
@@ -138,9 +136,24 @@ export function pcrsFromNitroToml(text, { accept = [] } = {}) {
   return checkedPcrs(pcrs)
 }
 
-/** The registers that `signerctl eif build` and `nitro-cli build-enclave` print. */
-export function pcrsFromMeasurements(json) {
+function refuseGivenAway(settings, accept) {
+  for (const setting of settings) {
+    if (!Object.hasOwn(EXPOSURES, setting)) throw new TypeError('image has a setting for tests that is unknown here')
+    ensure(setting === 'tls.mode' || accept.includes(setting), `image gives trust away: ${setting}: ${EXPOSURES[setting]}`)
+  }
+}
+
+/** The keys of the settings that give trust away, by what `signerctl eif build` printed. nitro-cli does not tell. */
+export function exposuresInMeasurements(json) {
+  const settings = JSON.parse(json)?.GivesAway ?? []
+  if (!Array.isArray(settings)) throw new TypeError('not the json of an image\'s measurements')
+  return settings
+}
+
+/** The registers that `signerctl eif build` and `nitro-cli build-enclave` print. As pcrsFromNitroToml, with `accept`. */
+export function pcrsFromMeasurements(json, { accept = [] } = {}) {
   if (json.length > MAX_MEASUREMENTS_BYTES) throw new TypeError('measurements are too long')
+  refuseGivenAway(exposuresInMeasurements(json), accept)
   const measurements = JSON.parse(json)?.Measurements ?? {}
   const pcrs = {}
   for (const [name, value] of Object.entries(measurements)) {
@@ -541,17 +554,22 @@ function milliseconds(seconds) {
   return Number(seconds) * 1000
 }
 
+const EXPECTED = {
+  '--nitro-toml': { exposures: exposuresIn, pcrs: pcrsFromNitroToml },
+  '--measurements': { exposures: exposuresInMeasurements, pcrs: pcrsFromMeasurements },
+}
+
 async function main(words) {
   const [pcrs, exposures, options] = [[], [], { rootPem: AWS_ROOT_PEM }]
   try {
     for (let at = 0; at < words.length; at += 1) {
-      if (words[at] === '--nitro-toml') {
+      const expected = EXPECTED[words[at]]
+      if (expected) {
         const text = readFileSync(words[(at += 1)], 'utf8')
-        exposures[pcrs.length] = exposuresIn(text)
+        exposures.push(expected.exposures(text))
         // They are reported below, if it is this image that runs.
-        pcrs.push(pcrsFromNitroToml(text, { accept: Object.keys(EXPOSURES) }))
-      } else if (words[at] === '--measurements') pcrs.push(pcrsFromMeasurements(readFileSync(words[(at += 1)], 'utf8')))
-      else if (words[at] === '--root') options.rootPem = readFileSync(words[(at += 1)], 'utf8')
+        pcrs.push(expected.pcrs(text, { accept: Object.keys(EXPOSURES) }))
+      } else if (words[at] === '--root') options.rootPem = readFileSync(words[(at += 1)], 'utf8')
       else if (words[at] === '--time-limit-s') options.timeLimitMs = milliseconds(words[(at += 1)])
       else if (words[at].startsWith('-') || options.url) throw new TypeError(`${words[at]} is not understood`)
       else options.url = new URL(words[at]).href
@@ -568,7 +586,7 @@ async function main(words) {
   try {
     const { agent, attestation } = await attestedAgent({ ...options, pcrs })
     agent.destroy()
-    const givenAway = exposures[attestation.image] ?? []
+    const givenAway = exposures[attestation.image]
     for (const setting of givenAway) console.log(`limited: ${setting}: ${EXPOSURES[setting]}`)
     if (givenAway.length > 0) return 0
     console.log(`attested: ${attestation.moduleId} runs image ${attestation.image + 1} of ${pcrs.length}, and ends this TLS`)

@@ -132,19 +132,37 @@ def pcrs_from_nitro_toml(text, accept=()):
     """
     if len(text) > MAX_MEASUREMENTS_BYTES:
         raise ValueError("nitro.toml is too long")
-    for setting in exposures_in(text):
-        is_accepted = setting == "tls.mode" or setting in accept
-        ensure(is_accepted, f"image gives trust away: {setting}: {EXPOSURES[setting]}")
+    _refuse_given_away(exposures_in(text), accept)
     table = tomllib.loads(text).get("pcr")
     if not isinstance(table, dict):
         raise ValueError("no measurements under [pcr]; building the image notes them")
     return _registers(table)
 
 
-def pcrs_from_measurements(text):
-    """The registers that `signerctl eif build` and `nitro-cli build-enclave` print."""
+def _refuse_given_away(settings, accept):
+    for setting in settings:
+        if setting not in EXPOSURES:
+            raise ValueError("image has a setting for tests that is unknown here")
+        is_accepted = setting == "tls.mode" or setting in accept
+        ensure(is_accepted, f"image gives trust away: {setting}: {EXPOSURES[setting]}")
+
+
+def exposures_in_measurements(text):
+    """The keys of the settings that give trust away, by what `signerctl eif build` printed. nitro-cli does not tell."""
+    printed = json.loads(text)
+    settings = printed.get("GivesAway", []) if isinstance(printed, dict) else None
+    if not isinstance(settings, list) or not all(isinstance(setting, str) for setting in settings):
+        raise ValueError("not the json of an image's measurements")
+    return settings
+
+
+def pcrs_from_measurements(text, accept=()):
+    """The registers that `signerctl eif build` and `nitro-cli build-enclave` print. As pcrs_from_nitro_toml, with
+    `accept`.
+    """
     if len(text) > MAX_MEASUREMENTS_BYTES:
         raise ValueError("measurements are too long")
+    _refuse_given_away(exposures_in_measurements(text), accept)
     printed = json.loads(text)
     table = printed.get("Measurements") if isinstance(printed, dict) else None
     if not isinstance(table, dict):
@@ -571,17 +589,20 @@ def attest(url, images, root_pem=AWS_ROOT_PEM, time_limit_s=TIME_LIMIT_S):
 
 def main(words):
     url, images, root_pem, time_limit_s = None, [], AWS_ROOT_PEM, TIME_LIMIT_S
-    exposures = {}
+    exposures = []
+    sources = {
+        "--nitro-toml": (exposures_in, pcrs_from_nitro_toml),
+        "--measurements": (exposures_in_measurements, pcrs_from_measurements),
+    }
     try:
         words = iter(words)
         for word in words:
-            if word == "--nitro-toml":
+            if word in sources:
+                exposures_of, pcrs_of = sources[word]
                 text = Path(next(words, "")).read_text()
-                exposures[len(images)] = exposures_in(text)
+                exposures.append(exposures_of(text))
                 # They are reported below, if it is this image that runs.
-                images.append(pcrs_from_nitro_toml(text, EXPOSURES))
-            elif word == "--measurements":
-                images.append(pcrs_from_measurements(Path(next(words, "")).read_text()))
+                images.append(pcrs_of(text, EXPOSURES))
             elif word == "--root":
                 root_pem = Path(next(words, "")).read_text()
             elif word == "--time-limit-s":
@@ -611,7 +632,7 @@ def main(words):
     except Unreachable as fault:
         print(f"attested_client: {fault}", file=sys.stderr)
         return 69
-    given_away = exposures.get(signer.image, [])
+    given_away = exposures[signer.image]
     for setting in given_away:
         print(f"limited: {setting}: {EXPOSURES[setting]}")
     if given_away:

@@ -5,10 +5,13 @@ use std::fmt;
 use crate::eif::{Image, MalformedImage, MeasurementSet, Metadata, SigningKey};
 use crate::kernel::{Kernel, NotAKernel};
 use crate::nitro_toml::NitroToml;
-use crate::ramdisk::{Entry, FileTooLarge, ramdisk};
+use crate::ramdisk::{Entry, FileTooLarge, entries, ramdisk, unpack};
 
 /// An enclave has at least this many times its image's size as memory, or `nitro-cli` does not start it (its error E26).
 const MEMORY_PER_IMAGE: u64 = 4;
+
+/// Where the signer finds its configuration.
+const NITRO_TOML: &str = "nitro.toml";
 
 /// What an image is made of.
 #[derive(Debug)]
@@ -97,11 +100,7 @@ pub fn build(parts: &Parts<'_>) -> Result<Built, NotBuilt> {
     let bootstrap = bootstrap_ramdisk(parts.nsm_module).map_err(NotBuilt::TooLarge)?;
     let application = ramdisk(&[
         Entry::File { path: "init", permissions: 0o500, content: parts.enclave },
-        Entry::File {
-            path: "nitro.toml",
-            permissions: 0o400,
-            content: parts.nitro_toml.measured().as_bytes(),
-        },
+        Entry::File { path: NITRO_TOML, permissions: 0o400, content: parts.nitro_toml.measured().as_bytes() },
     ])
     .map_err(NotBuilt::TooLarge)?;
     let configuration = parts.nitro_toml.configuration();
@@ -126,6 +125,17 @@ pub fn build(parts: &Parts<'_>) -> Result<Built, NotBuilt> {
         return Err(NotBuilt::Memory { needed_mib });
     }
     Ok(Built { bytes, measurements })
+}
+
+/// The configuration in an image of ours. None, if it is somebody else's.
+#[must_use]
+pub fn nitro_toml_in(image: &Image<'_>) -> Option<toml::Table> {
+    let archive = unpack(image.ramdisks.last()?).ok()?;
+    let content = entries(&archive).ok()?.into_iter().find_map(|entry| match entry {
+        Entry::File { path: NITRO_TOML, content, .. } => Some(content),
+        _ => None,
+    })?;
+    std::str::from_utf8(content).ok()?.parse().ok()
 }
 
 /// Where the kernel's file systems go, and what a process has to have before they are there: without a console and a

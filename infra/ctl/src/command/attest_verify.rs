@@ -28,8 +28,8 @@ not in debug mode; that the document is fresh and answers this very request; tha
 that it is for the TLS key of this connection, so that nobody is in between. The TLS certificate itself may be anybody's:
 its key counts.
 
-ATTESTED is the verdict if all of this holds. LIMITED lines name what was waived, and what the image gives away by settings
-of the file of --nitro-toml, such as a left-over kms.trust_anchors. Measurements alone do not tell what an image gives away.
+ATTESTED is the verdict if all of this holds. LIMITED lines name what was waived, and what the image gives away by its
+settings, such as a left-over kms.trust_anchors. A nitro.toml tells, and measurements.json of the build, and no --pcr.
 
 Exit status: 0 it is the expected enclave, perhaps with LIMITED lines; 1 there is a doubt; 64 wrong command line, or
 nothing to expect was said; 65 a file is not what it should be; 66 a file cannot be read; 69 it does not answer; 73 a

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
+use serde_json::Value;
 use signerctl::eif::{MAX_IMAGE_BYTES, NotSigned, SigningKey};
 use signerctl::enclave_image::{NotBuilt, Parts, build};
 use signerctl::kernel::bring_up_cmdline;
@@ -108,7 +109,9 @@ impl EifBuild {
         if let Some(path) = &self.note_pcrs_in {
             write(path, nitro_toml.with_measurements(&built.measurements).as_bytes())?;
         }
-        print(format_args!("{:#}", built.measurements.to_json()))
+        let mut printed = built.measurements.to_json();
+        note_exposures(&mut printed, nitro_toml.exposures());
+        print(format_args!("{printed:#}"))
     }
 
     /// An image for tests is only built on purpose.
@@ -139,10 +142,18 @@ impl EifBuild {
     }
 }
 
+/// Adds what the image gives away to what is printed of it, for those who are given no `nitro.toml`.
+pub(super) fn note_exposures(printed: &mut Value, exposures: &[Exposure]) {
+    if !exposures.is_empty() {
+        let settings: Vec<&str> = exposures.iter().map(|exposure| exposure.setting()).collect();
+        printed["GivesAway"] = settings.into();
+    }
+}
+
 /// A setting that only images for tests have, by its key.
 fn setting_for_tests(key: &str) -> Result<Exposure, String> {
-    let mut for_tests = Exposure::ALL.into_iter().filter(|exposure| exposure.is_for_tests());
-    for_tests.find(|exposure| exposure.setting() == key).ok_or_else(|| "no setting for tests".to_owned())
+    let exposure = Exposure::of_setting(key).filter(|exposure| exposure.is_for_tests());
+    exposure.ok_or_else(|| "no setting for tests".to_owned())
 }
 
 fn read_signing_key(certificate: &Path, key: &Path) -> Result<SigningKey, Failure> {

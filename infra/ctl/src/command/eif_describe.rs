@@ -5,13 +5,17 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Map, Value, json};
 use signerctl::eif::{Image, MAX_IMAGE_BYTES, MeasurementSet, Metadata, examine, verify};
+use signerctl::enclave_image::nitro_toml_in;
 use signerctl::kernel::Kernel;
+use verification::Exposure;
 
+use super::eif_build::note_exposures;
 use crate::failure::{EX_DATAERR, Failure, NOT_GOOD, print, read};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Prints JSON with the names of `nitro-cli describe-eif`, and the sections. A damaged image is an error; so is one whose
+Prints JSON with the names of `nitro-cli describe-eif`, the sections, and under GivesAway the settings in the image's
+nitro.toml by which it gives trust away. A damaged image is an error; so is one whose
 signature is not over its own PCR0, after it is printed.
 
 Exit status: 0 printed, 1 its signature is not over its own PCR0, 64 wrong command line, 65 it is no image, or a damaged
@@ -60,7 +64,11 @@ impl EifDescribe {
             }
         }
         description.insert("Sections".to_owned(), sections(&image));
-        print(format_args!("{:#}", Value::Object(description)))?;
+        let mut description = Value::Object(description);
+        if let Some(nitro_toml) = nitro_toml_in(&image) {
+            note_exposures(&mut description, &Exposure::all_in(&nitro_toml));
+        }
+        print(format_args!("{description:#}"))?;
         match signature_check {
             Some(false) => Err(Failure::of_file(NOT_GOOD, &self.file, "its signature is not over its PCR0")),
             _ => Ok(()),

@@ -33,7 +33,7 @@ pub(crate) struct Server {
     ca: Option<PathBuf>,
 
     /// Trusts the enclave whose measurements are in this nitro.toml or measurements.json, whatever its certificate
-    /// says: its attestation is checked before anything else is sent. What the image gives away by this nitro.toml is a
+    /// says: its attestation is checked before anything else is sent. What the image gives away by this file is a
     /// warning. May be repeated during a roll-over; for https only
     #[arg(long, value_name = "FILE", conflicts_with = "ca")]
     attested_by: Vec<PathBuf>,

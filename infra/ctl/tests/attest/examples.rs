@@ -122,6 +122,19 @@ fn judges(client: fn() -> Command) {
         }
     }
 
+    let printed = String::from_utf8(notes.read("measurements.json")).unwrap();
+    let printed = printed.strip_suffix('}').unwrap();
+    for (given_away, code, said) in [
+        (r#"["kms.trust_anchors","tls.mode"]"#, 0, "limited: kms.trust_anchors: "),
+        ("[]", 0, "attested: "),
+        (r#"["tls.later"]"#, 64, "image has a setting for tests that is unknown here"),
+        (r#"{"a":1}"#, 64, "not the json of an image's measurements"),
+    ] {
+        notes.write("open.json", format!(r#"{printed},"GivesAway":{given_away}}}"#));
+        let outcome = run(&[&server.url(), "--root", "root.pem", "--measurements", "open.json"]);
+        assert_eq!(outcome.code, Some(code), "{outcome:?}");
+        assert!(outcome.stdout.starts_with(said) || outcome.stderr.contains(said), "{outcome:?}");
+    }
     notes.write("zeros.toml", format!("[pcr]\nPCR0 = \"{}\"\n", "0".repeat(96)));
     notes.write("role.toml", format!("[pcr]\nPCR3 = \"{}\"\n", "1".repeat(96)));
     notes.write("none.toml", "version = 1\n");

@@ -102,9 +102,14 @@ fn an_image_that_gives_trust_away_is_not_attested() {
                 .count()
         };
         assert_eq!(limits(&["--nitro-toml", "open.toml"]), 1);
-        // Of two that are expected, the one that runs counts; measurements alone do not tell.
+        // Of two that are expected, the one that runs counts.
         assert_eq!(limits(&["--measurements", "old.json", "--nitro-toml", "open.toml"]), 1);
         assert_eq!(limits(&["--measurements", "measurements.json"]), 0);
+        let key = setting.split(' ').next().unwrap();
+        let printed = std::fs::read_to_string(notes.path("measurements.json")).unwrap();
+        let printed = format!(r#"{},"GivesAway":["{key}"]}}"#, printed.strip_suffix('}').unwrap());
+        notes.write("open.json", printed);
+        assert_eq!(limits(&["--measurements", "open.json"]), 1);
         let text = verify(&notes, &server.url(), &["--nitro-toml", "open.toml", "--save", "document.cose"]);
         assert!(text.stdout.contains(&format!("LIMITED: {words}")), "{text:?}");
         assert!(!text.stdout.contains("ATTESTED"), "{text:?}");

@@ -126,6 +126,16 @@ fn settings_for_tests_make_no_image_unless_they_are_accepted_by_name() {
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert!(outcome.stderr.contains(&format!("WARNING: {kms_words}")), "{outcome:?}");
     assert!(outcome.stderr.contains(&format!("WARNING: {secret_words}")), "{outcome:?}");
+    // The measurements and the image tell of it, too.
+    let given_away = serde_json::json!([kms.1, secret.1]);
+    let printed: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(printed["GivesAway"], given_away);
+    let described = workshop.signerctl(["eif", "describe", "image.eif"]);
+    let described: Value = serde_json::from_str(&described.stdout).unwrap();
+    assert_eq!(
+        (&described["GivesAway"], &described["Measurements"]),
+        (&given_away, &printed["Measurements"])
+    );
 
     // An option that the file does not need would accept the setting unseen one day.
     workshop.write("nitro.toml", nitro_toml());

@@ -71,7 +71,7 @@ impl Expectation {
         &self.root
     }
 
-    /// What this image gives away, by the `nitro.toml` in which it was expected. Empty where only measurements were given.
+    /// What this image gives away, by the file in which its registers were noted. Registers alone do not tell.
     #[must_use]
     pub fn exposures_of(&self, image: Image) -> &[Exposure] {
         match (&self.images, image) {

@@ -55,6 +55,8 @@ pub enum InvalidPcrs {
     NotHex(u8),
     /// This register is all zeros: those of an enclave in debug mode, of whatever image.
     Zero(u8),
+    /// The image gives something away that this version does not know.
+    UnknownExposure,
     /// What is there does not say what runs.
     NoImage,
 }
@@ -72,6 +74,9 @@ impl fmt::Display for InvalidPcrs {
             Self::Twice(index) => write!(formatter, "pcr{index} is there twice"),
             Self::NotHex(index) => write!(formatter, "pcr{index} is not 96 hex digits"),
             Self::Zero(index) => write!(formatter, "pcr{index} is all zeros, as in debug mode"),
+            Self::UnknownExposure => {
+                formatter.write_str("the image has a setting for tests that is unknown here")
+            }
             Self::NoImage => formatter
                 .write_str("these registers do not say what runs: that takes pcr0, pcr1 with pcr2, or pcr8"),
         }
@@ -97,7 +102,7 @@ impl ExpectedPcrs {
         Ok(Self { exposures, ..Self::from_registers(registers.collect::<Result<Vec<_>, _>>()?)? })
     }
 
-    /// What `signerctl eif build` and `nitro-cli build-enclave` print.
+    /// What `signerctl eif build` and `nitro-cli build-enclave` print. The first also says what the image gives away.
     ///
     /// # Errors
     /// [`InvalidPcrs`]
@@ -110,7 +115,9 @@ impl ExpectedPcrs {
         let printed: Printed = serde_json::from_str(text).map_err(|_| InvalidPcrs::NotJson)?;
         let registers = printed.measurements.0.iter().filter(|(name, _)| name != HASH_ALGORITHM);
         let registers = registers.map(|(name, value)| read(index_of(name)?, value));
-        Self::from_registers(registers.collect::<Result<Vec<_>, _>>()?)
+        let exposures = printed.gives_away.iter().map(|key| Exposure::of_setting(key));
+        let exposures = exposures.collect::<Option<_>>().ok_or(InvalidPcrs::UnknownExposure)?;
+        Ok(Self { exposures, ..Self::from_registers(registers.collect::<Result<Vec<_>, _>>()?)? })
     }
 
     /// Either of them: what begins with a brace is JSON, which no TOML does.
@@ -146,7 +153,7 @@ impl ExpectedPcrs {
         self.registers.iter().map(|(index, value)| (*index, value))
     }
 
-    /// What the image gives away; nothing, where only measurements were given.
+    /// What the image gives away, as far as the source of the registers tells.
     pub(crate) fn exposures(&self) -> &[Exposure] {
         &self.exposures
     }
@@ -211,6 +218,9 @@ fn read(index: u8, hex: &str) -> Result<ExpectedPcr, InvalidPcrs> {
 struct Printed {
     #[serde(rename = "Measurements")]
     measurements: Registers,
+    /// Keys of settings, of an image that our build made.
+    #[serde(rename = "GivesAway", default)]
+    gives_away: Vec<String>,
 }
 
 /// Names and values as they came. A name that comes twice is found where registers are counted.
@@ -248,7 +258,7 @@ impl<'de> Deserialize<'de> for Registers {
 mod tests {
     use attestation::Document;
 
-    use super::{Difference, ExpectedPcr, ExpectedPcrs, InvalidPcrs, MAX_MEASUREMENTS_BYTES};
+    use super::{Difference, ExpectedPcr, ExpectedPcrs, Exposure, InvalidPcrs, MAX_MEASUREMENTS_BYTES};
 
     fn hex(digit: char) -> String {
         digit.to_string().repeat(96)
@@ -275,6 +285,20 @@ mod tests {
             ExpectedPcrs::from_text(&format!("[pcr]\nPCR0 = '{a}'\nPCR1='{b}'\nPCR2='{c}'")),
             Ok(noted)
         );
+    }
+
+    #[test]
+    fn what_the_image_gives_away_is_noted_beside_its_registers() {
+        let with = |more: &str| {
+            let text = format!(r#"{{"Measurements": {{"PCR0": "{}"}}{more}}}"#, hex('a'));
+            ExpectedPcrs::from_measurements_json(&text).map(|pcrs| pcrs.exposures().to_vec())
+        };
+        assert_eq!(with(""), Ok(Vec::new()));
+        assert_eq!(with(r#", "GivesAway": []"#), Ok(Vec::new()));
+        let all = r#", "GivesAway": ["kms.trust_anchors", "acme.trust_anchors", "secrets.ticket_signing_secret", "tls.mode"]"#;
+        assert_eq!(with(all), Ok(Exposure::ALL.to_vec()));
+        assert_eq!(with(r#", "GivesAway": ["tls.later"]"#), Err(InvalidPcrs::UnknownExposure));
+        assert_eq!(with(r#", "GivesAway": true"#), Err(InvalidPcrs::NotJson));
     }
 
     #[test]

@@ -46,6 +46,12 @@ impl Exposure {
         Self::ALL.into_iter().filter(is_in).collect()
     }
 
+    /// The one with this setting.
+    #[must_use]
+    pub fn of_setting(key: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|exposure| exposure.setting() == key)
+    }
+
     /// The key of the setting.
     #[must_use]
     pub const fn setting(self) -> &'static str {

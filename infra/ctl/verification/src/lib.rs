@@ -42,7 +42,7 @@
 //! * An expectation always says what runs (PCR0, PCR1 with PCR2, or PCR8), and registers of zeros, which every enclave
 //!   in debug mode has, are none.
 //! * An image that was built with settings which give trust away ([`Exposure`]) is attested all the same: a caller asks
-//!   [`Expectation::exposures_of`]. Measurements alone do not tell; a `nitro.toml` does.
+//!   [`Expectation::exposures_of`]. Registers alone do not tell; a `nitro.toml` does, and what the build printed.
 //! * Document, request and connection belong together: the nonce is that of the request, the TLS key that of the
 //!   connection. A relay that passes genuine documents on has another key.
 //! * A document about a signing key is none of the endpoint's, nor the other way round, even if an API client asked for
