@@ -21,9 +21,9 @@ use crate::acme::{Keeper, RESTORE_PATIENCE};
 use crate::api_key::ApiKey;
 use crate::aws::backoff::Backoff;
 use crate::boot_file::{
-    BootFile, BootSecret, InvalidBootFile, MAX_BOOT_FILE_BYTES, PlainSecret, TlsVariables,
+    BootFile, BootSecret, InvalidBootFile, MAX_BOOT_FILE_BYTES, PlainSecret, SecretCiphertext, TlsVariables,
 };
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, Generation};
 use crate::data_key_cache::DataKeyCache;
 use crate::kms::{Kms, KmsFault, Purpose};
 use crate::kms_sealer::KmsSealer;
@@ -44,8 +44,8 @@ const BETWEEN_TRIES: Backoff = Backoff { base: Duration::from_secs(1), cap: Dura
 pub(crate) enum BootRefused {
     /// The boot file is wrong, or a secret that KMS decrypted is no secret.
     BootFile(InvalidBootFile),
-    /// KMS says that the ciphertext of this variable is none of its own, or none for this variable.
-    NotACiphertext(&'static str),
+    /// KMS says that the ciphertext of this variable is none of its own, or none for this variable and generation.
+    NotACiphertext(&'static str, Option<Generation>),
     /// The ciphertext of this variable is under a key that boot secrets may not be under.
     ForeignKey(&'static str),
     /// The API key cannot stand in a header.
@@ -64,10 +64,13 @@ impl std::fmt::Display for BootRefused {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::BootFile(fault) => fault.fmt(formatter),
-            Self::NotACiphertext(name) => write!(
-                formatter,
-                "{name}_CIPHERTEXT is not what KMS encrypts with the context nitro-signer=boot-secret, name={name}"
-            ),
+            Self::NotACiphertext(name, generation) => {
+                write!(
+                    formatter,
+                    "{name}_CIPHERTEXT is not what KMS encrypts with the context nitro-signer=boot-secret, name={name}"
+                )?;
+                generation.map_or(Ok(()), |generation| write!(formatter, ", generation={generation}"))
+            }
             Self::ForeignKey(name) => {
                 write!(
                     formatter,
@@ -133,8 +136,8 @@ pub(crate) async fn boot(
     let signer =
         signer(configuration.capacity, ticket_secret.secret_bytes()).map_err(BootRefused::NoSigner)?;
     drop(ticket_secret);
-    let api_key =
-        ApiKey::new(api_key.secret_bytes()).map_err(|_| BootRefused::NotACiphertext("INTERNAL_API_KEY"))?;
+    let api_key = ApiKey::new(api_key.secret_bytes())
+        .map_err(|_| BootRefused::NotACiphertext("INTERNAL_API_KEY", None))?;
     service.open(api_key, signer, sealer, seed().map_err(BootRefused::NoSigner)?);
     Ok(file.tls)
 }
@@ -193,7 +196,7 @@ async fn reveal(kms: &Kms, name: &'static str, secret: BootSecret) -> Result<Pla
 async fn decrypt(
     kms: &Kms,
     name: &'static str,
-    ciphertext: &[u8],
+    ciphertext: &SecretCiphertext,
 ) -> Result<Zeroizing<Vec<u8>>, BootRefused> {
     let mut failures = 0;
     loop {
@@ -219,11 +222,13 @@ pub(crate) enum NotDecrypted {
 pub(crate) async fn decrypt_once(
     kms: &Kms,
     name: &'static str,
-    ciphertext: &[u8],
+    SecretCiphertext { generation, bytes }: &SecretCiphertext,
 ) -> Result<Zeroizing<Vec<u8>>, NotDecrypted> {
-    let context = [("nitro-signer", "boot-secret"), ("name", name)];
-    kms.decrypt(ciphertext, Purpose::BootSecret, &context).await.map_err(|fault| match fault {
-        KmsFault::InvalidCiphertext => NotDecrypted::ForGood(BootRefused::NotACiphertext(name)),
+    let number = generation.map(|generation| generation.to_string());
+    let mut context = vec![("nitro-signer", "boot-secret"), ("name", name)];
+    context.extend(number.as_deref().map(|number| ("generation", number)));
+    kms.decrypt(bytes, Purpose::BootSecret, &context).await.map_err(|fault| match fault {
+        KmsFault::InvalidCiphertext => NotDecrypted::ForGood(BootRefused::NotACiphertext(name, *generation)),
         KmsFault::ForeignKey => NotDecrypted::ForGood(BootRefused::ForeignKey(name)),
         fault => NotDecrypted::Yet(fault),
     })

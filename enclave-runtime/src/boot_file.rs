@@ -12,7 +12,10 @@ use base64ct::{Base64, Encoding as _};
 use zeroize::Zeroizing;
 
 use self::assignments::for_each_assignment;
-use crate::configuration::{Configuration, SecretSource, TlsMode};
+use crate::configuration::{
+    Configuration, Generation, Generations, InvalidGeneration, SecretSource, Secrets, TlsMode,
+    WrongGeneration,
+};
 
 pub use self::assignments::LineFault;
 pub use self::secret::{InvalidSecret, PlainSecret, check_secret};
@@ -39,8 +42,27 @@ pub struct BootFile {
 pub struct TlsVariables {
     /// `TLS_CERT_CHAIN`: the server's certificate and those of its issuers, in PEM.
     pub cert_chain: Vec<u8>,
-    /// `TLS_KEY_CIPHERTEXT`: the server's private key, encrypted by KMS: 1 to 6144 bytes.
-    pub key_ciphertext: Vec<u8>,
+    /// `TLS_KEY_CIPHERTEXT`: the server's private key, encrypted by KMS.
+    pub key_ciphertext: SecretCiphertext,
+}
+
+/// A boot secret that KMS encrypted, of a generation that `nitro.toml` allows.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SecretCiphertext {
+    /// The generation that KMS has bound to it. The parent may lie: then KMS does not decrypt it.
+    pub generation: Option<Generation>,
+    /// 1 to 6144 bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// As the boot file has it: `BASE64`, or `generation-7:BASE64`.
+impl fmt::Display for SecretCiphertext {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(generation) = self.generation {
+            write!(formatter, "{GENERATION}{generation}:")?;
+        }
+        formatter.write_str(&Base64::encode_string(&self.bytes))
+    }
 }
 
 /// A boot secret, in the form that `nitro.toml` asks for.
@@ -48,8 +70,8 @@ pub struct TlsVariables {
 pub enum BootSecret {
     /// Itself.
     Plaintext(PlainSecret),
-    /// Encrypted by KMS: 1 to 6144 bytes.
-    Ciphertext(Vec<u8>),
+    /// Encrypted by KMS.
+    Ciphertext(SecretCiphertext),
 }
 
 /// Why a boot file is refused, in one line that repeats nothing of a value.
@@ -80,6 +102,10 @@ pub enum InvalidBootFile {
     CiphertextRefused(&'static str),
     /// A certificate or its key is there, where `nitro.toml` asks for none.
     TlsRefused(&'static str),
+    /// It begins as with a generation, which is none.
+    NotAGeneration(&'static str),
+    /// It is of a generation that the image does not open.
+    Generation(&'static str, WrongGeneration),
     /// Not standard base64 with its padding, in its one spelling.
     NotBase64(&'static str),
     /// Longer than KMS takes.
@@ -110,6 +136,10 @@ impl fmt::Display for InvalidBootFile {
             Self::TlsRefused(name) => {
                 write!(formatter, "{name} is refused: it takes tls.mode = \"provided\" in nitro.toml")
             }
+            Self::NotAGeneration(name) => {
+                write!(formatter, "{name} has a generation that is {InvalidGeneration}")
+            }
+            Self::Generation(name, fault) => write!(formatter, "{name} is {fault}"),
             Self::NotBase64(name) => write!(formatter, "{name} is not standard base64"),
             Self::CiphertextTooLong(name) => {
                 write!(formatter, "{name} is longer than {MAX_CIPHERTEXT_BYTES} bytes")
@@ -135,6 +165,9 @@ const TICKET_SIGNING_SECRET: Variables =
 
 /// A key has one form only: whoever could read it could be us.
 const TLS_KEY: Variables = Variables { plaintext: "TLS_KEY", ciphertext: "TLS_KEY_CIPHERTEXT" };
+
+/// Stands before the generation of a ciphertext. No base64 begins like this.
+const GENERATION: &str = "generation-";
 
 const TLS_CERT_CHAIN: &str = "TLS_CERT_CHAIN";
 
@@ -181,12 +214,16 @@ impl BootFile {
         if values.remove(KEY_ARN).is_some_and(|value| value.as_slice() != sealing_key.as_bytes()) {
             return Err(InvalidBootFile::OtherSealingKey);
         }
+        let Secrets { internal_api_key, ticket_signing_secret, generations } = configuration.secrets;
         Ok(Self {
-            internal_api_key: values.secret(&INTERNAL_API_KEY, configuration.secrets.internal_api_key)?,
-            ticket_signing_secret: values
-                .secret(&TICKET_SIGNING_SECRET, configuration.secrets.ticket_signing_secret)?,
+            internal_api_key: values.secret(&INTERNAL_API_KEY, internal_api_key, generations)?,
+            ticket_signing_secret: values.secret(
+                &TICKET_SIGNING_SECRET,
+                ticket_signing_secret,
+                generations,
+            )?,
             tls: match configuration.tls {
-                TlsMode::Provided => Some(values.tls()?),
+                TlsMode::Provided => Some(values.tls(generations)?),
                 TlsMode::Off | TlsMode::SelfSigned { .. } | TlsMode::Acme(_) => values.no_tls()?,
             },
         })
@@ -198,7 +235,7 @@ impl TlsVariables {
     ///
     /// # Errors
     /// [`InvalidBootFile`]
-    pub fn parse(bytes: &[u8]) -> Result<Self, InvalidBootFile> {
+    pub fn parse(bytes: &[u8], generations: Generations) -> Result<Self, InvalidBootFile> {
         if bytes.len() > MAX_BOOT_FILE_BYTES {
             return Err(InvalidBootFile::TooLong);
         }
@@ -207,7 +244,7 @@ impl TlsVariables {
             name if TLS_NAMES.contains(&name) => values.take(name, value),
             _ => Ok(()),
         })?;
-        values.tls()
+        values.tls(generations)
     }
 }
 
@@ -233,11 +270,16 @@ impl Values {
         self.0[index].take()
     }
 
-    fn secret(&mut self, names: &Variables, source: SecretSource) -> Result<BootSecret, InvalidBootFile> {
+    fn secret(
+        &mut self,
+        names: &Variables,
+        source: SecretSource,
+        generations: Generations,
+    ) -> Result<BootSecret, InvalidBootFile> {
         match (source, self.remove(names.plaintext), self.remove(names.ciphertext)) {
             (SecretSource::Kms, Some(_), _) => Err(InvalidBootFile::PlaintextRefused(names.plaintext)),
             (SecretSource::Kms, None, Some(value)) => {
-                ciphertext(names.ciphertext, &value).map(BootSecret::Ciphertext)
+                ciphertext(names.ciphertext, &value, generations).map(BootSecret::Ciphertext)
             }
             (SecretSource::Kms, None, None) => Err(InvalidBootFile::Missing(names.ciphertext)),
             (SecretSource::Env, _, Some(_)) => Err(InvalidBootFile::CiphertextRefused(names.ciphertext)),
@@ -248,13 +290,14 @@ impl Values {
         }
     }
 
-    fn tls(&mut self) -> Result<TlsVariables, InvalidBootFile> {
+    fn tls(&mut self, generations: Generations) -> Result<TlsVariables, InvalidBootFile> {
         if self.remove(TLS_KEY.plaintext).is_some() {
             return Err(InvalidBootFile::PlaintextRefused(TLS_KEY.plaintext));
         }
         let mut required = |name| self.remove(name).ok_or(InvalidBootFile::Missing(name));
         let cert_chain = required(TLS_CERT_CHAIN)?.to_vec();
-        let key_ciphertext = ciphertext(TLS_KEY.ciphertext, &required(TLS_KEY.ciphertext)?)?;
+        let key_ciphertext = required(TLS_KEY.ciphertext)?;
+        let key_ciphertext = ciphertext(TLS_KEY.ciphertext, &key_ciphertext, generations)?;
         Ok(TlsVariables { cert_chain, key_ciphertext })
     }
 
@@ -267,15 +310,32 @@ impl Values {
     }
 }
 
-fn ciphertext(name: &'static str, base64: &[u8]) -> Result<Vec<u8>, InvalidBootFile> {
+/// Reads what [`SecretCiphertext`] writes, and checks its generation.
+fn ciphertext(
+    name: &'static str,
+    value: &[u8],
+    generations: Generations,
+) -> Result<SecretCiphertext, InvalidBootFile> {
     let not_base64 = InvalidBootFile::NotBase64(name);
-    let base64 = str::from_utf8(base64).map_err(|_| not_base64)?;
+    let value = str::from_utf8(value).map_err(|_| not_base64)?;
+    let (generation, base64) = match value.strip_prefix(GENERATION) {
+        None => (None, value),
+        Some(rest) => {
+            let not_a_generation = InvalidBootFile::NotAGeneration(name);
+            let (generation, base64) = rest.split_once(':').ok_or(not_a_generation)?;
+            (Some(generation.parse::<Generation>().map_err(|InvalidGeneration| not_a_generation)?), base64)
+        }
+    };
+    generations.check(generation).map_err(|fault| InvalidBootFile::Generation(name, fault))?;
     let bytes = Base64::decode_vec(base64).map_err(|_| not_base64)?;
     if bytes.len() > MAX_CIPHERTEXT_BYTES {
         return Err(InvalidBootFile::CiphertextTooLong(name));
     }
-    // Of text that is not empty, base64 makes at least a byte.
-    Ok(bytes)
+    // After a generation there may be nothing.
+    if bytes.is_empty() {
+        return Err(InvalidBootFile::Empty(name));
+    }
+    Ok(SecretCiphertext { generation, bytes })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod acme;
 mod amazon_roots;
+mod generation;
 mod https_url;
 mod key_arn;
 mod region;
@@ -24,6 +25,7 @@ use crate::init::HEARTBEAT_PORT;
 use crate::signer_memory::Capacity;
 
 pub use self::acme::Acme;
+pub use self::generation::{Generation, Generations, InvalidGeneration, WrongGeneration};
 pub use self::https_url::{HttpsUrl, NoHttpsUrl};
 pub use self::key_arn::{InvalidKeyArn, KeyArn};
 pub use self::region::{Partition, Region, UnknownRegion};
@@ -176,6 +178,8 @@ pub struct Secrets {
     pub internal_api_key: SecretSource,
     /// `TICKET_SIGNING_SECRET`.
     pub ticket_signing_secret: SecretSource,
+    /// Of those that KMS opens, the key of a TLS certificate included.
+    pub generations: Generations,
 }
 
 /// Where a boot secret comes from.
@@ -286,6 +290,7 @@ impl Configuration {
                     "secrets.ticket_signing_secret",
                     SecretSource::Kms,
                 )?,
+                generations: generations(&document.secrets)?,
             },
             tls: tls(&document)?,
             capacity,
@@ -460,6 +465,20 @@ fn source(value: &Source, key: &str, default: SecretSource) -> Result<SecretSour
         Some("env") => Ok(SecretSource::Env),
         Some("kms") => Ok(SecretSource::Kms),
         Some(_) => Err(fault(key, "neither env nor kms")),
+    }
+}
+
+fn generations(table: &table::Secrets) -> Result<Generations, InvalidConfiguration> {
+    const OLDEST: &str = "secrets.oldest_generation";
+    let generation = |source: &Source, key| {
+        source.number(key, 1..=u32::MAX).map(|number| number.and_then(Generation::new))
+    };
+    let own = generation(&table.generation, "secrets.generation")?;
+    let oldest = generation(&table.oldest_generation, OLDEST)?;
+    match (own, oldest) {
+        (None, Some(_)) => Err(fault(OLDEST, "only with secrets.generation")),
+        (Some(own), Some(oldest)) if own < oldest => Err(fault(OLDEST, "higher than secrets.generation")),
+        _ => Ok(Generations { own, oldest }),
     }
 }
 

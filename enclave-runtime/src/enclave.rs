@@ -311,7 +311,8 @@ async fn serve_booting(
         if let (Some(front), Some(tls)) = (&front, tls) {
             let provided = Provided::new(front, &tls);
             drop(tls);
-            provided.keep_fresh(front, &boot_file.relay, &kms, &clock, boot_file.interval).await;
+            let generations = configuration.secrets.generations;
+            provided.keep_fresh(front, &boot_file.relay, &kms, &clock, generations, boot_file.interval).await;
         }
         if let Some(keeper) = keeper {
             keeper.keep().await;

@@ -322,7 +322,8 @@ impl Kms {
 
     /// Sends one request and gives the body of a good answer. The connection is kept if it may be used again.
     async fn try_once(&self, operation: &'static str, body: Bytes) -> Result<Bytes, KmsFault> {
-        let credentials = self.credentials.current(self.clock.now()).await.map_err(KmsFault::NoCredentials)?;
+        let credentials =
+            self.credentials.current(self.clock.now()).await.map_err(KmsFault::NoCredentials)?;
         let mut connection = self.connection().await?;
         let request = Request::builder()
             .method(Method::POST)

@@ -70,7 +70,7 @@ mod trusted_clock;
 pub use api_key::{ApiKey, EmptyApiKey};
 pub use boot_file::{
     BootFile, BootSecret, InvalidBootFile, InvalidSecret, LineFault, MAX_BOOT_FILE_BYTES, PlainSecret,
-    TlsVariables, check_secret,
+    SecretCiphertext, TlsVariables, check_secret,
 };
 pub use configuration::{Configuration, InvalidConfiguration};
 pub use data_key::DataKey;

@@ -4,15 +4,21 @@
 
 use std::sync::LazyLock;
 
-use enclave_runtime::{BootFile, BootSecret, Configuration, TlsVariables};
-use fuzz::boot_file::{OPENING_KEY_ARN, SEALING_KEY_ARN, Said, judge};
+use enclave_runtime::configuration::Generation;
+use enclave_runtime::{BootFile, BootSecret, Configuration, SecretCiphertext, TlsVariables};
+use fuzz::boot_file::{GENERATIONS, OPENING_KEY_ARN, SEALING_KEY_ARN, Said, Secret, judge};
 use libfuzzer_sys::fuzz_target;
 
 static CONFIGURATIONS: LazyLock<[Configuration; 3]> = LazyLock::new(|| {
     [
-        configuration("env", "kms", "off"),
-        configuration("kms", "env", "self-signed"),
-        configuration("env", "kms", "provided"),
+        configuration("env", "kms", "", "off"),
+        configuration(
+            "kms",
+            "env",
+            &format!("generation = {}\noldest_generation = {}", GENERATIONS.end(), GENERATIONS.start()),
+            "self-signed",
+        ),
+        configuration("env", "kms", "", "provided"),
     ]
 });
 
@@ -30,26 +36,36 @@ fn check(data: &[u8], configuration: &Configuration, api_key_from_kms: bool, is_
     }
     if let Ok(BootFile { tls: Some(tls), .. }) = &ours {
         // Read again, it says the same.
-        let again = TlsVariables::parse(data).expect("it has been read before");
+        let again =
+            TlsVariables::parse(data, configuration.secrets.generations).expect("it has been read before");
         assert!(again.cert_chain == tls.cert_chain && again.key_ciphertext == tls.key_ciphertext);
     }
     let ours = ours.ok().map(|boot| Said {
-        internal_api_key: bytes(boot.internal_api_key, api_key_from_kms),
-        ticket_signing_secret: bytes(boot.ticket_signing_secret, !api_key_from_kms),
-        tls: boot.tls.map(|tls| (tls.cert_chain, tls.key_ciphertext)),
+        internal_api_key: secret(boot.internal_api_key, api_key_from_kms),
+        ticket_signing_secret: secret(boot.ticket_signing_secret, !api_key_from_kms),
+        tls: boot.tls.map(|tls| (tls.cert_chain, ciphertext(tls.key_ciphertext))),
     });
     assert_eq!(ours, judge(data, api_key_from_kms, is_certificate_asked_for), "{}", data.escape_ascii());
 }
 
-fn bytes(secret: BootSecret, from_kms: bool) -> Vec<u8> {
+fn ciphertext(SecretCiphertext { generation, bytes }: SecretCiphertext) -> Secret {
+    (generation.map_or(0, Generation::get), bytes)
+}
+
+fn secret(secret: BootSecret, from_kms: bool) -> Secret {
     match secret {
-        BootSecret::Ciphertext(ciphertext) if from_kms => ciphertext,
-        BootSecret::Plaintext(secret) if !from_kms => secret.secret_bytes().to_vec(),
+        BootSecret::Ciphertext(sealed) if from_kms => ciphertext(sealed),
+        BootSecret::Plaintext(secret) if !from_kms => (0, secret.secret_bytes().to_vec()),
         _ => panic!("not the form that was asked for"),
     }
 }
 
-fn configuration(internal_api_key: &str, ticket_signing_secret: &str, tls_mode: &str) -> Configuration {
+fn configuration(
+    internal_api_key: &str,
+    ticket_signing_secret: &str,
+    generations: &str,
+    tls_mode: &str,
+) -> Configuration {
     Configuration::parse(&format!(
         r#"
         version = 1
@@ -62,6 +78,7 @@ fn configuration(internal_api_key: &str, ticket_signing_secret: &str, tls_mode: 
         [secrets]
         internal_api_key = "{internal_api_key}"
         ticket_signing_secret = "{ticket_signing_secret}"
+        {generations}
         [tls]
         mode = "{tls_mode}"
         "#

@@ -32,6 +32,9 @@ fuzz_target!(|text: &str| {
     assert!(host.starts_with(&format!("kms.{}.amazonaws.", kms.region)), "{host}");
     assert!(host.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.')), "{host}");
 
+    let generations = configuration.secrets.generations;
+    assert!(generations.oldest.is_none() || generations.oldest <= generations.own, "{generations:?}");
+
     let vsock = configuration.vsock;
     let mut ports = [
         vsock.enclave_app_port,

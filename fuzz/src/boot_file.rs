@@ -1,5 +1,7 @@
 //! A second reader of boot files: the state machine of systemd's `env-file.c`, then the rules of `nitro.toml`.
 
+use std::ops::RangeInclusive;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -15,12 +17,18 @@ pub const OPENING_KEY_ARN: &str =
 #[derive(Debug, PartialEq, Eq)]
 pub struct Said {
     /// The secret, or its ciphertext.
-    pub internal_api_key: Vec<u8>,
+    pub internal_api_key: Secret,
     /// The secret, or its ciphertext.
-    pub ticket_signing_secret: Vec<u8>,
+    pub ticket_signing_secret: Secret,
     /// The certificates and the key's ciphertext.
-    pub tls: Option<(Vec<u8>, Vec<u8>)>,
+    pub tls: Option<(Vec<u8>, Secret)>,
 }
+
+/// The bytes of a secret or its ciphertext, and the generation of that: 0 for none.
+pub type Secret = (u32, Vec<u8>);
+
+/// The generations that `nitro.toml` allows. Secrets without one have 0.
+pub const GENERATIONS: RangeInclusive<u32> = 6..=7;
 
 /// What the file says if the API key comes from KMS, or not, and the ticket secret the other way, and if a certificate is
 /// asked for, or not; nothing if it is to be refused.
@@ -33,13 +41,24 @@ pub fn judge(file: &[u8], api_key_from_kms: bool, is_certificate_asked_for: bool
         let first = values.next();
         (values.next().is_none() && first != Some("")).then_some(first)
     };
-    let ciphertext = |base64: &str| -> Option<Vec<u8>> {
-        STANDARD.decode(base64).ok().filter(|bytes| (1..=6144).contains(&bytes.len()))
+    // Generations are asked for where the API key comes from KMS, and elsewhere not known.
+    let generations = if api_key_from_kms { GENERATIONS } else { 0..=0 };
+    let ciphertext = |value: &str| -> Option<Secret> {
+        let (generation, base64) = match value.split_once(':') {
+            None => (0, value),
+            Some((generation, base64)) => {
+                let digits = generation.strip_prefix("generation-")?;
+                let is_number = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
+                (digits.parse().ok().filter(|_| is_number)?, base64)
+            }
+        };
+        let bytes = STANDARD.decode(base64).ok().filter(|bytes| (1..=6144).contains(&bytes.len()))?;
+        generations.contains(&generation).then_some((generation, bytes))
     };
-    let secret = |name: &str, from_kms: bool| -> Option<Vec<u8>> {
+    let secret = |name: &str, from_kms: bool| -> Option<Secret> {
         match (value(name)?, value(&format!("{name}_CIPHERTEXT"))?, from_kms) {
             (None, Some(base64), true) => ciphertext(base64),
-            (Some(secret), None, false) => is_secret(secret).then(|| secret.as_bytes().to_vec()),
+            (Some(secret), None, false) => is_secret(secret).then(|| (0, secret.as_bytes().to_vec())),
             _ => None,
         }
     };

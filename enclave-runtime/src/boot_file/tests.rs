@@ -1,7 +1,7 @@
 use base64ct::{Base64, Encoding as _};
 
-use super::{BootFile, BootSecret, MAX_BOOT_FILE_BYTES, TlsVariables};
-use crate::configuration::{Configuration, TlsMode};
+use super::{BootFile, BootSecret, MAX_BOOT_FILE_BYTES, SecretCiphertext, TlsVariables};
+use crate::configuration::{Configuration, Generation, Generations, TlsMode};
 
 const FIRST: &str = "arn:aws:kms:eu-central-1:111122223333:key/11111111-12ab-34cd-56ef-1234567890ab";
 const SECOND: &str = "arn:aws:kms:eu-central-1:111122223333:key/22222222-12ab-34cd-56ef-1234567890ab";
@@ -22,6 +22,10 @@ fn configuration(internal_api_key: &str, ticket_signing_secret: &str) -> Configu
         "#
     ))
     .unwrap()
+}
+
+fn ciphertext(generation: Option<u32>, bytes: [u8; 3]) -> SecretCiphertext {
+    SecretCiphertext { generation: generation.and_then(Generation::new), bytes: bytes.into() }
 }
 
 fn parse(text: &str) -> Result<BootFile, String> {
@@ -46,7 +50,9 @@ fn reads_what_nitro_toml_asks_for() {
     let boot = parse(&text).unwrap();
     let BootSecret::Plaintext(api_key) = &boot.internal_api_key else { panic!("a ciphertext") };
     assert_eq!(api_key.secret_bytes(), b"kX2vQ9mT4bW7zL0a");
-    assert!(matches!(&boot.ticket_signing_secret, BootSecret::Ciphertext(bytes) if bytes == &[1, 2, 3]));
+    assert!(
+        matches!(&boot.ticket_signing_secret, BootSecret::Ciphertext(it) if it == &ciphertext(None, [1, 2, 3]))
+    );
     let printed = format!("{boot:?}");
     assert!(printed.contains("Plaintext(PlainSecret { .. })"), "{printed}");
 
@@ -56,7 +62,9 @@ fn reads_what_nitro_toml_asks_for() {
         "env",
     )
     .unwrap();
-    assert!(matches!(&boot.internal_api_key, BootSecret::Ciphertext(bytes) if bytes == &[4, 5, 6]));
+    assert!(
+        matches!(&boot.internal_api_key, BootSecret::Ciphertext(it) if it == &ciphertext(None, [4, 5, 6]))
+    );
     let BootSecret::Plaintext(secret) = &boot.ticket_signing_secret else { panic!("a ciphertext") };
     assert_eq!(secret.secret_bytes(), b"zL0akX2vQ9mT4bW7");
 }
@@ -78,7 +86,7 @@ fn a_certificate_is_read_where_nitro_toml_asks_for_it() {
     let text = format!("{API_KEY}{CIPHERTEXT}{CHAIN}{TLS_KEY}");
     let tls = BootFile::parse(text.as_bytes(), &with_tls("provided")).unwrap().tls.unwrap();
     assert_eq!(tls.cert_chain, b"-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n");
-    assert_eq!(tls.key_ciphertext, [1, 2, 3]);
+    assert_eq!(tls.key_ciphertext, ciphertext(None, [1, 2, 3]));
 
     for (tls, line) in [
         (CHAIN.to_owned(), "TLS_KEY_CIPHERTEXT is missing"),
@@ -96,7 +104,7 @@ fn a_certificate_is_read_where_nitro_toml_asks_for_it() {
         let refused = BootFile::parse(text.as_bytes(), &with_tls("provided")).unwrap_err();
         assert_eq!(refused.to_string(), line);
         // And so it is when the file is read again.
-        assert_eq!(TlsVariables::parse(text.as_bytes()).unwrap_err(), refused);
+        assert_eq!(TlsVariables::parse(text.as_bytes(), Generations::default()).unwrap_err(), refused);
     }
     for (tls, name) in
         [(CHAIN, "TLS_CERT_CHAIN"), (TLS_KEY, "TLS_KEY_CIPHERTEXT"), ("TLS_KEY=x\n", "TLS_KEY")]
@@ -113,12 +121,13 @@ fn a_certificate_is_read_where_nitro_toml_asks_for_it() {
 #[test]
 fn nothing_but_the_certificate_is_read_again() {
     let rest = "AWS_REGION=elsewhere\nINTERNAL_API_KEY=short\nINTERNAL_API_KEY=twice\nKMS_KEY_ARN=\n";
-    let tls = TlsVariables::parse(format!("{rest}{CHAIN}{TLS_KEY}").as_bytes()).unwrap();
-    assert_eq!(tls.key_ciphertext, [1, 2, 3]);
-    let refused = TlsVariables::parse(format!("{CHAIN}{TLS_KEY}nonsense\n").as_bytes()).unwrap_err();
+    let parse = |text: &str| TlsVariables::parse(text.as_bytes(), Generations::default());
+    let tls = parse(&format!("{rest}{CHAIN}{TLS_KEY}")).unwrap();
+    assert_eq!(tls.key_ciphertext, ciphertext(None, [1, 2, 3]));
+    let refused = parse(&format!("{CHAIN}{TLS_KEY}nonsense\n")).unwrap_err();
     assert_eq!(refused.to_string(), "line 6 of the boot file is not NAME=VALUE");
     let too_long = format!("{CHAIN}{TLS_KEY}#{}", "x".repeat(MAX_BOOT_FILE_BYTES));
-    let refused = TlsVariables::parse(too_long.as_bytes()).unwrap_err();
+    let refused = parse(&too_long).unwrap_err();
     assert_eq!(refused.to_string(), "the boot file is longer than 64 KiB");
 }
 
@@ -228,11 +237,72 @@ fn a_ciphertext_is_strict_base64_of_what_kms_takes() {
     for bytes in [1, 2, 3, 200, 6144] {
         let boot = outcome(&Base64::encode_string(&vec![7; bytes])).unwrap();
         let BootSecret::Ciphertext(ciphertext) = boot.ticket_signing_secret else { panic!("a plaintext") };
-        assert_eq!(ciphertext, vec![7; bytes]);
+        assert_eq!(ciphertext.bytes, vec![7; bytes]);
     }
     assert_eq!(
         outcome(&Base64::encode_string(&[7; 6145])).unwrap_err(),
         "TICKET_SIGNING_SECRET_CIPHERTEXT is longer than 6144 bytes"
+    );
+}
+
+#[test]
+fn a_ciphertext_is_of_a_generation_that_nitro_toml_allows() {
+    let mut configuration = with_tls("provided");
+    configuration.secrets.generations = Generations { own: Generation::new(7), oldest: None };
+    let outcome = |configuration: &Configuration, ticket: &str, key: &str| {
+        let text =
+            format!("{API_KEY}TICKET_SIGNING_SECRET_CIPHERTEXT={ticket}\n{CHAIN}TLS_KEY_CIPHERTEXT={key}\n");
+        let outcome = BootFile::parse(text.as_bytes(), configuration);
+        // The key is judged alike when the file is read again.
+        let generations = configuration.secrets.generations;
+        assert_eq!(
+            TlsVariables::parse(text.as_bytes(), generations).err(),
+            outcome.as_ref().err().copied().filter(|fault| fault.to_string().starts_with("TLS"))
+        );
+        outcome.map_err(|fault| fault.to_string())
+    };
+    let boot = outcome(&configuration, "generation-7:AQID", "generation-6:AQID").unwrap();
+    let BootSecret::Ciphertext(ticket) = boot.ticket_signing_secret else { panic!("a plaintext") };
+    assert_eq!(ticket, ciphertext(Some(7), [1, 2, 3]));
+    assert_eq!(ticket.to_string(), "generation-7:AQID");
+    assert_eq!(boot.tls.unwrap().key_ciphertext, ciphertext(Some(6), [1, 2, 3]));
+    assert!(outcome(&configuration, "AQID", "AQID").is_ok());
+
+    let of_the_key = |key: &str, configuration: &Configuration| {
+        outcome(configuration, "generation-7:AQID", key).unwrap_err()
+    };
+    let not_a_generation =
+        "TLS_KEY_CIPHERTEXT has a generation that is not a whole number from 1 to 4294967295";
+    for key in [
+        "generation-AQID",
+        "generation-:AQID",
+        "generation-0:AQID",
+        "generation-07:AQID",
+        "generation-x:AQID",
+    ] {
+        assert_eq!(of_the_key(key, &configuration), not_a_generation, "{key}");
+    }
+    for key in ["Generation-7:AQID", "7:AQID", "generation-7:AQI", "generation-7:generation-7:AQID"] {
+        assert_eq!(of_the_key(key, &configuration), "TLS_KEY_CIPHERTEXT is not standard base64", "{key}");
+    }
+    assert_eq!(of_the_key("generation-7:", &configuration), "TLS_KEY_CIPHERTEXT is empty");
+    assert_eq!(
+        of_the_key("generation-8:AQID", &configuration),
+        "TLS_KEY_CIPHERTEXT is of generation 8, and the image's is 7"
+    );
+    configuration.secrets.generations.oldest = Generation::new(6);
+    assert_eq!(
+        of_the_key("generation-5:AQID", &configuration),
+        "TLS_KEY_CIPHERTEXT is of generation 5, and the oldest allowed is 6"
+    );
+    assert_eq!(
+        of_the_key("AQID", &configuration),
+        "TLS_KEY_CIPHERTEXT is of no generation, and the oldest allowed is 6"
+    );
+    configuration.secrets.generations = Generations::default();
+    assert_eq!(
+        outcome(&configuration, "generation-1:AQID", "AQID").unwrap_err(),
+        "TICKET_SIGNING_SECRET_CIPHERTEXT is of generation 1, and nitro.toml has none"
     );
 }
 

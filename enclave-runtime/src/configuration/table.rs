@@ -68,6 +68,8 @@ pub(super) struct Kms {
 pub(super) struct Secrets {
     pub(super) internal_api_key: Source,
     pub(super) ticket_signing_secret: Source,
+    pub(super) generation: Source,
+    pub(super) oldest_generation: Source,
 }
 
 #[derive(Deserialize, Default)]

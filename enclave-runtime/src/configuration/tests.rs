@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Configuration, KeyArn, MAX_CONFIGURATION_BYTES, SecretSource, TlsMode};
+use super::{Configuration, Generation, Generations, KeyArn, MAX_CONFIGURATION_BYTES, SecretSource, TlsMode};
 use crate::http::Limits;
 use crate::signer_memory::Capacity;
 
@@ -91,6 +91,7 @@ fn what_is_not_named_is_as_by_default() {
     assert_eq!(least.secrets.ticket_signing_secret, SecretSource::Kms);
     assert_eq!(least.kms.boot_secret_key_arns, [KEY.parse().unwrap()]);
     assert!(least.kms.opening_key_arns.is_empty());
+    assert_eq!(least.secrets.generations, Generations::default());
     assert_eq!(least.tls, TlsMode::Off);
     assert_eq!(format!("{:?}", least.capacity), format!("{:?}", Capacity::default()));
     assert_eq!(format!("{:?}", least.limits), format!("{:?}", Limits::default()));
@@ -123,6 +124,8 @@ fn reads_what_is_named() {
         [secrets]
         internal_api_key = "kms"
         ticket_signing_secret = "env"
+        generation = 7
+        oldest_generation = 6
         [tls]
         mode = "off"
         [limits]
@@ -155,6 +158,8 @@ fn reads_what_is_named() {
     assert_eq!(configuration.kms.roots().unwrap().len(), 1);
     assert_eq!(configuration.secrets.internal_api_key, SecretSource::Kms);
     assert_eq!(configuration.secrets.ticket_signing_secret, SecretSource::Env);
+    let Generations { own, oldest } = configuration.secrets.generations;
+    assert_eq!((own, oldest), (Generation::new(7), Generation::new(6)));
     let capacity = configuration.capacity;
     assert_eq!((capacity.max_keys, capacity.max_nonces, capacity.max_ticket_ttl_s), (1, 2, 90));
     let limits = configuration.limits;
@@ -414,6 +419,21 @@ fn every_refusal_has_its_line() {
         (and("[vsock]\nenclave_app_port = 7103"), "vsock.log_port: the same port as vsock.enclave_app_port"),
         (and("[secrets]\ninternal_api_key = \"Env\""), "secrets.internal_api_key: neither env nor kms"),
         (and("[secrets]\nticket_signing_secret = true"), "secrets.ticket_signing_secret: not text"),
+        (and("[secrets]\ngeneration = 0"), "secrets.generation: not a whole number from 1 to 4294967295"),
+        (and("[secrets]\ngeneration = \"7\""), "secrets.generation: not a whole number from 1 to 4294967295"),
+        (
+            and("[secrets]\ngeneration = 4294967296"),
+            "secrets.generation: not a whole number from 1 to 4294967295",
+        ),
+        (
+            and("[secrets]\ngeneration = 7\noldest_generation = 0"),
+            "secrets.oldest_generation: not a whole number from 1 to 4294967295",
+        ),
+        (and("[secrets]\noldest_generation = 1"), "secrets.oldest_generation: only with secrets.generation"),
+        (
+            and("[secrets]\ngeneration = 6\noldest_generation = 7"),
+            "secrets.oldest_generation: higher than secrets.generation",
+        ),
         (and("[tls]\nmode = \"acme\""), "tls.server_names: missing"),
         (and("[tls]\nmode = \"on\""), "tls.mode: neither off, self-signed, provided nor acme"),
         (and("[tls]\nmode = true"), "tls.mode: not text"),

@@ -9,6 +9,7 @@ use super::expiry::Expiry;
 use super::{CertificateChain, InvalidChain, InvalidPair, TlsFront};
 use crate::boot::{BootRefused, NotDecrypted, TLS_KEY, decrypt_once, fetch_whole, identity};
 use crate::boot_file::TlsVariables;
+use crate::configuration::Generations;
 use crate::kms::Kms;
 use crate::relay::Relay;
 use crate::trusted_clock::TrustedClock;
@@ -54,23 +55,31 @@ impl Provided {
         boot_file: &Relay,
         kms: &Kms,
         clock: &TrustedClock,
+        generations: Generations,
         interval: Duration,
     ) {
         loop {
             self.expiry.watch(clock.unix_time().as_secs());
             tokio::time::sleep(interval).await;
-            self.look(front, boot_file, kms, clock).await;
+            self.look(front, boot_file, kms, clock, generations).await;
         }
     }
 
-    async fn look(&mut self, front: &TlsFront, boot_file: &Relay, kms: &Kms, clock: &TrustedClock) {
+    async fn look(
+        &mut self,
+        front: &TlsFront,
+        boot_file: &Relay,
+        kms: &Kms,
+        clock: &TrustedClock,
+        generations: Generations,
+    ) {
         let Some(bytes) = fetch_whole(boot_file).await else {
             if self.is_new(Complaint::NoFile) {
                 tracing::warn!("the parent does not send a boot file whose last line is whole: {KEPT}");
             }
             return;
         };
-        let variables = match TlsVariables::parse(&bytes) {
+        let variables = match TlsVariables::parse(&bytes, generations) {
             Ok(variables) => variables,
             Err(fault) => {
                 if self.is_new(Complaint::Unreadable(Sha256::digest(&bytes[..]).into())) {
@@ -138,7 +147,8 @@ fn digest(variables: &TlsVariables) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update((variables.cert_chain.len() as u64).to_be_bytes());
     hasher.update(&variables.cert_chain);
-    hasher.update(&variables.key_ciphertext);
+    // With its generation: one that was wrong may be corrected.
+    hasher.update(variables.key_ciphertext.to_string());
     hasher.finalize().into()
 }
 

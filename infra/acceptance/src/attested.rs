@@ -66,6 +66,8 @@ pub struct NitroToml {
     pub internal_api_key: &'static str,
     /// `secrets.ticket_signing_secret`.
     pub ticket_signing_secret: &'static str,
+    /// More lines under `[secrets]`, for generations.
+    pub generations: &'static str,
     /// The lines under `[tls]`.
     pub tls: &'static str,
     /// `limits.max_requests_in_flight`.
@@ -123,6 +125,7 @@ impl Parent {
             opening_key_arns: Vec::new(),
             internal_api_key: "env",
             ticket_signing_secret: "kms",
+            generations: "",
             tls: "mode = \"off\"",
             max_requests_in_flight: 1024,
         };
@@ -184,6 +187,7 @@ impl Parent {
             opening_key_arns,
             internal_api_key,
             ticket_signing_secret,
+            generations,
             tls,
             max_requests_in_flight,
         } = &self.nitro_toml;
@@ -198,6 +202,7 @@ impl Parent {
              [kms]\nregion = \"{REGION}\"\nsealing_key_arn = \"{sealing_key_arn}\"\n\
              {boot_secret_key_arns}opening_key_arns = {}\ntrust_anchors = [{}]\n\
              [secrets]\ninternal_api_key = \"{internal_api_key}\"\nticket_signing_secret = \"{ticket_signing_secret}\"\n\
+             {generations}\n\
              [tls]\n{tls}\n\
              [limits]\nmax_keys = 20000\nmax_nonces = 65536\n\
              max_requests_in_flight = {max_requests_in_flight}\n",

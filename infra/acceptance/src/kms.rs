@@ -136,6 +136,20 @@ impl Kms {
         self.encrypt(key, &json!({"nitro-signer": "boot-secret", "name": name}), secret.as_bytes())
     }
 
+    /// Encrypts a boot secret as an administrator does for an image of this generation.
+    pub fn encrypt_boot_secret_of(
+        &self,
+        generation: u32,
+        key: &Key,
+        name: &str,
+        secret: &str,
+    ) -> Result<String, Failure> {
+        let context =
+            json!({"nitro-signer": "boot-secret", "name": name, "generation": generation.to_string()});
+        let blob = self.encrypt(key, &context, secret.as_bytes())?;
+        Ok(format!("generation-{generation}:{blob}"))
+    }
+
     /// The operations that were called since they were last forgotten.
     pub fn calls(&self) -> Result<Vec<String>, Failure> {
         let answer = self.tell("GET", "/calls", &Value::Null)?;

@@ -122,6 +122,66 @@ fn a_key_that_only_opens_backups_never_seals() -> Result<(), Failure> {
     Ok(())
 }
 
+/// The key policy lists images of generations 6 and 7, and the parent starts either with any ciphertext.
+#[test]
+fn an_image_opens_no_boot_secret_of_another_generation_than_it_may() -> Result<(), Failure> {
+    const NAME: &str = "TICKET_SIGNING_SECRET";
+    const NOT_OF_KMS: &str = "TICKET_SIGNING_SECRET_CIPHERTEXT is not what KMS encrypts with the context \
+                              nitro-signer=boot-secret, name=TICKET_SIGNING_SECRET";
+    let mut parent = Parent::new()?;
+    let secret = parent.secrets.ticket_secret.clone();
+    let without = parent.kms.encrypt_boot_secret(&parent.key, NAME, &secret)?;
+    let [sixth, seventh] = [6, 7].map(|it| parent.kms.encrypt_boot_secret_of(it, &parent.key, NAME, &secret));
+    let (sixth, seventh) = (sixth?, seventh?);
+    let seventh_as_sixth = seventh.replacen('7', "6", 1);
+    let sixth_as_seventh = sixth.replacen('6', "7", 1);
+    let seventh_as_none = seventh.replacen("generation-7:", "", 1);
+
+    let (none, of_6, of_7) = ("", "generation = 6", "generation = 7");
+    let (of_7_down_to_6, of_7_alone) =
+        ("generation = 7\noldest_generation = 6", "generation = 7\noldest_generation = 7");
+    let mut rows = Rows::new("Generations");
+    for (row, generations, ciphertext, refusal) in [
+        ("none of no generation", none, &without, None),
+        ("a higher one for none", none, &seventh, Some("is of generation 7, and nitro.toml has none")),
+        ("a higher one", of_6, &seventh, Some("is of generation 7, and the image's is 6")),
+        ("a higher one called its own", of_6, &seventh_as_sixth, Some(", generation=6")),
+        ("a higher one called none", of_6, &seventh_as_none, Some("")),
+        ("its own", of_7, &seventh, None),
+        ("a lower one", of_7, &sixth, None),
+        ("none for an image with one", of_7, &without, None),
+        ("a lower one that is allowed", of_7_down_to_6, &sixth, None),
+        (
+            "none where there is an oldest",
+            of_7_down_to_6,
+            &without,
+            Some("is of no generation, and the oldest allowed is 6"),
+        ),
+        (
+            "a lower one that is out of use",
+            of_7_alone,
+            &sixth,
+            Some("is of generation 6, and the oldest allowed is 7"),
+        ),
+        ("a lower one called its own", of_7_alone, &sixth_as_seventh, Some(", generation=7")),
+    ] {
+        parent.nitro_toml.generations = generations;
+        parent.set("TICKET_SIGNING_SECRET_CIPHERTEXT", Some(ciphertext));
+        rows.check(
+            row,
+            match refusal {
+                None => parent.ready().map(drop),
+                Some(fault) if fault.starts_with("is of") => {
+                    parent.start()?.refuses(EX_CONFIG, &format!("TICKET_SIGNING_SECRET_CIPHERTEXT {fault}"))
+                }
+                Some(context) => parent.start()?.refuses(EX_CONFIG, &format!("{NOT_OF_KMS}{context}")),
+            },
+        );
+    }
+    rows.finish();
+    Ok(())
+}
+
 #[test]
 fn a_backup_under_somebody_elses_key_does_not_open() -> Result<(), Failure> {
     let parent = Parent::new()?;

@@ -11,7 +11,8 @@ use aws_sigv4::http_request::{PayloadChecksumKind, SignableBody, SignableRequest
 use aws_sigv4::sign::v4;
 use base64ct::{Base64, Encoding as _};
 use bytes::Bytes;
-use enclave_runtime::configuration::KeyArn;
+use enclave_runtime::SecretCiphertext;
+use enclave_runtime::configuration::{Generation, KeyArn};
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request};
@@ -76,7 +77,7 @@ impl KmsFault {
     }
 }
 
-/// Encrypts a boot secret under its encryption context, and gives the ciphertext in base64.
+/// Encrypts a boot secret under its encryption context, `generation` included.
 ///
 /// # Errors
 /// [`KmsFault`]
@@ -85,9 +86,10 @@ pub async fn encrypt(
     credentials: &Credentials,
     key: &KeyArn,
     name: SecretName,
+    generation: Option<Generation>,
     secret: &[u8],
-) -> Result<String, KmsFault> {
-    let body = body(key, name, secret).ok_or(KmsFault::Unintelligible)?;
+) -> Result<SecretCiphertext, KmsFault> {
+    let body = body(key, name, generation, secret).ok_or(KmsFault::Unintelligible)?;
     let request = signed(client, body, credentials, key).ok_or(KmsFault::NotSigned)?;
     let answer = async { client.connect().await?.exchange(request).await };
     let answer = answer.await.map_err(KmsFault::Unreachable)?;
@@ -98,25 +100,33 @@ pub async fn encrypt(
     if encrypted.key_id != key.as_str() {
         return Err(KmsFault::OtherKey);
     }
-    let ciphertext = Base64::decode_vec(&encrypted.ciphertext_blob).map_err(|_| KmsFault::Unintelligible)?;
-    if (1..=MAX_CIPHERTEXT_BYTES).contains(&ciphertext.len()) {
-        Ok(encrypted.ciphertext_blob)
+    let bytes = Base64::decode_vec(&encrypted.ciphertext_blob).map_err(|_| KmsFault::Unintelligible)?;
+    if (1..=MAX_CIPHERTEXT_BYTES).contains(&bytes.len()) {
+        Ok(SecretCiphertext { generation, bytes })
     } else {
         Err(KmsFault::Unintelligible)
     }
 }
 
 /// Written by hand, into memory of its final size: what grows leaves copies behind.
-fn body(key: &KeyArn, name: SecretName, secret: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+fn body(
+    key: &KeyArn,
+    name: SecretName,
+    generation: Option<Generation>,
+    secret: &[u8],
+) -> Option<Zeroizing<Vec<u8>>> {
     let mut encoded = Zeroizing::new(vec![0; Base64::encoded_len(secret)]);
     let plaintext = Base64::encode(secret, &mut encoded).ok()?;
-    // An ARN, the name of a variable and base64 have nothing that JSON would escape.
+    let generation = generation.map_or_else(String::new, |it| format!(r#","generation":"{it}""#));
+    // An ARN, the name of a variable, a number and base64 have nothing that JSON would escape.
     let parts = [
         r#"{"KeyId":""#,
         key.as_str(),
         r#"","EncryptionContext":{"nitro-signer":"boot-secret","name":""#,
         name.as_str(),
-        r#""},"Plaintext":""#,
+        r#"""#,
+        &generation,
+        r#"},"Plaintext":""#,
         plaintext,
         r#""}"#,
     ];
@@ -194,19 +204,22 @@ fn refusal(status: u16, body: &[u8]) -> KmsFault {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{SecretName, body, refusal};
+    use super::{Generation, SecretName, body, refusal};
 
     #[test]
     fn a_body_is_json_of_its_final_size() {
         let key = "arn:aws:kms:us-east-1:999988887777:key/1234abcd-12ab-34cd-56ef-1234567890ab";
-        let body = body(&key.parse().unwrap(), SecretName::TicketSigningSecret, b"\x00\"\xff").unwrap();
-        assert_eq!(body.len(), body.capacity());
-        let expected = json!({
-            "KeyId": key,
-            "EncryptionContext": { "nitro-signer": "boot-secret", "name": "TICKET_SIGNING_SECRET" },
-            "Plaintext": "ACL/",
-        });
-        assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), expected);
+        let mut context = json!({ "nitro-signer": "boot-secret", "name": "TICKET_SIGNING_SECRET" });
+        for generation in [None, Generation::new(7)] {
+            if generation.is_some() {
+                context["generation"] = "7".into();
+            }
+            let name = SecretName::TicketSigningSecret;
+            let body = body(&key.parse().unwrap(), name, generation, b"\x00\"\xff").unwrap();
+            assert_eq!(body.len(), body.capacity());
+            let expected = json!({ "KeyId": key, "EncryptionContext": context, "Plaintext": "ACL/" });
+            assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), expected);
+        }
     }
 
     #[test]

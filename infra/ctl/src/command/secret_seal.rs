@@ -27,6 +27,9 @@ Credentials are those of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSIO
 `aws configure export-credentials` gives, which goes by profiles and single sign-on. Not on the parent instance, which
 must not see the secret; its role may not encrypt anyway.
 
+With secrets.generation in nitro.toml the secret is bound to that generation, and the value begins with
+generation-NUMBER. An image of a lower generation does not open it.
+
 Exit status: 0 sealed, 1 KMS refuses or there are no credentials, 64 wrong command line, 65 the secret is none or a file is
 not what it should be, 66 the secret or a file cannot be read, 69 KMS cannot be reached, 73 the output cannot be written,
 78 nitro.toml is wrong, 129, 130, 131 and 143 stopped by a signal while it asked.
@@ -96,13 +99,21 @@ impl SecretSeal {
             let secret = secret_input::from_stdin(self.name.as_str(), self.name.is_text()).await?;
             let checked = self.name.check(&secret, chain.as_deref());
             checked.map_err(|fault| Failure::new(EX_DATAERR, fault))?;
-            let sealed = encrypt(&client, &credentials, key, self.name, &secret).await.map_err(|fault| {
+            let generation = configuration.secrets.generations.own;
+            let sealed = encrypt(&client, &credentials, key, self.name, generation, &secret).await;
+            let sealed = sealed.map_err(|fault| {
                 let code = if fault.is_refusal() { NOT_GOOD } else { EX_UNAVAILABLE };
                 Failure::new(code, format_args!("{}: {fault}", client.endpoint()))
             })?;
             let variable = format!("{}_CIPHERTEXT", self.name);
             if self.json {
-                print(json!({ "variable": variable, "value": sealed, "key_arn": key.as_str() }))
+                let generation = generation.map(|generation| generation.get());
+                print(json!({
+                    "variable": variable,
+                    "value": sealed.to_string(),
+                    "key_arn": key.as_str(),
+                    "generation": generation,
+                }))
             } else {
                 print(format_args!("{variable}={sealed}"))
             }

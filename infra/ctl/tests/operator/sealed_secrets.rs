@@ -243,6 +243,31 @@ fn the_key_is_one_of_the_configuration_and_the_answer_names_it() {
         .refuses(EX_USAGE, "--key-arn is none of the keys for boot secrets in nitro.toml");
 }
 
+/// The emulator has the committed policy, by which the sealer encrypts.
+#[test]
+fn a_secret_is_bound_to_the_generation_of_the_configuration() {
+    let mut account = Account::new();
+    let text = std::fs::read_to_string(account.path("sealing.toml")).unwrap();
+    std::fs::write(account.path("sealing.toml"), text.replace("[tls]", "generation = 7\n[tls]")).unwrap();
+    let outcome = account.seal("TICKET_SIGNING_SECRET", TICKET_SECRET.as_bytes(), &["--json"]);
+    assert_eq!((outcome.code, &outcome.stderr[..]), (Some(0), ""));
+    let report: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(report["generation"], 7);
+    let calls = account.parent.kms.tell("GET", "/calls", &Value::Null).unwrap();
+    let last = calls["calls"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["encryption_context"]["generation"], "7", "{last}");
+
+    let sealed = account.sealed("TICKET_SIGNING_SECRET", TICKET_SECRET.as_bytes(), &[]);
+    assert!(sealed.starts_with("generation-7:"), "{sealed}");
+    account.parent.set("TICKET_SIGNING_SECRET_CIPHERTEXT", Some(&sealed));
+    account.parent.nitro_toml.generations = "generation = 7\noldest_generation = 7";
+    account.parent.ready().unwrap();
+    account.parent.nitro_toml.generations = "generation = 6";
+    let refused = account.parent.start().unwrap();
+    let line = "TICKET_SIGNING_SECRET_CIPHERTEXT is of generation 7, and the image's is 6";
+    refused.refuses(EX_CONFIG, line).unwrap();
+}
+
 #[test]
 fn what_the_signer_would_refuse_never_reaches_kms() {
     let account = Account::new();
