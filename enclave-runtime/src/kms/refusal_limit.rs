@@ -1,4 +1,4 @@
-//! How often KMS may refuse what clients send. Whoever holds the API key can send ciphertexts that KMS does not open.
+//! How often KMS may refuse what clients send. A holder of the API key can send ciphertexts that KMS does not open.
 //! Each costs a call, an attestation document and a line of the log, which honest clients need too.
 //!
 //! A ciphertext takes a place before KMS is asked. If KMS opens it, the place is free at once, so restores are not
@@ -79,7 +79,10 @@ impl RefusalLimit {
         let name = CiphertextName::of(ciphertext, context);
         self.check(name)?;
         let place = timeout(PLACE_PATIENCE, Arc::clone(&self.places).acquire_owned()).await;
-        let Ok(Ok(place)) = place else { return Err(KmsFault::Crowded) };
+        let Ok(Ok(place)) = place else {
+            tracing::warn!("a backup waited in vain: clients send too many that KMS refuses");
+            return Err(KmsFault::Crowded);
+        };
         // While it waited, the same ciphertext may have been refused.
         self.check(name)?;
         let outcome = decrypt.await;
