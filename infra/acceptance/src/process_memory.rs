@@ -55,7 +55,8 @@ pub struct Finding {
 pub fn search(pid: Pid, needles: &[Needle], hidden: &Range<u64>) -> Result<Vec<Finding>, Failure> {
     let memory = File::open(format!("/proc/{pid}/mem"))
         .map_err(|e| Failure::new(format!("/proc/{pid}/mem: {e}; run as root or as the owner")))?;
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    let read_maps = || fs::read_to_string(format!("/proc/{pid}/maps"));
+    let maps = read_maps()?;
     let overlap = needles.iter().map(|n| n.bytes.len()).max().unwrap_or(0);
     let mut findings = Vec::new();
     for line in maps.lines() {
@@ -70,9 +71,13 @@ pub fn search(pid: Pid, needles: &[Needle], hidden: &Range<u64>) -> Result<Vec<F
         while at < range.end {
             let length = usize::try_from(range.end - at).map_or(WINDOW, |left| left.min(WINDOW));
             let mut window = vec![0; length];
-            memory
-                .read_exact_at(&mut window, at)
-                .map_err(|e| Failure::new(format!("{length} bytes at {at:#x} of {line}: {e}")))?;
+            if let Err(error) = memory.read_exact_at(&mut window, at) {
+                // A thread that has ended since took its stack along.
+                if read_maps()?.lines().any(|mapped| mapped == line) {
+                    return fail(format!("{length} bytes at {at:#x} of {line}: {error}"));
+                }
+                break;
+            }
             for needle in needles {
                 findings.extend(
                     memchr::memmem::find_iter(&window, &needle.bytes)
