@@ -124,8 +124,10 @@ impl fmt::Display for InvalidBootFile {
             Self::SetTwice(name) => write!(formatter, "{name} is set twice"),
             Self::Empty(name) => write!(formatter, "{name} is empty"),
             Self::OtherRegion => formatter.write_str("AWS_REGION is not the region of nitro.toml"),
-            Self::OtherSealingKey => formatter
-                .write_str("KMS_KEY_ARN is not kms.sealing_key_arn of nitro.toml: correct it or remove it"),
+            Self::OtherSealingKey => formatter.write_str(
+                "KMS_KEY_ARN is not kms.sealing_key_arn of nitro.toml: if it names the newer key, put that key into \
+                 kms.sealing_key_arn and build again; otherwise remove the line",
+            ),
             Self::Missing(name) => write!(formatter, "{name} is missing"),
             Self::PlaintextRefused(name) => {
                 write!(formatter, "{name} is refused in plaintext: nitro.toml asks for it from KMS")

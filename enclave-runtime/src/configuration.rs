@@ -244,6 +244,11 @@ pub enum InvalidConfiguration {
         /// What is wrong; nothing of the value.
         fault: String,
     },
+    /// `kms.key_arns` of an earlier version, which had one list of keys for all purposes.
+    OldKeyList {
+        /// What it lists; nothing, if it is not a list of keys.
+        key_arns: Vec<KeyArn>,
+    },
 }
 
 impl fmt::Display for InvalidConfiguration {
@@ -254,6 +259,10 @@ impl fmt::Display for InvalidConfiguration {
             Self::UnknownKey { line, key: Some(key) } => write!(formatter, "line {line}: unknown key {key}"),
             Self::UnknownKey { line, key: None } => write!(formatter, "line {line}: unknown key"),
             Self::Value { key, fault } => write!(formatter, "{key}: {fault}"),
+            Self::OldKeyList { .. } => formatter.write_str(
+                "kms.key_arns: replaced: its key that KMS_KEY_ARN of the boot file names, or else its first, becomes \
+                 sealing_key_arn, and the others opening_key_arns",
+            ),
         }
     }
 }
@@ -351,7 +360,8 @@ fn kms(table: &table::Kms) -> Result<Kms, InvalidConfiguration> {
         .parse()
         .map_err(|reason: UnknownRegion| fault("kms.region", &reason.to_string()))?;
     if table.key_arns.value().is_some() {
-        return Err(fault("kms.key_arns", INSTEAD_OF_KEY_ARNS));
+        let listed = key_arns(&table.key_arns, "kms.key_arns", 1, &region).ok().flatten();
+        return Err(InvalidConfiguration::OldKeyList { key_arns: listed.unwrap_or_default() });
     }
     const SEALING: &str = "kms.sealing_key_arn";
     let sealing = table.sealing_key_arn.value().ok_or_else(|| fault(SEALING, MISSING))?;
@@ -370,10 +380,6 @@ fn kms(table: &table::Kms) -> Result<Kms, InvalidConfiguration> {
         region,
     })
 }
-
-/// For a file from before each purpose had its keys.
-const INSTEAD_OF_KEY_ARNS: &str = "replaced: write sealing_key_arn = \"ARN\" with its first ARN, opening_key_arns = \
-                                   [\"ARN\"] with the others, boot_secret_key_arns if boot secrets are under others";
 
 /// At least `least` keys; `None` if the file does not name any list.
 fn key_arns(

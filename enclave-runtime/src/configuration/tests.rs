@@ -343,8 +343,8 @@ fn every_refusal_has_its_line() {
     let sealing = |arn: &str| with(&format!("\"{KEY}\""), arn);
     let boot_secret = |arns: &[&str]| format!("{LEAST}boot_secret_key_arns = {arns:?}\n");
     let opening = |arns: &[&str]| format!("{LEAST}opening_key_arns = {arns:?}\n");
-    let instead = "kms.key_arns: replaced: write sealing_key_arn = \"ARN\" with its first ARN, opening_key_arns = \
-                   [\"ARN\"] with the others, boot_secret_key_arns if boot secrets are under others";
+    let instead = "kms.key_arns: replaced: its key that KMS_KEY_ARN of the boot file names, or else its first, becomes \
+                   sealing_key_arn, and the others opening_key_arns";
     let distinct: Vec<String> =
         (10..27).map(|number| KEY.replace("1234abcd-", &format!("1234ab{number}-"))).collect();
     let distinct: Vec<&str> = distinct.iter().map(String::as_str).collect();

@@ -81,7 +81,8 @@ fn a_wrong_boot_file_is_refused_in_one_line() {
                 parent.set("KMS_KEY_ARN", Some(&arn));
                 Ok(())
             },
-            "KMS_KEY_ARN is not kms.sealing_key_arn of nitro.toml: correct it or remove it",
+            "KMS_KEY_ARN is not kms.sealing_key_arn of nitro.toml: if it names the newer key, put that key into \
+                           kms.sealing_key_arn and build again; otherwise remove the line",
         ),
         (
             "a ciphertext for another variable",

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use enclave_runtime::configuration::Pcrs;
+use enclave_runtime::configuration::{KeyArn, Pcrs};
 use enclave_runtime::{Configuration, InvalidConfiguration};
 use verification::Exposure;
 
@@ -24,6 +24,9 @@ pub enum UnusableNitroToml {
 impl fmt::Display for UnusableNitroToml {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Invalid(fault @ InvalidConfiguration::OldKeyList { key_arns }) => {
+                write!(formatter, "{fault}{}", Instead(key_arns))
+            }
             Self::Invalid(fault) => fault.fmt(formatter),
             Self::Measurements => {
                 write!(formatter, "measurements stand elsewhere than under one {HEADING} at its end")
@@ -33,6 +36,37 @@ impl fmt::Display for UnusableNitroToml {
 }
 
 impl std::error::Error for UnusableNitroToml {}
+
+/// The lines that replace a `kms.key_arns` with these keys.
+///
+/// Which of several keys sealed is in the boot file on the parent. So the lines are refused until one is chosen.
+struct Instead<'k>(&'k [KeyArn]);
+
+impl fmt::Display for Instead<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [] => return Ok(()),
+            [only] => write!(formatter, "; write instead:\n\nsealing_key_arn = \"{only}\"\n")?,
+            several => {
+                formatter.write_str(
+                    "; write instead:\n\n\
+                     # Uncomment the key that KMS_KEY_ARN in /etc/nitro-signer/env names, or the first if \
+                     that is not set.\n",
+                )?;
+                several.iter().try_for_each(|arn| writeln!(formatter, "# sealing_key_arn = \"{arn}\""))?;
+                formatter.write_str(
+                    "# Delete that key here. The others only open old backups.\nopening_key_arns = [\n",
+                )?;
+                several.iter().try_for_each(|arn| writeln!(formatter, "    \"{arn}\","))?;
+                formatter.write_str("]\n")?;
+            }
+        }
+        formatter.write_str(
+            "# Only if boot secrets are under another key than the sealing key: those keys.\n\
+             # boot_secret_key_arns = [\"ARN\"]",
+        )
+    }
+}
 
 /// An operator's `nitro.toml`, which the signer would take.
 #[derive(Clone, Debug)]

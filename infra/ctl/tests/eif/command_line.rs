@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::keys::{self, ALGORITHMS, Form};
 use crate::process::succeed;
 use crate::signatures::SIGNED;
-use crate::workshop::{Workshop, build_arguments, committed, elf, nitro_toml};
+use crate::workshop::{KEY, Workshop, build_arguments, committed, elf, key_arn, nitro_toml};
 
 const EX_USAGE: i32 = 64;
 const EX_DATAERR: i32 = 65;
@@ -146,6 +146,47 @@ fn settings_for_tests_make_no_image_unless_they_are_accepted_by_name() {
     for unknown in ["tls.mode", "kms.key_arns", ""] {
         assert_eq!(workshop.build(&[("--accept", unknown)]).code, Some(EX_USAGE), "{unknown}");
     }
+}
+
+/// The newer key sealed where the boot file selected it, and not the first of the list.
+#[test]
+fn an_old_key_list_is_refused_with_the_lines_to_write_instead() {
+    let workshop = Workshop::new();
+    let (old, new) = (key_arn(), key_arn().replace(KEY, "5678abcd-12ab-34cd-56ef-1234567890ab"));
+    let setting = format!("sealing_key_arn = \"{old}\"");
+    let file = nitro_toml();
+    assert!(file.contains(&setting));
+    let build = |kms: &str| {
+        workshop.write("nitro.toml", file.replace(&setting, kms));
+        workshop.build(&[])
+    };
+    let start = "nitro.toml: kms.key_arns: replaced: its key that KMS_KEY_ARN of the boot file names, or else its first, \
+                 becomes sealing_key_arn, and the others opening_key_arns";
+    let boot_secrets = "# Only if boot secrets are under another key than the sealing key: those keys.\n\
+                        # boot_secret_key_arns = [\"ARN\"]";
+    build("key_arns = 1").refuses(EX_CONFIG, start);
+    let lines = format!("{setting}\n{boot_secrets}");
+    build(&format!("key_arns = [\"{old}\"]"))
+        .refuses(EX_CONFIG, &format!("{start}; write instead:\n\n{lines}"));
+    assert_eq!(build(&lines).code, Some(0));
+
+    let lines = format!(
+        "# Uncomment the key that KMS_KEY_ARN in /etc/nitro-signer/env names, or the first if that is not set.\n\
+         # sealing_key_arn = \"{old}\"\n# sealing_key_arn = \"{new}\"\n\
+         # Delete that key here. The others only open old backups.\n\
+         opening_key_arns = [\n    \"{old}\",\n    \"{new}\",\n]\n{boot_secrets}"
+    );
+    build(&format!("key_arns = [\"{old}\", \"{new}\"]"))
+        .refuses(EX_CONFIG, &format!("{start}; write instead:\n\n{lines}"));
+    // Nothing is built until a key is chosen, once.
+    build(&lines).refuses(EX_CONFIG, "nitro.toml: kms.sealing_key_arn: missing");
+    let chosen =
+        lines.replace(&format!("# sealing_key_arn = \"{new}\""), &format!("sealing_key_arn = \"{new}\""));
+    build(&chosen).refuses(
+        EX_CONFIG,
+        "nitro.toml: kms.opening_key_arns[1]: the sealing key, which opens backups anyway",
+    );
+    assert_eq!(build(&chosen.replace(&format!("    \"{new}\",\n"), "")).code, Some(0));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::process::{Outcome, run};
 const NO_KEY: &str = "00000000-0000-0000-0000-000000000000";
 
 /// The key and the account of the operator.
-const KEY: &str = "1234abcd-12ab-34cd-56ef-1234567890ab";
+pub(crate) const KEY: &str = "1234abcd-12ab-34cd-56ef-1234567890ab";
 pub(crate) const ACCOUNT: &str = "999988887777";
 
 /// What a part is called if a test does not say otherwise.
