@@ -63,6 +63,7 @@ use std::path::Path;
 use enclave_runtime::configuration::MAX_CONFIGURATION_BYTES;
 use signerctl::eif::MeasurementSet;
 use signerctl::nitro_toml::NitroToml;
+use verification::{ExpectedPcrs, Exposure};
 
 use crate::failure::{EX_CONFIG, EX_DATAERR, Failure, read_text};
 
@@ -75,9 +76,13 @@ const MAX_ROOTS_BYTES: usize = 256 * 1024;
 /// `nitro-cli` prints 0.5 KiB.
 const MAX_MEASUREMENTS_BYTES: usize = 64 * 1024;
 
-fn read_measurements(path: &Path) -> Result<MeasurementSet, Failure> {
+/// An image's measurements, and what it gives away, as far as the file tells.
+fn read_measurements(path: &Path) -> Result<(MeasurementSet, Vec<Exposure>), Failure> {
     let json = read_text(path, MAX_MEASUREMENTS_BYTES)?;
-    json.parse().map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))
+    let measurements = json.parse().map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))?;
+    let expected = ExpectedPcrs::from_measurements_json(&json);
+    let expected = expected.map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))?;
+    Ok((measurements, expected.exposures().to_vec()))
 }
 
 fn read_nitro_toml(path: &Path) -> Result<NitroToml, Failure> {

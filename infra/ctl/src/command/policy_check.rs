@@ -6,7 +6,6 @@ use clap::{ArgGroup, Args};
 use serde_json::json;
 use signerctl::eif::MeasurementSet;
 use signerctl::key_policy::{INSTANCE_ROLE, Subjects};
-use signerctl::nitro_toml::NitroToml;
 use signerctl::policy_check::{
     Doubt, Expectation, Finding, InvalidPolicy, MAX_POLICY_BYTES, check_key_policy, check_role_policy,
 };
@@ -26,10 +25,11 @@ instance or whomever IAM lets encrypt boot secrets, change the policy or delete 
 else than boot secrets. What is not surely denied counts as allowed, and what IAM decides, as allowed by it. Grants that
 exist already are in no policy: `aws kms list-grants` shows them.
 
---pin-role and --pin-instance are those of `policy render`: what does not ask for PCR3 or PCR4 is a doubt then, and so is
-the PCR4 of any other instance.
+--pin-role and --pin-instance are those of `policy render`: what does not ask for PCR3 or PCR4 is a doubt then, and so
+is the PCR4 of any other instance.
 
-With --nitro-toml it also names each setting for tests by which the image gives trust away: the key would open for it.
+It also names each setting for tests by which an image gives trust away: the key would open for it. A nitro.toml tells,
+and so do measurements of `signerctl eif build`. Those of nitro-cli do not.
 
 Exit status: 0 no doubt, 1 doubts, 64 wrong command line, 65 a file is no policy, or one with placeholders, or no
 measurements, 66 a file cannot be read, 73 the output cannot be written, 78 nitro.toml is wrong, or has no measurements.
@@ -75,9 +75,17 @@ impl PolicyCheck {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let nitro_toml = self.nitro_toml.as_deref().map(read_nitro_toml).transpose()?;
         let mut images: Vec<MeasurementSet> = Vec::new();
+        let mut exposures = nitro_toml.as_ref().map_or_else(Vec::new, |it| it.exposures().to_vec());
         for path in &self.measurements {
-            images.push(read_measurements(path)?);
+            let (measurements, given_away) = read_measurements(path)?;
+            images.push(measurements);
+            exposures.extend(given_away);
         }
+        // In the order of `ALL`, and each once, whichever files name it.
+        let exposures: Vec<Exposure> = Exposure::ALL
+            .into_iter()
+            .filter(|exposure| exposure.is_for_tests() && exposures.contains(exposure))
+            .collect();
         if let (true, Some(path), Some(nitro_toml)) = (images.is_empty(), &self.nitro_toml, &nitro_toml) {
             let noted = nitro_toml.noted_measurements().cloned();
             let none = "no measurements under [pcr], or zeros: build the image, or name --measurements";
@@ -95,8 +103,6 @@ impl PolicyCheck {
         let expectation = Expectation { images: &images, keys: &keys, instance_role, pins: &pins };
         let checks: [(Option<&Path>, Check); 2] =
             [(self.policy.as_deref(), check_key_policy), (self.iam_policy.as_deref(), check_role_policy)];
-        let exposures = nitro_toml.as_ref().map_or(&[][..], NitroToml::exposures);
-        let exposures: Vec<&Exposure> = exposures.iter().filter(|exposure| exposure.is_for_tests()).collect();
         let (mut reports, mut doubts) = (Vec::new(), exposures.len());
         for (path, check) in checks.into_iter().filter_map(|(path, check)| Some((path?, check))) {
             let finding = check(&read_text(path, MAX_POLICY_BYTES)?, &expectation)

@@ -92,7 +92,7 @@ impl PolicyRender {
         let template = read_text(&self.template, MAX_TEMPLATE_BYTES)?;
         let mut images = Vec::new();
         for path in &self.measurements {
-            images.push(read_measurements(path)?);
+            images.push(read_measurements(path)?.0);
         }
         let mut subjects = match (&self.nitro_toml, &self.account, &self.region) {
             (Some(path), _, _) => Subjects::of_keys(&read_nitro_toml(path)?.configuration().kms.key_arns()),

@@ -433,6 +433,24 @@ fn an_image_that_gives_trust_away_is_a_doubt_whatever_the_policy_says() {
     let json: Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!((outcome.code, &json["good"]), (Some(1), &json!(false)), "{json}");
     assert_eq!(json["image_gives_away"].as_array().unwrap().len(), 1, "{json}");
+
+    // Measurements of our build tell, too. What two files name is one doubt, and a provided TLS key is none.
+    let mut measurements: Value = serde_json::from_slice(&workshop.read("measurements.json")).unwrap();
+    measurements["GivesAway"] = json!(["secrets.ticket_signing_secret", "tls.mode"]);
+    workshop.write("open.json", measurements.to_string());
+    for files in ["--measurements open.json", "--measurements open.json --nitro-toml open.toml"] {
+        let outcome = check(&workshop, &format!("rendered-kms-key-policy.json {files}"));
+        assert_eq!((outcome.code, &outcome.stderr[..]), (Some(1), "signerctl: 1 doubt\n"), "{outcome:?}");
+        let last = outcome.stdout.lines().last().unwrap_or_default();
+        assert!(
+            last.starts_with("the image: secrets.ticket_signing_secret in nitro.toml is not"),
+            "{outcome:?}"
+        );
+    }
+    measurements["GivesAway"] = json!(["kms.of_a_later_version"]);
+    workshop.write("later.json", measurements.to_string());
+    check(&workshop, "rendered-kms-key-policy.json --measurements later.json")
+        .refuses(EX_DATAERR, "later.json: the image has a setting for tests that is unknown here");
 }
 
 /// Whoever writes a policy does not decide how long its check takes.

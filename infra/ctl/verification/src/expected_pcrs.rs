@@ -86,7 +86,8 @@ impl fmt::Display for InvalidPcrs {
 impl std::error::Error for InvalidPcrs {}
 
 impl ExpectedPcrs {
-    /// The table `[pcr]` of an operator's `nitro.toml`, and what the file gives away. The rest is for the signer to judge.
+    /// The table `[pcr]` of an operator's `nitro.toml`, and what the file gives away. The rest is for the signer to
+    /// judge.
     ///
     /// # Errors
     /// [`InvalidPcrs`]
@@ -154,7 +155,8 @@ impl ExpectedPcrs {
     }
 
     /// What the image gives away, as far as the source of the registers tells.
-    pub(crate) fn exposures(&self) -> &[Exposure] {
+    #[must_use]
+    pub fn exposures(&self) -> &[Exposure] {
         &self.exposures
     }
 
