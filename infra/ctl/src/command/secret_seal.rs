@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use enclave_runtime::configuration::{Configuration, KeyArn};
+use enclave_runtime::configuration::KeyArn;
 use enclave_runtime::tls::MAX_CHAIN_BYTES;
 use serde_json::json;
 use signerctl::aws_credentials;
@@ -11,7 +11,9 @@ use signerctl::boot_secret::SecretName;
 use signerctl::connection::Client;
 use signerctl::endpoint::Endpoint;
 use signerctl::kms::encrypt;
+use signerctl::nitro_toml::NitroToml;
 use signerctl::tls_trust::TlsTrust;
+use verification::Exposure;
 
 use super::{MAX_ROOTS_BYTES, read_nitro_toml};
 use crate::failure::{EX_CONFIG, EX_DATAERR, EX_UNAVAILABLE, EX_USAGE, Failure, NOT_GOOD, print, read};
@@ -27,12 +29,15 @@ Credentials are those of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSIO
 `aws configure export-credentials` gives, which goes by profiles and single sign-on. Not on the parent instance, which
 must not see the secret; its role may not encrypt anyway.
 
+A nitro.toml with kms.trust_anchors is for tests: anybody with a key of these authorities can pass for KMS and read the
+secret. It takes --accept kms.trust_anchors, or --ca.
+
 With secrets.generation in nitro.toml the secret is bound to that generation, and the value begins with
 generation-NUMBER. An image of a lower generation does not open it.
 
-Exit status: 0 sealed, 1 KMS refuses or there are no credentials, 64 wrong command line, 65 the secret is none or a file is
-not what it should be, 66 the secret or a file cannot be read, 69 KMS cannot be reached, 73 the output cannot be written,
-78 nitro.toml is wrong, 129, 130, 131 and 143 stopped by a signal while it asked.
+Exit status: 0 sealed, 1 KMS refuses or there are no credentials, 64 wrong command line, 65 the secret is none or a file
+is not what it should be, 66 the secret or a file cannot be read, 69 KMS cannot be reached, 73 the output cannot be
+written, 78 nitro.toml is wrong or for tests, 129, 130, 131 and 143 stopped by a signal while it asked.
 
 Examples:
   openssl rand -base64 32 | signerctl secret seal TICKET_SIGNING_SECRET --nitro-toml infra/nitro.toml
@@ -47,7 +52,8 @@ pub(crate) struct SecretSeal {
     #[arg(long, value_name = "FILE", required_if_eq("name", "TLS_KEY"))]
     certificate: Option<PathBuf>,
 
-    /// The configuration of the signer. Encrypts under the first of its kms.boot_secret_key_arns, by default the sealing key
+    /// The configuration of the signer. Encrypts under the first of its kms.boot_secret_key_arns, by default the sealing
+    /// key
     #[arg(long, value_name = "FILE")]
     nitro_toml: PathBuf,
 
@@ -62,6 +68,10 @@ pub(crate) struct SecretSeal {
     /// Authorities whose certificates are trusted instead of those that the signer trusts, in PEM
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+
+    /// Sends the secret to a KMS that the authorities of kms.trust_anchors in nitro.toml vouch for, for tests
+    #[arg(long, value_name = "SETTING", value_parser = ["kms.trust_anchors"], conflicts_with = "ca")]
+    accept: Option<String>,
 
     /// Prints JSON
     #[arg(long)]
@@ -85,7 +95,7 @@ impl SecretSeal {
         let key = key.ok_or_else(|| {
             Failure::new(EX_USAGE, "--key-arn is none of the keys for boot secrets in nitro.toml")
         })?;
-        let client = self.client(configuration)?;
+        let client = self.client(&nitro_toml)?;
         let chain = match &self.certificate {
             Some(_) if self.name != SecretName::TlsKey => {
                 return Err(Failure::new(EX_USAGE, "--certificate is for TLS_KEY"));
@@ -120,19 +130,33 @@ impl SecretSeal {
         })?
     }
 
-    fn client(&self, configuration: &Configuration) -> Result<Client, Failure> {
+    fn client(&self, nitro_toml: &NitroToml) -> Result<Client, Failure> {
+        let kms = &nitro_toml.configuration().kms;
+        let exposure = Exposure::KmsTrustAnchors;
+        let has_anchors = nitro_toml.exposures().contains(&exposure);
+        // An option that outlives its setting would accept it again unseen.
+        if self.accept.is_some() && !has_anchors {
+            let line =
+                "--accept kms.trust_anchors: nitro.toml does not set kms.trust_anchors; leave the option out";
+            return Err(Failure::new(EX_USAGE, line));
+        }
+        if has_anchors && self.accept.is_none() && self.ca.is_none() {
+            let line = format!("{exposure}; correct it, or seal for tests with --accept kms.trust_anchors");
+            return Err(Failure::of_file(EX_CONFIG, &self.nitro_toml, line));
+        }
         let endpoint = match &self.endpoint {
             Some(endpoint) if endpoint.has_tls() => endpoint.clone(),
             Some(_) => return Err(Failure::new(EX_USAGE, "--endpoint has to be https: a secret goes there")),
-            None => format!("https://{}", configuration.kms.endpoint_host())
+            None => format!("https://{}", kms.endpoint_host())
                 .parse()
                 .map_err(|fault| Failure::of_file(EX_CONFIG, &self.nitro_toml, fault))?,
         };
         let trust = match &self.ca {
             Some(path) => TlsTrust::roots_of_pem(&read(path, MAX_ROOTS_BYTES)?)
                 .map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))?,
-            None => TlsTrust::of_kms(&configuration.kms)
-                .map_err(|fault| Failure::of_file(EX_CONFIG, &self.nitro_toml, fault))?,
+            None => {
+                TlsTrust::of_kms(kms).map_err(|fault| Failure::of_file(EX_CONFIG, &self.nitro_toml, fault))?
+            }
         };
         Ok(Client::new(endpoint, &trust))
     }

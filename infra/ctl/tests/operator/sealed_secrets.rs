@@ -82,6 +82,9 @@ impl Account {
         let endpoint = format!("https://localhost:{port}");
         let mut command = self.signerctl(&["secret", "seal", name, "--nitro-toml", "sealing.toml"]);
         command.args(["--endpoint", &endpoint]).args(more);
+        if !more.contains(&"--ca") {
+            command.args(["--accept", "kms.trust_anchors"]);
+        }
         command.env("AWS_ACCESS_KEY_ID", "AKIASEALER").env("AWS_SECRET_ACCESS_KEY", "its-secret");
         command
     }
@@ -307,9 +310,42 @@ fn what_the_signer_would_refuse_never_reaches_kms() {
     let plain = format!("http://localhost:{}", account.port);
     let mut command =
         account.signerctl(&["secret", "seal", "TICKET_SIGNING_SECRET", "--nitro-toml", "sealing.toml"]);
-    pipe(command.args(["--endpoint", &plain]), API_KEY.as_bytes())
+    pipe(command.args(["--accept", "kms.trust_anchors", "--endpoint", &plain]), API_KEY.as_bytes())
         .refuses(EX_USAGE, "--endpoint has to be https: a secret goes there");
     assert!(account.parent.kms.calls().unwrap().is_empty());
+}
+
+/// Anybody with a key of a left-over authority reads what is encrypted.
+#[test]
+fn authorities_for_tests_get_a_secret_only_if_they_are_accepted() {
+    let account = Account::new();
+    account.parent.kms.forget_calls().unwrap();
+    let endpoint = format!("https://localhost:{}", account.port);
+    let seal = |more: &[&str]| {
+        let arguments = ["secret", "seal", "TICKET_SIGNING_SECRET", "--nitro-toml", "sealing.toml"];
+        let mut command = account.signerctl(&arguments);
+        command.args(["--endpoint", &endpoint]).args(more);
+        command.env("AWS_ACCESS_KEY_ID", "AKIASEALER").env("AWS_SECRET_ACCESS_KEY", "its-secret");
+        pipe(&mut command, TICKET_SECRET.as_bytes())
+    };
+    seal(&[]).refuses(
+        EX_CONFIG,
+        "sealing.toml: kms.trust_anchors in nitro.toml: anybody with a key of these authorities can pass for KMS, \
+         choose the ticket secret, and open new backups; correct it, or seal for tests with --accept kms.trust_anchors",
+    );
+    assert_eq!(seal(&["--accept", "acme.trust_anchors"]).code, Some(EX_USAGE));
+    assert!(account.parent.kms.calls().unwrap().is_empty());
+    let accepting = ["--accept", "kms.trust_anchors"];
+    assert_eq!(seal(&accepting).code, Some(0));
+
+    let text = std::fs::read_to_string(account.path("sealing.toml")).unwrap();
+    let without =
+        text.split_inclusive('\n').filter(|line| !line.starts_with("trust_anchors")).collect::<String>();
+    std::fs::write(account.path("sealing.toml"), without).unwrap();
+    seal(&accepting).refuses(
+        EX_USAGE,
+        "--accept kms.trust_anchors: nitro.toml does not set kms.trust_anchors; leave the option out",
+    );
 }
 
 #[test]
