@@ -132,6 +132,22 @@ impl NitroToml {
         &self.exposures
     }
 
+    /// For each key that opens old backups and boot secrets too, what that gives away until it is taken out of
+    /// `kms.boot_secret_key_arns`. A rotation needs it for a while, so it is no fault.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let kms = &self.configuration.kms;
+        let in_both = kms.boot_secret_key_arns.iter().filter(|arn| kms.opening_key_arns.contains(arn));
+        in_both
+            .map(|arn| {
+                format!(
+                    "until {arn} leaves kms.boot_secret_key_arns, a principal that may encrypt under it can make a \
+                     ticket secret"
+                )
+            })
+            .collect()
+    }
+
     /// The file with these measurements noted at its end, in place of those before.
     #[must_use]
     pub fn with_measurements(&self, set: &MeasurementSet) -> String {
@@ -170,6 +186,22 @@ mod tests {
     fn set(seed: &[u8]) -> MeasurementSet {
         let pcr = Pcr::of(&[seed]);
         MeasurementSet { pcr0: pcr, pcr1: pcr, pcr2: pcr, pcr8: None }
+    }
+
+    #[test]
+    fn an_old_key_that_opens_boot_secrets_too_is_noted() {
+        let with =
+            |keys: &str| NitroToml::read(&committed().replace("[secrets]", &format!("{keys}\n[secrets]")));
+        let old = "arn:aws:kms:us-east-1:111122223333:key/5678abcd-12ab-34cd-56ef-1234567890ab";
+        let opening = format!("opening_key_arns = [\"{old}\"]");
+        let line = format!(
+            "until {old} leaves kms.boot_secret_key_arns, a principal that may encrypt under it can make a ticket secret"
+        );
+        let both = with(&format!("{opening}\nboot_secret_key_arns = [\"{old}\"]")).unwrap();
+        assert_eq!(both.notes(), [line]);
+        for one in [&opening, &format!("boot_secret_key_arns = [\"{old}\"]")] {
+            assert_eq!(with(one).unwrap().notes(), Vec::<String>::new());
+        }
     }
 
     #[test]

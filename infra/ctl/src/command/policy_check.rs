@@ -6,6 +6,7 @@ use clap::{ArgGroup, Args};
 use serde_json::json;
 use signerctl::eif::MeasurementSet;
 use signerctl::key_policy::{INSTANCE_ROLE, Subjects};
+use signerctl::nitro_toml::NitroToml;
 use signerctl::policy_check::{
     Doubt, Expectation, Finding, InvalidPolicy, MAX_POLICY_BYTES, check_key_policy, check_role_policy,
 };
@@ -29,7 +30,8 @@ exist already are in no policy: `aws kms list-grants` shows them.
 is the PCR4 of any other instance.
 
 It also names each setting for tests by which an image gives trust away: the key would open for it. A nitro.toml tells,
-and so do measurements of `signerctl eif build`. Those of nitro-cli do not.
+and so do measurements of `signerctl eif build`. Those of nitro-cli do not. A note names a key that only has to open old
+backups, and that nitro.toml lets open boot secrets too.
 
 Exit status: 0 no doubt, 1 doubts, 64 wrong command line, 65 a file is no policy, or one with placeholders, or no
 measurements, 66 a file cannot be read, 73 the output cannot be written, 78 nitro.toml is wrong, or has no measurements.
@@ -94,6 +96,7 @@ impl PolicyCheck {
         if self.instance_role.as_ref().is_some_and(|arn| !arn.contains(":role/")) {
             return Err(Failure::new(EX_USAGE, "--instance-role is not the ARN of a role"));
         }
+        let settings_notes = nitro_toml.as_ref().map(NitroToml::notes).unwrap_or_default();
         let keys = nitro_toml.as_ref().map(|it| it.configuration().kms.key_arns()).unwrap_or_default();
         let usual_role = (!keys.is_empty()).then(|| Subjects::of_keys(&keys).role_arn(INSTANCE_ROLE));
         let instance_role = self.instance_role.as_deref();
@@ -130,9 +133,15 @@ impl PolicyCheck {
         }
         if self.json {
             let given_away: Vec<&str> = exposures.iter().map(|exposure| exposure.description()).collect();
-            let report = json!({ "good": doubts == 0, "image_gives_away": given_away, "policies": reports });
+            let report = json!({
+                "good": doubts == 0,
+                "image_gives_away": given_away,
+                "notes": settings_notes,
+                "policies": reports,
+            });
             print(format_args!("{report:#}"))?;
         } else {
+            settings_notes.iter().try_for_each(|note| print(format_args!("nitro.toml: note: {note}")))?;
             exposures.iter().try_for_each(|exposure| print(format_args!("the image: {exposure}")))?;
         }
         match doubts {

@@ -216,6 +216,7 @@ fn rendered_policies_are_good() {
     let expected = json!({
         "good": true,
         "image_gives_away": [],
+        "notes": [],
         "policies": [{ "policy": "rendered-kms-key-policy.json", "doubts": [], "notes": [] }],
     });
     assert_eq!(report, expected);
@@ -451,6 +452,25 @@ fn an_image_that_gives_trust_away_is_a_doubt_whatever_the_policy_says() {
     workshop.write("later.json", measurements.to_string());
     check(&workshop, "rendered-kms-key-policy.json --measurements later.json")
         .refuses(EX_DATAERR, "later.json: the image has a setting for tests that is unknown here");
+}
+
+/// A rotation may need it for a while.
+#[test]
+fn an_old_key_for_boot_secrets_is_noted_and_no_doubt() {
+    let workshop = workshop();
+    let file = String::from_utf8(workshop.read("nitro.toml")).unwrap();
+    let old = KEY.replace("1234abcd", "5678abcd");
+    let lists = format!("opening_key_arns = [\"{old}\"]\nboot_secret_key_arns = [\"{old}\"]\n[secrets]");
+    workshop.write("rotation.toml", file.replace("[secrets]", &lists));
+    let line = format!(
+        "until {old} leaves kms.boot_secret_key_arns, a principal that may encrypt under it can make a ticket secret"
+    );
+    let outcome = check(&workshop, "rendered-kms-key-policy.json --nitro-toml rotation.toml");
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert_eq!(outcome.stdout.lines().last(), Some(&*format!("nitro.toml: note: {line}")), "{outcome:?}");
+    let outcome = check(&workshop, "rendered-kms-key-policy.json --nitro-toml rotation.toml --json");
+    let json: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!((&json["good"], &json["notes"]), (&json!(true), &json!([line])), "{json}");
 }
 
 /// Whoever writes a policy does not decide how long its check takes.
