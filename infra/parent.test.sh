@@ -1405,8 +1405,10 @@ rendered_policy() {
 all_is_well() {
     new_checked_parent
     checks_with 0
-    [[ $(grep -c '^PASS ' "$scratch/out") == 12 && $(grep -c '^[A-Z]* ' "$scratch/out") == 12 ]] \
+    # The image of this machine is none of ours, so the nitro.toml in it is not looked at.
+    [[ $(grep -c '^PASS ' "$scratch/out") == 11 && $(grep -c '^[A-Z]* ' "$scratch/out") == 12 ]] \
         || fail "it says: $(<"$scratch/out")"
+    says 'SKIP settings: '
     says "WHICH IS NOT AWS'S"
     # Under AWS's root, it is not genuine.
     exits_with 1 check --imds-url "http://127.0.0.1:$(<"$FAKES/imds-port")"
@@ -1415,7 +1417,7 @@ all_is_well() {
     rm "$FAKES"/aws/*
     rendered_policy >"$scratch/a policy.json"
     checks_with 0 --policy "$scratch/a policy.json" --role nitro-signer-instance
-    [[ $(grep -c '^PASS ' "$scratch/out") == 10 && $(grep -c '^SKIP ' "$scratch/out") == 2 ]] || fail "it says: $(<"$scratch/out")"
+    [[ $(grep -c '^PASS ' "$scratch/out") == 9 && $(grep -c '^SKIP ' "$scratch/out") == 3 ]] || fail "it says: $(<"$scratch/out")"
     passed
 }
 

@@ -3,6 +3,7 @@
 //! Root on this instance can fake all that is seen here. It finds mistakes and no attackers.
 
 mod aws;
+mod settings;
 
 use std::fs;
 use std::io;
@@ -69,7 +70,7 @@ pub async fn check(machine: &Machine, options: &Options) -> Result<Vec<Point>, F
     let mut points = Vec::new();
     let running = check.enclave(&mut points);
     points.push(check.measurements(running.as_ref()));
-    points.push(check.settings());
+    points.push(settings::judge(&check.nitro_toml, &options.release.join(release::IMAGE)));
     points.push(check.attestation(port).await);
     points.extend(check.key_policies());
     points.extend([check.boot_file_mode(), check.proxy()?, check.imds().await]);
@@ -152,14 +153,6 @@ impl Check<'_> {
             looked.push("the running enclave by nitro-cli");
         }
         Point::unless(&faults, NAME, format_args!("the same in {}", looked.join(", ")))
-    }
-
-    /// Whether the image gives trust away, by settings that are for tests.
-    fn settings(&self) -> Point {
-        const NAME: &str = "settings";
-        let for_tests = self.nitro_toml.exposures().iter().filter(|exposure| exposure.is_for_tests());
-        let faults: Vec<String> = for_tests.map(ToString::to_string).collect();
-        Point::unless(&faults, NAME, "nitro.toml gives no trust away")
     }
 
     /// Asks the enclave for a document, as a client does, and checks all of it.
