@@ -26,7 +26,7 @@
 //
 //   node attested_client.mjs https://signer.example.com:7001 --nitro-toml infra/nitro.toml [--time-limit-s 10]
 //
-// It prints `attested: …`, or `limited: …` for each setting by which the image of that nitro.toml gives trust away. As a
+// It prints `attested: …`, or `limited: …` for another root, and for each setting by which the image gives trust away. As a
 // module it refuses such a file, unless the setting is accepted by name.
 //
 // Exit status: 0 it is the expected enclave, 1 there is a doubt, 64 wrong command line, 69 it does not answer.
@@ -582,14 +582,15 @@ async function main(words) {
     console.error(`attested_client: ${fault.message}`)
     return 64
   }
-  if (options.rootPem !== AWS_ROOT_PEM) console.error("attested_client: WARNING: another root than aws's is believed")
   try {
     const { agent, attestation } = await attestedAgent({ ...options, pcrs })
     agent.destroy()
-    const givenAway = exposures[attestation.image]
-    for (const setting of givenAway) console.log(`limited: ${setting}: ${EXPOSURES[setting]}`)
-    if (givenAway.length > 0) return 0
-    console.log(`attested: ${attestation.moduleId} runs image ${attestation.image + 1} of ${pcrs.length}, and ends this TLS`)
+    const limits = exposures[attestation.image].map((setting) => `${setting}: ${EXPOSURES[setting]}`)
+    if (options.rootPem !== AWS_ROOT_PEM) limits.unshift("another root than AWS's: anybody with its key can make such a document")
+    for (const limit of limits) console.log(`limited: ${limit}`)
+    if (limits.length > 0) return 0
+    const image = `image ${attestation.image + 1} of ${pcrs.length}`
+    console.log(`attested: ${attestation.moduleId} runs ${image}, and ends this TLS`)
     return 0
   } catch (fault) {
     console.error(`attested_client: ${fault.message}`)

@@ -18,7 +18,7 @@ From the command line:
 
     python3 attested_client.py https://signer.example.com:7001 --nitro-toml infra/nitro.toml [--time-limit-s 10]
 
-It prints `attested: …`, or `limited: …` for each setting by which the image of that nitro.toml gives trust away. As a
+It prints `attested: …`, or `limited: …` for another root, and for each setting by which the image gives trust away. As a
 module it refuses such a file, unless the setting is accepted by name.
 
 Exit status: 0 it is the expected enclave, 1 there is a doubt, 64 wrong command line, 69 it does not answer.
@@ -619,8 +619,6 @@ def main(words):
     except (ValueError, OSError) as fault:
         print(f"attested_client: {fault}", file=sys.stderr)
         return 64
-    if root_pem != AWS_ROOT_PEM:
-        print("attested_client: WARNING: another root than aws's is believed", file=sys.stderr)
     try:
         signer = attest(url, images, root_pem, time_limit_s)
     except ValueError as fault:
@@ -632,10 +630,12 @@ def main(words):
     except Unreachable as fault:
         print(f"attested_client: {fault}", file=sys.stderr)
         return 69
-    given_away = exposures[signer.image]
-    for setting in given_away:
-        print(f"limited: {setting}: {EXPOSURES[setting]}")
-    if given_away:
+    limits = [f"{setting}: {EXPOSURES[setting]}" for setting in exposures[signer.image]]
+    if root_pem != AWS_ROOT_PEM:
+        limits.insert(0, "another root than AWS's: anybody with its key can make such a document")
+    for limit in limits:
+        print(f"limited: {limit}")
+    if limits:
         return 0
     print(f"attested: {signer.module_id} runs image {signer.image + 1} of {len(images)}, and ends this TLS")
     return 0
