@@ -6,7 +6,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::enclave::{Notes, good, not_found};
+use sha2::{Digest as _, Sha256};
+
+use crate::enclave::{CHAIN, Notes, good, not_found};
 use crate::pretences::PRETENCES;
 use crate::process::{self, Outcome, installed, run, succeed};
 use crate::server::{Answer, Drips, Request, Server, TlsIdentity};
@@ -72,8 +74,8 @@ const GIVEN_AWAY: [(&str, &[&str]); 9] = [
 /// What is printed of each document under a root of the tests.
 const OTHER_ROOT: &str = "limited: another root than AWS's: anybody with its key can make such a document\n";
 
-const KMS_ANCHORS: &str = "limited: kms.trust_anchors: anybody with a key of these authorities can pass for KMS, choose the \
-                           ticket secret, and open new backups\n";
+const KMS_ANCHORS: &str = "limited: kms.trust_anchors: anybody with a key of these authorities can pass for KMS, choose \
+                           the ticket secret, and open new backups\n";
 
 fn judges(client: fn() -> Command) {
     let notes = Notes::new();
@@ -87,7 +89,6 @@ fn judges(client: fn() -> Command) {
     ] {
         let outcome = run(&[&[&*server.url(), "--root", "root.pem"], expected].concat());
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
-        // A document under AWS's root, for `attested: `, is not to be made here.
         assert_eq!((&*outcome.stdout, &*outcome.stderr), (OTHER_ROOT, ""), "{outcome:?}");
     }
     let usual = ["--nitro-toml", "nitro.toml"];
@@ -169,6 +170,32 @@ fn node_judges_as_signerctl_does() {
 #[test]
 fn python_judges_as_signerctl_does() {
     judges(python_client);
+}
+
+/// With the root of the tests as the pinned one: nobody here has the key of AWS's.
+fn attests_under_its_own_root(interpreter: &mut Command, name: &str) {
+    const AWS_ROOT_SHA256: &str = "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b";
+    let notes = Notes::new();
+    let text = fs::read_to_string(example(name)).unwrap();
+    let root = String::from_utf8(notes.read("root.pem")).unwrap();
+    let sha256: String =
+        Sha256::digest(&CHAIN.cabundle()[0]).iter().map(|byte| format!("{byte:02x}")).collect();
+    let (before, rest) = text.split_once("-----BEGIN CERTIFICATE-----").unwrap();
+    let (_, after) = rest.split_once("-----END CERTIFICATE-----").unwrap();
+    assert!(after.contains(AWS_ROOT_SHA256));
+    let pinned = format!("{before}{}{}", root.trim_end(), after.replace(AWS_ROOT_SHA256, &sha256));
+    notes.write(name, pinned);
+    let server = enclave(Some(&TlsIdentity::new()));
+    let expected = ["--measurements", "old.json", "--nitro-toml", "nitro.toml"];
+    let outcome = run(interpreter.arg(name).arg(server.url()).args(expected).current_dir(notes.path("")));
+    let line = "attested: i-0-enc0 runs image 2 of 2, and ends this TLS\n";
+    assert_eq!((outcome.code, &*outcome.stdout, &*outcome.stderr), (Some(0), line, ""));
+}
+
+#[test]
+fn the_examples_attest_under_the_root_that_they_pin() {
+    attests_under_its_own_root(&mut Command::new("node"), "attested_client.mjs");
+    attests_under_its_own_root(Command::new(python()).arg("-B"), "attested_client.py");
 }
 
 /// A relay between that is never silent for long, and never done: one time limit is for all of it.
