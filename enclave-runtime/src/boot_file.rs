@@ -1,7 +1,7 @@
 //! The boot file: what the parent's `/etc/nitro-signer/env` tells the enclave when it starts.
 //!
-//! Root on the parent writes it, so it decides nothing: it repeats what the measured `nitro.toml` says, for mistakes to be
-//! seen, and carries the boot secrets in the form that `nitro.toml` asks for.
+//! Root on the parent writes it, so it decides nothing: it repeats what the measured `nitro.toml` says, for mistakes to
+//! be seen, and carries the boot secrets in the form that `nitro.toml` asks for.
 
 mod assignments;
 mod secret;

@@ -145,8 +145,8 @@ impl Kms {
         format!("kms.{}.{}", self.region, self.region.partition().dns_suffix())
     }
 
-    /// The roots that vouch for that host: `trust_anchors`, or Amazon's. `None` if an anchor is not the certificate of an
-    /// authority.
+    /// The roots that vouch for that host: `trust_anchors`, or Amazon's. `None` if an anchor is not the certificate of
+    /// an authority.
     #[must_use]
     pub fn roots(&self) -> Option<RootCertStore> {
         self.trust_anchors.as_deref().map_or_else(|| Some(amazon_roots::amazon_roots()), store_of)

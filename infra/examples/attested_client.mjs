@@ -8,8 +8,8 @@
 //   https.request(`${url}/internal/sign`, { agent, method: 'POST', ... })
 //
 // attestedAgent connects, takes any certificate, asks on that connection for a document with a fresh nonce, and checks
-// the document: certificates up to AWS's root, signature, no debug mode, age, nonce, PCRs, and that it is for the key of
-// this connection's certificate. What it gives is an https.Agent each of whose connections has that key, or fails
+// the document: certificates up to AWS's root, signature, no debug mode, age, nonce, PCRs, and that it is for the key
+// of this connection's certificate. What it gives is an https.Agent each of whose connections has that key, or fails
 // before a byte of a request is written. For fetch, give `connect` to an Agent of undici:
 //
 //   const dispatcher = new undici.Agent({ connect: (await attestedAgent({ url, pcrs })).connect })
@@ -26,8 +26,8 @@
 //
 //   node attested_client.mjs https://signer.example.com:7001 --nitro-toml infra/nitro.toml [--time-limit-s 10]
 //
-// It prints `attested: …`, or `limited: …` for another root, and for each setting by which the image gives trust away. As a
-// module it refuses such a file, unless the setting is accepted by name.
+// It prints `attested: …`, or `limited: …` for another root, and for each setting by which the image gives trust away.
+// As a module it refuses such a file, unless the setting is accepted by name.
 //
 // Exit status: 0 it is the expected enclave, 1 there is a doubt, 64 wrong command line, 69 it does not answer.
 
@@ -91,9 +91,11 @@ function ensure(isSo, words) {
 
 // Settings by which an image gives away what its attestation stands for, with what that is. As signerctl knows them.
 const EXPOSURES = {
-  'kms.trust_anchors': 'anybody with a key of these authorities can pass for KMS, choose the ticket secret, and open new backups',
+  'kms.trust_anchors': 'anybody with a key of these authorities can pass for KMS, choose the ticket secret, ' +
+    'and open new backups',
   'acme.trust_anchors': 'anybody with a key of these authorities can pass for the ACME server',
-  'secrets.ticket_signing_secret': 'is not "kms": root on the parent instance knows the ticket secret, and signs with every key',
+  'secrets.ticket_signing_secret': 'is not "kms": root on the parent instance knows the ticket secret, and ' +
+    'signs with every key',
   'tls.mode': 'the tls key is made outside: anybody with a copy passes for the enclave',
 }
 
@@ -103,13 +105,16 @@ const EXPOSURES = {
  */
 export function exposuresIn(text) {
   const lines = text.split(/\r?\n/).filter((line) => !/^[ \t]*#/.test(line))
-  if (lines.some((line) => /\\u/i.test(line))) throw new TypeError('nitro.toml has an escape, which could hide a setting')
+  const hasEscape = lines.some((line) => /\\u/i.test(line))
+  if (hasEscape) throw new TypeError('nitro.toml has an escape, which could hide a setting')
   const found = new Set()
   let table = ''
   for (const line of lines) {
     table = /^[ \t]*\[[ \t"']*(\w+)/.exec(line)?.[1] ?? table
     const setTo = (key) => new RegExp(`(?:^|[^\\w-])${key}["']?[ \\t]*=[ \\t]*(.*)`).exec(line)?.[1]
-    if (line.includes('trust_anchors')) found.add(table === 'acme' || line.includes('acme') ? 'acme.trust_anchors' : 'kms.trust_anchors')
+    if (line.includes('trust_anchors')) {
+      found.add(table === 'acme' || line.includes('acme') ? 'acme.trust_anchors' : 'kms.trust_anchors')
+    }
     if (!/^(["'])kms\1/.test(setTo('ticket_signing_secret') ?? '"kms"')) found.add('secrets.ticket_signing_secret')
     if (!/^(["'])(off|self-signed|acme)\1/.test(setTo('mode') ?? '"off"')) found.add('tls.mode')
   }
@@ -117,8 +122,8 @@ export function exposuresIn(text) {
 }
 
 /**
- * The registers under [pcr] of an operator's nitro.toml, as the build notes them. Throws a Doubt if the file has a setting
- * that is for tests and is not in `accept`, such as ['kms.trust_anchors'].
+ * The registers under [pcr] of an operator's nitro.toml, as the build notes them. Throws a Doubt if the file has a
+ * setting that is for tests and is not in `accept`, such as ['kms.trust_anchors'].
  */
 export function pcrsFromNitroToml(text, { accept = [] } = {}) {
   if (text.length > MAX_MEASUREMENTS_BYTES) throw new TypeError('nitro.toml is too long')
@@ -139,7 +144,8 @@ export function pcrsFromNitroToml(text, { accept = [] } = {}) {
 function refuseGivenAway(settings, accept) {
   for (const setting of settings) {
     if (!Object.hasOwn(EXPOSURES, setting)) throw new TypeError('image has a setting for tests that is unknown here')
-    ensure(setting === 'tls.mode' || accept.includes(setting), `image gives trust away: ${setting}: ${EXPOSURES[setting]}`)
+    const isAccepted = setting === 'tls.mode' || accept.includes(setting)
+    ensure(isAccepted, `image gives trust away: ${setting}: ${EXPOSURES[setting]}`)
   }
 }
 
@@ -150,7 +156,9 @@ export function exposuresInMeasurements(json) {
   return settings
 }
 
-/** The registers that `signerctl eif build` and `nitro-cli build-enclave` print. As pcrsFromNitroToml, with `accept`. */
+/**
+ * The registers that `signerctl eif build` and `nitro-cli build-enclave` print. As pcrsFromNitroToml, with `accept`.
+ */
 export function pcrsFromMeasurements(json, { accept = [] } = {}) {
   if (json.length > MAX_MEASUREMENTS_BYTES) throw new TypeError('measurements are too long')
   refuseGivenAway(exposuresInMeasurements(json), accept)
@@ -512,8 +520,8 @@ function get(socket, host, path, endsAtMs) {
 
 /**
  * Attests the signer at `url` and gives ways to talk to it and nobody else: `agent` for node:https, `connect` for an
- * Agent of undici. `pcrs` is one image's registers, or a list of such: during a roll-over there are two. Attesting takes
- * `timeLimitMs` at most, and so does each connection until it is there; requests on it are the caller's to limit.
+ * Agent of undici. `pcrs` is one image's registers, or a list of such: during a roll-over there are two. Attesting
+ * takes `timeLimitMs` at most, and so does each connection until it is there; requests on it are the caller's to limit.
  */
 export async function attestedAgent({ url, pcrs, rootPem = AWS_ROOT_PEM, timeLimitMs = TIME_LIMIT_MS }) {
   const { protocol, hostname, port } = new URL(url)
@@ -586,7 +594,9 @@ async function main(words) {
     const { agent, attestation } = await attestedAgent({ ...options, pcrs })
     agent.destroy()
     const limits = exposures[attestation.image].map((setting) => `${setting}: ${EXPOSURES[setting]}`)
-    if (options.rootPem !== AWS_ROOT_PEM) limits.unshift("another root than AWS's: anybody with its key can make such a document")
+    if (options.rootPem !== AWS_ROOT_PEM) {
+      limits.unshift("another root than AWS's: anybody with its key can make such a document")
+    }
     for (const limit of limits) console.log(`limited: ${limit}`)
     if (limits.length > 0) return 0
     const image = `image ${attestation.image + 1} of ${pcrs.length}`

@@ -18,8 +18,8 @@ From the command line:
 
     python3 attested_client.py https://signer.example.com:7001 --nitro-toml infra/nitro.toml [--time-limit-s 10]
 
-It prints `attested: …`, or `limited: …` for another root, and for each setting by which the image gives trust away. As a
-module it refuses such a file, unless the setting is accepted by name.
+It prints `attested: …`, or `limited: …` for another root, and for each setting by which the image gives trust away. As
+a module it refuses such a file, unless the setting is accepted by name.
 
 Exit status: 0 it is the expected enclave, 1 there is a doubt, 64 wrong command line, 69 it does not answer.
 """
@@ -103,8 +103,8 @@ EXPOSURES = {
     "kms.trust_anchors": "anybody with a key of these authorities can pass for KMS, choose the ticket secret, and open "
     "new backups",
     "acme.trust_anchors": "anybody with a key of these authorities can pass for the ACME server",
-    "secrets.ticket_signing_secret": 'is not "kms": root on the parent instance knows the ticket secret, and signs with '
-    "every key",
+    "secrets.ticket_signing_secret": 'is not "kms": root on the parent instance knows the ticket secret, and signs '
+    "with every key",
     "tls.mode": "the tls key is made outside: anybody with a copy passes for the enclave",
 }
 
@@ -487,8 +487,8 @@ class TimedSocket(ssl.SSLSocket):
 
 
 class PinnedConnection(http.client.HTTPSConnection):
-    """A connection whose other end holds the key `spki`; any key with None. From a request's beginning to its answer's end
-    it takes `time_limit_s` at most, or raises TimeoutError.
+    """A connection whose other end holds the key `spki`; any key with None. From a request's beginning to its answer's
+    end it takes `time_limit_s` at most, or raises TimeoutError.
     """
 
     def __init__(self, host, port, spki, time_limit_s):

@@ -131,8 +131,8 @@ fn nothing_but_the_certificate_is_read_again() {
     assert_eq!(refused.to_string(), "the boot file is longer than 64 KiB");
 }
 
-const OTHER_SEALING_KEY: &str = "KMS_KEY_ARN is not kms.sealing_key_arn of nitro.toml: if it names the newer key, put that key into \
-                           kms.sealing_key_arn and build again; otherwise remove the line";
+const OTHER_SEALING_KEY: &str = "KMS_KEY_ARN is not kms.sealing_key_arn of nitro.toml: if it names the newer key, \
+                                 put that key into kms.sealing_key_arn and build again; otherwise remove the line";
 
 /// The parent's own key would open every backup, and so may one that nitro.toml only lets open backups.
 #[test]

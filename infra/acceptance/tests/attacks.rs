@@ -20,8 +20,8 @@ const EX_CONFIG: i32 = 78;
 
 const ATTACKERS_ROLE: &str = "arn:aws:iam::666666666666:role/attacker";
 
-const OTHER_SEALING_KEY: &str = "KMS_KEY_ARN is not kms.sealing_key_arn of nitro.toml: if it names the newer key, put that key into \
-                           kms.sealing_key_arn and build again; otherwise remove the line";
+const OTHER_SEALING_KEY: &str = "KMS_KEY_ARN is not kms.sealing_key_arn of nitro.toml: if it names the newer key, \
+                                 put that key into kms.sealing_key_arn and build again; otherwise remove the line";
 
 const NOT_FOR_BOOT_SECRETS: &str = "TICKET_SIGNING_SECRET_CIPHERTEXT is encrypted under a key that nitro.toml does not allow for boot secrets: \
      seal it again with signerctl secret seal";

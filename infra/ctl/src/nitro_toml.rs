@@ -195,7 +195,8 @@ mod tests {
         let old = "arn:aws:kms:us-east-1:111122223333:key/5678abcd-12ab-34cd-56ef-1234567890ab";
         let opening = format!("opening_key_arns = [\"{old}\"]");
         let line = format!(
-            "until {old} leaves kms.boot_secret_key_arns, a principal that may encrypt under it can make a ticket secret"
+            "until {old} leaves kms.boot_secret_key_arns, a principal that may encrypt under it can make a ticket \
+             secret"
         );
         let both = with(&format!("{opening}\nboot_secret_key_arns = [\"{old}\"]")).unwrap();
         assert_eq!(both.notes(), [line]);

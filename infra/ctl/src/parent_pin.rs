@@ -1,5 +1,5 @@
-//! Registers that depend on the parent instance and not on the image: PCR3 measures the ARN of the instance's role, PCR4
-//! the instance's id (AWS, Nitro Enclaves user guide, "Where to get an enclave's measurements").
+//! Registers that depend on the parent instance and not on the image: PCR3 measures the ARN of the instance's role,
+//! PCR4 the instance's id (AWS, Nitro Enclaves user guide, "Where to get an enclave's measurements").
 
 use std::fmt;
 use std::str::FromStr;

@@ -25,8 +25,8 @@ use crate::wait::wait_for;
 #[command(after_help = "\
 Checks on one connection: the reply; the document's certificates, up to AWS's root; its signature; that the enclave is
 not in debug mode; that the document is fresh and answers this very request; that the image is the expected one; and
-that it is for the TLS key of this connection, so that nobody is in between. The TLS certificate itself may be anybody's:
-its key counts.
+that it is for the TLS key of this connection, so that nobody is in between. The TLS certificate itself may be
+anybody's: its key counts.
 
 ATTESTED is the verdict if all of this holds. LIMITED lines name what was waived, and what the image gives away by its
 settings, such as a left-over kms.trust_anchors. A nitro.toml tells, and measurements.json of the build, and no --pcr.

@@ -22,10 +22,10 @@ use crate::wait::wait_for;
 Checks the security of a running signer, on its parent instance, and changes nothing. It prints a line for each point:
 PASS, FAIL, or SKIP for what could not be looked at, then what was found.
 
-It verifies the enclave's attestation document down to AWS's root, and judges the key's policy as `signerctl policy check`
-does. It judges the settings of nitro.toml and those in the release's image, which has to carry the same. All the same,
-root on this instance can fake everything that is seen from here. Verify from outside what you have to trust:
-`signerctl attest verify`.
+It verifies the enclave's attestation document down to AWS's root, and judges the key's policy as
+`signerctl policy check` does. It judges the settings of nitro.toml and those in the release's image, which has to carry
+the same. All the same, root on this instance can fake everything that is seen from here. Verify from outside what you
+have to trust: `signerctl attest verify`.
 
 Exit status: 0 nothing FAILed, 1 something did, 64 wrong command line, 65 a file is not what it should be, 66 a file is
 missing, 69 a tool is missing, 73 the output cannot be written, 77 not root, 78 the release or the boot file is wrong.

@@ -19,9 +19,9 @@ const MAX_TEMPLATE_BYTES: usize = 64 * 1024;
     group(ArgGroup::new("key").required(true).args(["nitro_toml", "account"])),
     after_help = "\
 During a roll-over, name the measurements of the old image and of the new one; afterwards, those of the new one alone.
---pin-role and --pin-instance keep others who have the role's credentials from starting a copy of the image on an instance
-of their own. Before an instance is replaced, render for both ids; afterwards, for the new one alone. A role of the same
-ARN keeps its PCR3.
+--pin-role and --pin-instance keep others who have the role's credentials from starting a copy of the image on an
+instance of their own. Before an instance is replaced, render for both ids; afterwards, for the new one alone. A role of
+the same ARN keeps its PCR3.
 
 Measurements of zeros (debug mode) are refused, and so is a policy in which any placeholder is left.
 

@@ -52,8 +52,8 @@ pub(crate) struct SecretSeal {
     #[arg(long, value_name = "FILE", required_if_eq("name", "TLS_KEY"))]
     certificate: Option<PathBuf>,
 
-    /// The configuration of the signer. Encrypts under the first of its kms.boot_secret_key_arns, by default the sealing
-    /// key
+    /// The configuration of the signer. Encrypts under the first of its kms.boot_secret_key_arns, by default the
+    /// sealing key
     #[arg(long, value_name = "FILE")]
     nitro_toml: PathBuf,
 

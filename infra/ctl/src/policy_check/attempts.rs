@@ -115,8 +115,8 @@ impl Attempts<'_> {
         found
     }
 
-    /// Whether an enclave of this image may do it on a parent instance with these registers. Those of PCR3 and PCR4 that
-    /// are not given are as the statement asks.
+    /// Whether an enclave of this image may do it on a parent instance with these registers. Those of PCR3 and PCR4
+    /// that are not given are as the statement asks.
     pub(super) fn may_be_allowed(&self, image: &MeasurementSet, parent: &[(u8, Pcr)]) -> bool {
         let mut values = self.of_image(image);
         values.extend(parent.iter().map(|(register, pcr)| (register_key(*register), Some(pcr.to_string()))));

@@ -160,8 +160,8 @@ fn an_old_key_list_is_refused_with_the_lines_to_write_instead() {
         workshop.write("nitro.toml", file.replace(&setting, kms));
         workshop.build(&[])
     };
-    let start = "nitro.toml: kms.key_arns: replaced: its key that KMS_KEY_ARN of the boot file names, or else its first, \
-                 becomes sealing_key_arn, and the others opening_key_arns";
+    let start = "nitro.toml: kms.key_arns: replaced: its key that KMS_KEY_ARN of the boot file names, or else its \
+                 first, becomes sealing_key_arn, and the others opening_key_arns";
     let boot_secrets = "# Only if boot secrets are under another key than the sealing key: those keys.\n\
                         # boot_secret_key_arns = [\"ARN\"]";
     build("key_arns = 1").refuses(EX_CONFIG, start);

@@ -297,8 +297,8 @@ mod tests {
         };
         assert_eq!(with(""), Ok(Vec::new()));
         assert_eq!(with(r#", "GivesAway": []"#), Ok(Vec::new()));
-        let all = r#", "GivesAway": ["kms.trust_anchors", "acme.trust_anchors", "secrets.ticket_signing_secret", "tls.mode"]"#;
-        assert_eq!(with(all), Ok(Exposure::ALL.to_vec()));
+        let all = Exposure::ALL.map(|exposure| format!("\"{}\"", exposure.setting())).join(", ");
+        assert_eq!(with(&format!(r#", "GivesAway": [{all}]"#)), Ok(Exposure::ALL.to_vec()));
         assert_eq!(with(r#", "GivesAway": ["tls.later"]"#), Err(InvalidPcrs::UnknownExposure));
         assert_eq!(with(r#", "GivesAway": true"#), Err(InvalidPcrs::NotJson));
     }

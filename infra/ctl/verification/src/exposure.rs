@@ -4,7 +4,8 @@ use std::fmt;
 
 use toml::{Table, Value};
 
-/// A measured setting that gives trust away: an enclave with it is the expected one, and protects less than one without.
+/// A measured setting that gives trust away: an enclave with it is the expected one, and protects less than one
+/// without.
 ///
 /// `secrets.internal_api_key = "env"` is none: the API key alone signs nothing. `tls.mode = "off"` is none either: a
 /// verifier sees that the connection has no TLS, and such a document is never bound to a connection that has.
@@ -29,8 +30,8 @@ impl Exposure {
         Self::TlsKeyMadeOutside,
     ];
 
-    /// Those in `nitro_toml`. Its other settings may be those of a later version; a value that no version has counts as an
-    /// exposure.
+    /// Those in `nitro_toml`. Its other settings may be those of a later version; a value that no version has counts as
+    /// an exposure.
     #[must_use]
     pub fn all_in(nitro_toml: &Table) -> Vec<Self> {
         let value = |table: &str, key: &str| nitro_toml.get(table)?.as_table()?.get(key);
@@ -81,8 +82,8 @@ impl Exposure {
                 "acme.trust_anchors in nitro.toml: anybody with a key of these authorities can pass for the ACME server"
             }
             Self::TicketSecretFromParent => {
-                "secrets.ticket_signing_secret in nitro.toml is not \"kms\": root on the parent instance knows the ticket \
-                 secret, and signs with every key"
+                "secrets.ticket_signing_secret in nitro.toml is not \"kms\": root on the parent instance knows the \
+                 ticket secret, and signs with every key"
             }
             Self::TlsKeyMadeOutside => {
                 "a tls key made outside, as tls.mode of the nitro.toml says: anybody with a copy passes for the enclave"
@@ -132,7 +133,8 @@ mod tests {
         for mode in ["off", "self-signed", "acme"] {
             let text = format!(
                 "[kms]\nregion = 'us-east-1'\n# trust_anchors = ''\n[tls]\nmode = '{mode}'\n\
-                 [secrets]\ninternal_api_key = 'env'\nticket_signing_secret = 'kms'\n[of_a_later_version]\ntrust_anchors = 1"
+                 [secrets]\ninternal_api_key = 'env'\nticket_signing_secret = 'kms'\n\
+                 [of_a_later_version]\ntrust_anchors = 1"
             );
             assert_eq!(exposures(&text), [], "{text}");
         }
