@@ -12,8 +12,10 @@
 //! * The clock never goes back. One that is ahead stands still until time has caught up with it.
 //! * A document counts as made when it was asked for. So the clock is ahead of the NSM's by a round trip at most, and
 //!   never behind it: a ticket expires too early rather than too late.
-//! * A document that is ahead of the clock is taken at once, for a clock that is behind lets expired tickets through. One
-//!   that is behind the clock moves it by no more than a counter drifts. What no drift explains is refused.
+//! * A document that is ahead of the clock is taken at once, because a clock that is behind lets expired tickets
+//!   through. If it is more than 2 s ahead, a second document must confirm it: a single wrong one would make every
+//!   ticket expire.
+//! * A document that is behind the clock moves it by no more than a counter drifts. What no drift explains is refused.
 //! * Without a document, or with one that is refused, the clock runs on and allows for a counter that is slow. So it gets
 //!   ahead, and tickets expire too early again.
 //!
@@ -49,11 +51,9 @@ const DRIFT_DIVISOR: u64 = 2_000;
 /// While there is no anchor, one millisecond in so many is added: 50 ppm, five times the reported drift and 4 s a day.
 const ALLOWANCE_DIVISOR: u64 = 20_000;
 
-/// What a document and the clock may differ by without a word, drift aside.
+/// What a document may differ by from the clock, drift aside, or from another document. It is the longest round trip,
+/// and a second more for an NSM that tells whole seconds.
 pub(crate) const MAX_DISAGREEMENT_MS: u64 = 2_000;
-
-/// A document that is so far ahead of the clock is refused: no machine is paused for a day.
-const MAX_STEP_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// Nitro Enclaves are of 2020. Years have four digits. Between the two, no sum below overflows.
 const PLAUSIBLE_UNIX_MS: std::ops::Range<u64> = 1_577_836_800_000..253_402_300_800_000;
@@ -88,6 +88,11 @@ pub enum NoTime {
     Unreadable,
     /// It took more than a second.
     TooLate,
+    /// It was more than 2 s ahead of the clock, and the next document did not confirm it.
+    Unconfirmed {
+        /// How far it was ahead of the clock.
+        ahead_ms: u64,
+    },
     /// The call was not finished.
     Lost,
 }
@@ -100,6 +105,11 @@ impl std::fmt::Display for NoTime {
             }
             Self::Unreadable => formatter.write_str("the NSM's document has no time between 2020 and 9999"),
             Self::TooLate => formatter.write_str("the NSM took more than 1 s for a document with the time"),
+            Self::Unconfirmed { ahead_ms } => write!(
+                formatter,
+                "the NSM's time was {ahead_ms} ms ahead of the clock, and its next document differed from that by more \
+                 than 2 s"
+            ),
             Self::Lost => formatter.write_str("the NSM was not asked to the end for the time"),
         }
     }
@@ -168,8 +178,8 @@ impl TrustedClock {
         let (mut record, mut tried_ms) = (Record::new(), elapsed_ms(self.start));
         loop {
             tokio::time::sleep(ANCHOR_INTERVAL).await;
-            let (nsm, start) = (Arc::clone(&nsm), self.start);
-            let asked = tokio::task::spawn_blocking(move || ask(&*nsm, start)).await;
+            let (clock, nsm) = (Arc::clone(&self), Arc::clone(&nsm));
+            let asked = tokio::task::spawn_blocking(move || clock.read(&*nsm)).await;
             let judged = asked.unwrap_or(Err(NoTime::Lost)).map(|anchor| self.anchor(anchor));
             let last_tried_ms = std::mem::replace(&mut tried_ms, elapsed_ms(self.start));
             if !judged.is_ok_and(|judged| judged.is_taken) {
@@ -204,7 +214,20 @@ impl TrustedClock {
         if now <= latest { latest } else { self.latest_unix_ms.fetch_max(now, Ordering::Relaxed).max(now) }
     }
 
-    /// Goes by `anchor` as far as it may. One caller at a time.
+    /// Asks `nsm` for the time, and at once for a second document if the first is far ahead of the clock. Blocks.
+    fn read(&self, nsm: &dyn Nsm) -> Result<Anchor, NoTime> {
+        let first = ask(nsm, self.start)?;
+        let ours = self.start_unix_ms.load(Ordering::Relaxed);
+        let ahead_ms = first.start_unix_ms().saturating_sub(ours);
+        if ahead_ms <= MAX_DISAGREEMENT_MS {
+            return Ok(first);
+        }
+        let second = ask(nsm, self.start)?;
+        let apart_ms = second.start_unix_ms().abs_diff(first.start_unix_ms());
+        if apart_ms <= MAX_DISAGREEMENT_MS { Ok(second) } else { Err(NoTime::Unconfirmed { ahead_ms }) }
+    }
+
+    /// Goes by `anchor`, which [`Self::read`] has confirmed, as far as it may. One caller at a time.
     fn anchor(&self, anchor: Anchor) -> Judged {
         let (ours, theirs) = (self.start_unix_ms.load(Ordering::Relaxed), anchor.start_unix_ms());
         let drift_ms =
@@ -213,7 +236,7 @@ impl TrustedClock {
         let next = if ahead_ms > 0 {
             (ahead_ms <= MAX_DISAGREEMENT_MS + drift_ms).then(|| ours - ahead_ms.min(drift_ms))
         } else {
-            (theirs - ours < MAX_STEP_MS).then_some(theirs)
+            Some(theirs)
         };
         if let Some(next) = next {
             self.start_unix_ms.store(next, Ordering::Relaxed);
@@ -260,7 +283,7 @@ impl Record {
                 return false;
             }
             Ok(Judged { is_taken: true, .. }) => self.disagreements += 1,
-            Ok(Judged { is_taken: false, .. }) => self.refusals += 1,
+            Ok(Judged { is_taken: false, .. }) | Err(NoTime::Unconfirmed { .. }) => self.refusals += 1,
             Err(_) => self.failures += 1,
         }
         if !self.lines.take() {

@@ -1,3 +1,4 @@
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -6,13 +7,14 @@ use proptest::{prop_assert, prop_assert_eq, proptest};
 use zeroize::Zeroizing;
 
 use super::{
-    Anchor, Judged, MAX_DISAGREEMENT_MS, MAX_DOCUMENT_BYTES, MAX_LINES, MAX_STEP_MS, NoTime,
-    PLAUSIBLE_UNIX_MS, Record, TrustedClock, timestamp_unix_ms,
+    Anchor, Judged, MAX_DISAGREEMENT_MS, MAX_DOCUMENT_BYTES, MAX_LINES, NoTime, PLAUSIBLE_UNIX_MS, Record,
+    TrustedClock, timestamp_unix_ms,
 };
 use crate::nsm::{AttestationRequest, Nsm, NsmUnavailable, Pcr};
 
 const T0_UNIX_MS: u64 = 1_800_000_000_000;
 const MINUTE_MS: u64 = 60_000;
+const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
 const WEEK_MINUTES: u64 = 7 * 24 * 60;
 
 /// Anchored at `T0_UNIX_MS`, 0 ms after its start. Tests say what the monotonic clock shows.
@@ -73,22 +75,48 @@ fn a_week_without_a_document_is_made_up_for() {
     }
 }
 
+/// A ticket of a day ago has expired by the time afterwards, and one of now has not.
 #[test]
-fn a_document_that_is_ahead_is_taken_at_once_up_to_a_day() {
-    for (step_ms, is_taken) in [
-        (1, true),
-        (MAX_DISAGREEMENT_MS, true),
-        (91_000, true),
-        (MAX_STEP_MS - 1, true),
-        (MAX_STEP_MS, false),
-        (30 * MAX_STEP_MS, false),
-    ] {
-        let clock = clock();
-        let judged = clock.anchor(anchor(T0_UNIX_MS + MINUTE_MS + step_ms, MINUTE_MS));
-        assert_eq!(judged, Judged { ahead_ms: -step_ms.cast_signed(), is_taken });
-        let expected = T0_UNIX_MS + MINUTE_MS + if is_taken { step_ms } else { 0 };
-        assert_eq!(clock.at(MINUTE_MS), expected, "{step_ms}");
+fn a_step_ahead_that_a_second_document_confirms_is_taken_whatever_its_size() {
+    for step_ms in [5 * MAX_DISAGREEMENT_MS, 91_000, DAY_MS, 30 * DAY_MS] {
+        for second_off_ms in [0, 1_000, -1_000] {
+            let clock = clock();
+            let second_ms = (T0_UNIX_MS + step_ms).checked_add_signed(second_off_ms).unwrap();
+            let nsm = Documents(Mutex::new(vec![signed(second_ms), signed(T0_UNIX_MS + step_ms)]));
+            let judged = clock.anchor(clock.read(&nsm).unwrap());
+            assert!(judged.is_taken && nsm.0.lock().unwrap().is_empty(), "{step_ms}: {judged:?}");
+            let now = clock.now_unix_ms();
+            assert!((second_ms - 100..second_ms + 10_000).contains(&now), "{step_ms}: {now}");
+        }
     }
+}
+
+#[test]
+fn a_single_wrong_document_that_is_ahead_changes_nothing() {
+    for step_ms in [2 * MAX_DISAGREEMENT_MS, 91_000, DAY_MS, 30 * DAY_MS] {
+        let clock = clock();
+        let before = clock.start_unix_ms.load(Ordering::Relaxed);
+        let documents = vec![signed(T0_UNIX_MS), signed(T0_UNIX_MS), signed(T0_UNIX_MS + step_ms)];
+        let nsm = Documents(Mutex::new(documents));
+        let refused = clock.read(&nsm).unwrap_err();
+        assert!(matches!(refused, NoTime::Unconfirmed { ahead_ms } if ahead_ms.abs_diff(step_ms) < 1_000));
+        assert_eq!(clock.start_unix_ms.load(Ordering::Relaxed), before);
+        assert!(clock.anchor(clock.read(&nsm).unwrap()).is_taken, "the next one is right");
+    }
+}
+
+#[test]
+fn a_step_ahead_without_a_second_document_is_refused() {
+    let nsm = Documents(Mutex::new(vec![signed(T0_UNIX_MS + DAY_MS)]));
+    assert_eq!(clock().read(&nsm).unwrap_err(), NoTime::NoDocument(SILENT));
+}
+
+/// The NSM is asked once a minute, not twice, while nothing is wrong.
+#[test]
+fn a_document_that_is_a_little_ahead_needs_no_second_one() {
+    let nsm = Documents(Mutex::new(vec![signed(T0_UNIX_MS + MAX_DISAGREEMENT_MS)]));
+    let clock = clock();
+    assert!(clock.anchor(clock.read(&nsm).unwrap()).is_taken);
 }
 
 /// A document from before the last one is one of these: it is behind by the minute between the two.
@@ -100,8 +128,8 @@ fn a_document_that_is_behind_by_more_than_drift_is_refused() {
         (MAX_DISAGREEMENT_MS + 31, false),
         (MINUTE_MS, false),
         (MINUTE_MS + 1, false),
-        (MAX_STEP_MS, false),
-        (30 * MAX_STEP_MS, false),
+        (DAY_MS, false),
+        (30 * DAY_MS, false),
     ] {
         let clock = clock();
         let judged = clock.anchor(anchor(T0_UNIX_MS + MINUTE_MS - step_ms, MINUTE_MS));
@@ -245,13 +273,15 @@ fn what_goes_wrong_is_counted_each_time_and_logged_now_and_then() {
     assert_eq!(MAX_LINES, 3);
     for _ in 0..100 {
         assert!(!record.add(taken(2_001)) && !record.add(refused) && !record.add(Err(NoTime::TooLate)));
+        assert!(!record.add(Err(NoTime::Unconfirmed { ahead_ms: DAY_MS })));
     }
-    assert_eq!((record.disagreements, record.refusals, record.failures), (101, 101, 101));
+    assert_eq!((record.disagreements, record.refusals, record.failures), (101, 201, 101));
 }
 
 #[tokio::test(start_paused = true)]
 async fn it_is_anchored_each_minute() {
-    let nsm = Arc::new(Documents(Mutex::new(vec![signed(T0_UNIX_MS + 91_000), signed(T0_UNIX_MS)])));
+    let ahead = || signed(T0_UNIX_MS + 91_000);
+    let nsm = Arc::new(Documents(Mutex::new(vec![ahead(), ahead(), signed(T0_UNIX_MS)])));
     let clock = Arc::new(TrustedClock::start(&*nsm, Duration::ZERO).unwrap());
     tokio::spawn(Arc::clone(&clock).keep_anchored(nsm));
     tokio::time::sleep(Duration::from_secs(59)).await;
