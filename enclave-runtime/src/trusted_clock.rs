@@ -25,12 +25,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
 use serde::Deserialize;
 use serde_cbor::Value;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, timeout};
 
 use crate::nsm::{AttestationRequest, Nsm, NsmUnavailable};
 use crate::token_bucket::TokenBucket;
@@ -43,6 +45,9 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 
 /// A document that takes longer says too little about the present: the clock may be ahead by as much.
 const MAX_ROUND_TRIP_MS: u64 = 1_000;
+
+/// Two documents at most, of [`MAX_ROUND_TRIP_MS`] each. The kernel waits for the NSM up to 120 s.
+const READ_PATIENCE: Duration = Duration::from_secs(2);
 
 /// One millisecond in so many, 500 ppm, is what Linux corrects a counter by at most (adjtimex). 10 ppm are reported of
 /// enclaves.
@@ -173,14 +178,13 @@ impl TrustedClock {
         }
     }
 
-    /// Asks `nsm` for the time each minute, for ever.
+    /// Asks `nsm` for the time each minute. Never returns.
     pub async fn keep_anchored(self: Arc<Self>, nsm: Arc<dyn Nsm>) {
         let (mut record, mut tried_ms) = (Record::new(), elapsed_ms(self.start));
+        let mut last_call = None;
         loop {
             tokio::time::sleep(ANCHOR_INTERVAL).await;
-            let (clock, nsm) = (Arc::clone(&self), Arc::clone(&nsm));
-            let asked = tokio::task::spawn_blocking(move || clock.read(&*nsm)).await;
-            let judged = asked.unwrap_or(Err(NoTime::Lost)).map(|anchor| self.anchor(anchor));
+            let judged = self.read_in_time(&nsm, &mut last_call).await.map(|anchor| self.anchor(anchor));
             let last_tried_ms = std::mem::replace(&mut tried_ms, elapsed_ms(self.start));
             if !judged.is_ok_and(|judged| judged.is_taken) {
                 self.allow_for_drift(tried_ms - last_tried_ms);
@@ -212,6 +216,22 @@ impl TrustedClock {
         let latest = self.latest_unix_ms.load(Ordering::Relaxed);
         // Many reads share a millisecond, and write nothing.
         if now <= latest { latest } else { self.latest_unix_ms.fetch_max(now, Ordering::Relaxed).max(now) }
+    }
+
+    /// [`Self::read`] on a thread of its own, which is left to itself after [`READ_PATIENCE`].
+    ///
+    /// While `last_call` still runs, no other is started: each would keep a thread.
+    async fn read_in_time(
+        self: &Arc<Self>,
+        nsm: &Arc<dyn Nsm>,
+        last_call: &mut Option<JoinHandle<Result<Anchor, NoTime>>>,
+    ) -> Result<Anchor, NoTime> {
+        if last_call.as_ref().is_some_and(|call| !call.is_finished()) {
+            return Err(NoTime::TooLate);
+        }
+        let (clock, nsm) = (Arc::clone(self), Arc::clone(nsm));
+        let call = last_call.insert(spawn_blocking(move || clock.read(&*nsm)));
+        timeout(READ_PATIENCE, call).await.map_err(|_| NoTime::TooLate)?.unwrap_or(Err(NoTime::Lost))
     }
 
     /// Asks `nsm` for the time, and at once for a second document if the first is far ahead of the clock. Blocks.

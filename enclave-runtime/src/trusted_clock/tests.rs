@@ -1,9 +1,11 @@
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use proptest::prelude::{ProptestConfig, any};
 use proptest::{prop_assert, prop_assert_eq, proptest};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, advance, sleep};
 use zeroize::Zeroizing;
 
 use super::{
@@ -284,8 +286,109 @@ async fn it_is_anchored_each_minute() {
     let nsm = Arc::new(Documents(Mutex::new(vec![ahead(), ahead(), signed(T0_UNIX_MS)])));
     let clock = Arc::new(TrustedClock::start(&*nsm, Duration::ZERO).unwrap());
     tokio::spawn(Arc::clone(&clock).keep_anchored(nsm));
-    tokio::time::sleep(Duration::from_secs(59)).await;
-    assert!(clock.now_unix_ms() < T0_UNIX_MS + 91_000, "its own time is not paused");
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    assert!(clock.now_unix_ms() >= T0_UNIX_MS + 91_000);
+    sleep(Duration::from_secs(59)).await;
+    assert_eq!(clock.now_unix_ms(), T0_UNIX_MS + 59_000);
+    sleep(Duration::from_secs(2)).await;
+    let now = clock.now_unix_ms();
+    assert!((T0_UNIX_MS + 91_990..T0_UNIX_MS + 92_010).contains(&now), "{now}");
+}
+
+/// So a counter that is slow makes no ticket live longer.
+#[tokio::test(start_paused = true)]
+async fn without_documents_it_gets_ahead_each_minute() {
+    let nsm = Arc::new(Documents(Mutex::new(vec![signed(T0_UNIX_MS)])));
+    let clock = Arc::new(TrustedClock::start(&*nsm, Duration::ZERO).unwrap());
+    tokio::spawn(Arc::clone(&clock).keep_anchored(nsm));
+    sleep(Duration::from_secs(30)).await;
+    for minutes in 0..60 {
+        let passed_ms = clock.start.elapsed().as_secs() * 1_000;
+        assert_eq!(clock.now_unix_ms(), T0_UNIX_MS + passed_ms + 3 * minutes, "{minutes}");
+        sleep(Duration::from_secs(60)).await;
+    }
+}
+
+/// Answers with what the test sends, when it sends it, and counts the calls.
+struct Hanging {
+    calls: AtomicU32,
+    answers: Mutex<mpsc::Receiver<Vec<u8>>>,
+}
+
+impl Nsm for Hanging {
+    fn attest(&self, _: &AttestationRequest<'_>) -> Result<Vec<u8>, NsmUnavailable> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.answers.lock().unwrap().recv().map_err(|_| SILENT)
+    }
+
+    fn random(&self) -> Result<Zeroizing<Vec<u8>>, NsmUnavailable> {
+        Err(SILENT)
+    }
+
+    fn describe_pcr(&self, _: u16) -> Result<Pcr, NsmUnavailable> {
+        Err(SILENT)
+    }
+}
+
+impl Hanging {
+    /// Waits until the call number `calls` has begun, on another thread.
+    fn is_asked(&self, calls: u32) {
+        let patience = std::time::Instant::now() + Duration::from_secs(5);
+        while self.calls.load(Ordering::Relaxed) < calls {
+            assert!(std::time::Instant::now() < patience, "not asked");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+fn hanging() -> (mpsc::Sender<Vec<u8>>, Arc<Hanging>) {
+    let (answer, answers) = mpsc::channel();
+    (answer, Arc::new(Hanging { calls: AtomicU32::new(0), answers: Mutex::new(answers) }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_document_that_takes_more_than_a_second_is_too_late() {
+    for (round_trip_ms, outcome) in [(1_000, Ok(())), (1_001, Err(NoTime::TooLate))] {
+        let (answer, nsm) = hanging();
+        let (asked, clock) = (Arc::clone(&nsm), clock());
+        let call = spawn_blocking(move || clock.read(&*asked).map(drop));
+        nsm.is_asked(1);
+        advance(Duration::from_millis(round_trip_ms)).await;
+        answer.send(signed(T0_UNIX_MS)).unwrap();
+        assert_eq!(call.await.unwrap(), outcome, "{round_trip_ms}");
+    }
+}
+
+/// The paused time does not go on by itself while a call blocks.
+async fn pass(seconds: u64) {
+    for _ in 0..seconds {
+        advance(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_nsm_that_hangs_is_asked_once_and_the_clock_allows_for_drift() {
+    let (answer, nsm) = hanging();
+    answer.send(signed(T0_UNIX_MS)).unwrap();
+    let clock = Arc::new(TrustedClock::start(&*nsm, Duration::ZERO).unwrap());
+    let hanging: Arc<dyn Nsm> = Arc::<Hanging>::clone(&nsm);
+    tokio::spawn(Arc::clone(&clock).keep_anchored(hanging));
+    // It has begun to wait for its minute before that passes.
+    tokio::task::yield_now().await;
+    let mut ahead = Vec::new();
+    for seconds in [62, 4, 190] {
+        pass(seconds).await;
+        nsm.is_asked(2);
+        ahead.push(clock.start_unix_ms.load(Ordering::Relaxed) - T0_UNIX_MS);
+    }
+    assert_eq!(ahead, [0, 3, 12], "3 ms a minute, as soon as the call has taken 2 s");
+    assert_eq!(nsm.calls.load(Ordering::Relaxed), 2, "one at the start, and the one that hangs");
+
+    answer.send(signed(T0_UNIX_MS + DAY_MS)).unwrap();
+    drop(answer);
+    sleep(Duration::from_secs(65)).await;
+    assert_eq!(
+        clock.start_unix_ms.load(Ordering::Relaxed),
+        T0_UNIX_MS + 15,
+        "the late answer does not count"
+    );
+    assert_eq!(nsm.calls.load(Ordering::Relaxed), 3, "it is asked again");
 }
