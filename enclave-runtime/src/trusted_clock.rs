@@ -16,8 +16,8 @@
 //!   through. If it is more than 2 s ahead, a second document must confirm it: a single wrong one would make every
 //!   ticket expire.
 //! * A document that is behind the clock moves it by no more than a counter drifts. What no drift explains is refused.
-//! * Without a document, or with one that is refused, the clock runs on and allows for a counter that is slow. So it gets
-//!   ahead, and tickets expire too early again.
+//! * Without a document, or with one that is refused, the clock runs on and allows for a counter that is slow. So it
+//!   gets ahead, and tickets expire too early again.
 //!
 //! `CLOCK_MONOTONIC` and not `CLOCK_BOOTTIME`: the two differ by the time that a machine sleeps, and the image's kernel
 //! cannot sleep. The first is in the vDSO of every kernel that an image may have. The documents' signatures are not

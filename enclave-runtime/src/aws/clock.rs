@@ -88,8 +88,8 @@ impl Clock {
     }
 }
 
-/// How far the clock is ahead of `date_unix_ms` at least, negative if it is behind: the service wrote the date between the
-/// two.
+/// How far the clock is ahead of `date_unix_ms` at least, negative if it is behind: the service wrote the date between
+/// the two.
 fn ahead_ms(sent_unix_ms: u64, received_unix_ms: u64, date_unix_ms: u64) -> i64 {
     let ahead = sent_unix_ms.saturating_sub(date_unix_ms + DATE_GRANULARITY_MS);
     let behind = date_unix_ms.saturating_sub(received_unix_ms);

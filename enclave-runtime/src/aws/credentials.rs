@@ -31,8 +31,8 @@ impl CredentialCache {
         Self { imds, held: Mutex::new(None) }
     }
 
-    /// The credentials to use at `now`. Old ones, even expired, when there are no new ones: whether they still do is for
-    /// AWS to say, and an outage of IMDS is no reason not to ask.
+    /// The credentials to use at `now`. Old ones, even expired, when there are no new ones: whether they still do is
+    /// for AWS to say, and an outage of IMDS is no reason not to ask.
     ///
     /// # Errors
     /// [`NoCredentials`] if there never were any.
@@ -114,7 +114,8 @@ mod tests {
                 let mut stream = listener.accept().await.unwrap();
                 let visit = counted.fetch_add(1, Ordering::SeqCst) + 1;
                 let document = format!(
-                    r#"{{"Code":"Success","AccessKeyId":"KEY{visit}","SecretAccessKey":"s","Token":"t","Expiration":"{expiration}"}}"#
+                    r#"{{"Code":"Success","AccessKeyId":"KEY{visit}","SecretAccessKey":"s","Token":"t",
+                        "Expiration":"{expiration}"}}"#
                 );
                 for (index, answer) in ["token", "role", document.as_str()].into_iter().enumerate() {
                     // A connection for each answer, as the service of EC2 has it.
