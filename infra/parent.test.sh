@@ -1166,6 +1166,8 @@ each_signal_takes_everything_back() {
     for signal in HUP=129 INT=130 TERM=143; do
         new_serving_parent
         echo 503 >"$FAKES/new_health"
+        # The background process empties it too late for the look below.
+        : >"$scratch/out"
         # A shell ignores SIGINT for its background, and nohup would ignore SIGHUP.
         env --default-signal=HUP,INT,TERM "$root/infra/run-enclave.sh" --release "$release" >"$scratch/out" 2>&1 &
         runner=$!
@@ -1182,6 +1184,7 @@ each_signal_takes_everything_back() {
     # Under nohup, it outlives the terminal.
     new_serving_parent
     echo '503 503 200' >"$FAKES/new_health"
+    : >"$scratch/out"
     nohup "$root/infra/run-enclave.sh" --release "$release" --drain-s 0 >"$scratch/out" 2>&1 &
     runner=$!
     started+=("$runner")
