@@ -110,7 +110,7 @@ pub(crate) struct Kms {
     state: Mutex<State>,
 }
 
-/// What calls share. Whoever holds the lock never waits.
+/// What calls share. A holder of the lock never waits.
 #[derive(Default)]
 struct State {
     /// Open connections that no call uses, the latest last.

@@ -62,8 +62,8 @@ impl<S> std::fmt::Debug for Service<S> {
 }
 
 impl<S: Sealer> Service<S> {
-    /// A service that has no secrets yet, and says so to whoever asks. `nsm` tells them what it is, and `clock` when a
-    /// ticket has expired.
+    /// A service that has no secrets yet, and answers that it is not ready. `nsm` tells clients what it is, and `clock`
+    /// tells when a ticket has expired.
     #[must_use]
     pub fn closed(nsm: Arc<dyn Nsm>, clock: Arc<TrustedClock>) -> Self {
         let (duty, draining) = (OnceLock::new(), AtomicBool::new(false));

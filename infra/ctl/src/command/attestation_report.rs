@@ -173,7 +173,7 @@ pub(super) fn limits(image: Image, has_tls: bool, expected: &Expected) -> Vec<&'
     limits
 }
 
-/// What was not checked of a document, or given away by the image, whoever shows it.
+/// What was not checked of a document, or given away by the image.
 pub(super) fn limits_of_document(image: Image, expected: &Expected) -> Vec<&'static str> {
     let mut limits = Vec::new();
     if image == Image::Any {

@@ -28,7 +28,7 @@ pub(crate) struct ExpectedEnclave {
     #[arg(long, conflicts_with_all = ["nitro_toml", "measurements", "pcr"])]
     any_image: bool,
 
-    /// Believes documents under this root, in PEM, instead of AWS's. For tests: whoever holds its key passes for any
+    /// Believes documents under this root, in PEM, instead of AWS's. For tests: a holder of its key passes for any
     /// enclave
     #[arg(long, value_name = "FILE")]
     root: Option<PathBuf>,

@@ -38,8 +38,8 @@ pub(crate) struct Server {
     #[arg(long, value_name = "FILE", conflicts_with = "ca")]
     attested_by: Vec<PathBuf>,
 
-    /// Believes attestation documents under this root, in PEM, instead of AWS's. For tests: whoever holds its key
-    /// passes for any enclave
+    /// Believes attestation documents under this root, in PEM, instead of AWS's. For tests: a holder of its
+    /// key passes for any enclave
     #[arg(long, value_name = "FILE", requires = "attested_by")]
     attestation_root: Option<PathBuf>,
 }
