@@ -1408,7 +1408,7 @@ rendered_policy() {
 all_is_well() {
     new_checked_parent
     checks_with 0
-    # The image of this machine is none of ours, so the nitro.toml in it is not looked at.
+    # The image of this machine is not a built one, so no nitro.toml is read from it.
     [[ $(grep -c '^PASS ' "$scratch/out") == 11 && $(grep -c '^[A-Z]* ' "$scratch/out") == 12 ]] \
         || fail "it says: $(<"$scratch/out")"
     says 'SKIP settings: '

@@ -16,7 +16,7 @@ pub(crate) struct Flight<T, E> {
     ended: Arc<AtomicU64>,
 }
 
-/// Whoever holds the lock never waits.
+/// A holder of the lock never waits.
 type Value<T> = Arc<Mutex<Option<Arc<T>>>>;
 
 impl<T, E> Default for Flight<T, E> {

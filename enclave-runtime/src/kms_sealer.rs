@@ -96,7 +96,7 @@ impl Sealer for KmsSealer {
 
 fn not_opened(fault: KmsFault) -> NotOpened {
     match fault {
-        // KMS has looked at it and says that it is none of ours.
+        // KMS refuses it as damaged, or opens it under a key that is not for backups.
         fault if fault.is_of_ciphertext() => NotOpened::Damaged,
         // Nothing is known to be wrong with KMS or with the backup.
         KmsFault::Crowded => NotOpened::Busy,

@@ -49,7 +49,7 @@ pub struct Service<S> {
 /// What it takes to answer.
 struct Duty<S> {
     api_key: ApiKey,
-    /// In locked memory; `None` once wiped. Whoever holds the lock never waits.
+    /// In locked memory; `None` once wiped. A holder of the lock never waits.
     signer: &'static Mutex<Option<Signer<'static>>>,
     sealer: S,
     seed: HashSeed,

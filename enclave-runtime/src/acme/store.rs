@@ -85,8 +85,7 @@ impl Store {
         let Some(sealed) = SealedCertificate::parse(&bytes) else { return Ok(Found::Damaged) };
         let data_key = match self.data_keys()?.to_open_certificate(sealed.wrapped()).await {
             Ok(data_key) => data_key,
-            // KMS has looked at it and says that it is none of ours, or under a key that only opens
-            // backups.
+            // KMS refuses it as damaged, or opens it under a key that is not the sealing key.
             Err(fault) if fault.is_of_ciphertext() => return Ok(Found::Damaged),
             Err(fault) => return Err(StoreFault::Kms(fault)),
         };
