@@ -7,6 +7,7 @@ use crate::data_key::{DATA_KEY_BYTES, DataKey, DataKeyName, DataKeyPlaces};
 use crate::flight::Flight;
 use crate::kms::{EncryptionContext, Kms, KmsFault, Purpose};
 use crate::locked_memory::MemoryNotLocked;
+use crate::restore::Lane;
 
 /// Data keys at hand that open backups. One a day and one each boot are made: these are years of them, in 128 KiB.
 const MAX_DATA_KEYS: usize = 4096;
@@ -67,16 +68,16 @@ impl DataKeyCache {
         self.opening().at_hand(DataKeyName::of(wrapped))
     }
 
-    /// The data key of a backup, which `wrapped` holds.
+    /// The data key of a backup, which `wrapped` holds. KMS is asked in the `lane` of the first client that needs it.
     ///
     /// # Errors
     /// [`KmsFault`]
-    pub(crate) async fn to_open(&self, wrapped: &[u8]) -> Result<Arc<DataKey>, KmsFault> {
+    pub(crate) async fn to_open(&self, wrapped: &[u8], lane: Lane) -> Result<Arc<DataKey>, KmsFault> {
         let name = DataKeyName::of(wrapped);
         let flight = self.opening().flight(name);
         let (kms, places, wrapped) = (Arc::clone(&self.kms), Arc::clone(&self.places), wrapped.to_vec());
         let fetch = async move {
-            let plaintext = kms.decrypt_unknown(&wrapped, CONTEXT).await?;
+            let plaintext = kms.decrypt_backup(&wrapped, CONTEXT, lane).await?;
             data_key(&places, &plaintext, wrapped)
         };
         let outcome = flight.get(|_| true, fetch, KmsFault::Lost).await;

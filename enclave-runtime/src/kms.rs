@@ -16,8 +16,10 @@ mod answer;
 mod connection;
 mod fault;
 mod refusal_limit;
+mod turns;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -27,7 +29,6 @@ use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderName};
 use hyper::{Method, Request};
 use serde::Serialize;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
@@ -36,6 +37,7 @@ use self::connection::Connection;
 pub(crate) use self::connection::KmsServer;
 pub(crate) use self::fault::KmsFault;
 use self::refusal_limit::RefusalLimit;
+use self::turns::Turns;
 use crate::aws::backoff::Backoff;
 use crate::aws::clock::Clock;
 use crate::aws::credentials::CredentialCache;
@@ -45,11 +47,9 @@ use crate::configuration::{self, KeyArn};
 use crate::nsm::{AttestationRequest, Nsm};
 use crate::recipient::RecipientKey;
 use crate::relay::Relay;
+use crate::restore::Lane;
+use crate::token_bucket::TokenBucket;
 use crate::trusted_clock::TrustedClock;
-
-/// Calls at one time. At the 60 ms that KMS takes for one, 130 are done in a second: 500 backups that each need a call
-/// are back in 4 s. More would only wait for the NSM, which makes one attestation document at a time.
-const MAX_CALLS_IN_FLIGHT: usize = 8;
 
 /// Tries of one call.
 const MAX_TRIES: u32 = 3;
@@ -60,9 +60,6 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 /// From sending a request to the end of its answer.
 const CALL_DEADLINE: Duration = Duration::from_secs(5);
 
-/// The longest wait for others' calls, which take as long when KMS is slow.
-const TURN_PATIENCE: Duration = Duration::from_secs(20);
-
 /// The longest wait for an attestation document, which takes the NSM milliseconds.
 const DOCUMENT_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -71,6 +68,13 @@ const BETWEEN_TRIES: Backoff = Backoff { base: Duration::from_millis(100), cap: 
 /// After a call has failed thrice, those that were waiting for their turn fail with it, and so do the next ones:
 /// a KMS in trouble is not helped by everybody who asks us.
 const REST_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// Lines about backups of clients at once, and then one a second. The next line tells how many were left out.
+const CLIENT_LINES: u32 = 10;
+
+const CLIENT_LINE_PACE: Duration = Duration::from_secs(1);
+
+const DECRYPT: &str = "Decrypt";
 
 const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 
@@ -105,8 +109,11 @@ pub(crate) struct Kms {
     clock: Clock,
     nsm: Arc<dyn Nsm>,
     recipient: RecipientKey,
-    turns: Semaphore,
+    turns: Turns,
     refusals: RefusalLimit,
+    client_lines: TokenBucket,
+    /// Lines about backups of clients that were left out since the last one.
+    lines_left_out: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -167,8 +174,10 @@ impl Kms {
             clock: Clock::new(clock),
             nsm,
             recipient,
-            turns: Semaphore::new(MAX_CALLS_IN_FLIGHT),
+            turns: Turns::new(),
             refusals: RefusalLimit::new(),
+            client_lines: TokenBucket::full(CLIENT_LINES, CLIENT_LINE_PACE),
+            lines_left_out: AtomicU64::new(0),
             state: Mutex::default(),
         }
     }
@@ -185,7 +194,7 @@ impl Kms {
         let parameters =
             Parameters { key_id: Some(key.as_str()), key_spec: Some("AES_256"), ..Parameters::default() };
         const OPERATION: &str = "GenerateDataKey";
-        let answer = self.call::<DataKeyAnswer>(OPERATION, parameters, context).await;
+        let answer = self.call::<DataKeyAnswer>(OPERATION, parameters, context, Lane::Proven).await;
         let opened = answer.and_then(|answer| {
             answer.check(std::slice::from_ref(key))?;
             let wrapped =
@@ -205,27 +214,55 @@ impl Kms {
         purpose: Purpose,
         context: EncryptionContext<'_>,
     ) -> Result<Zeroizing<Vec<u8>>, KmsFault> {
-        let ciphertext_blob = Base64::encode_string(ciphertext);
-        let parameters = Parameters { ciphertext_blob: Some(&ciphertext_blob), ..Parameters::default() };
-        const OPERATION: &str = "Decrypt";
-        let answer = self.call::<DecryptAnswer>(OPERATION, parameters, context).await;
-        let opened = answer.and_then(|answer| {
-            answer.check(self.keys_for(purpose))?;
-            self.open(&answer.ciphertext_for_recipient)
-        });
-        opened.inspect_err(|fault| tracing::warn!(operation = OPERATION, %fault, "KMS gives nothing"))
+        let opened = self.decrypt_in(Lane::Proven, ciphertext, purpose, context).await;
+        opened.inspect_err(|fault| tracing::warn!(operation = DECRYPT, %fault, "KMS gives nothing"))
     }
 
-    /// As [`Kms::decrypt`], for what a client sends as a backup: KMS is asked within a limit of refusals.
+    /// As [`Kms::decrypt`], for what a client sends as a backup: KMS is asked within a limit of refusals, when it is the
+    /// turn of the client's `lane`.
     ///
     /// # Errors
     /// As there; [`KmsFault::Crowded`] if KMS refuses so many that this one waited in vain.
-    pub(crate) async fn decrypt_unknown(
+    pub(crate) async fn decrypt_backup(
         &self,
         ciphertext: &[u8],
         context: EncryptionContext<'_>,
+        lane: Lane,
     ) -> Result<Zeroizing<Vec<u8>>, KmsFault> {
-        self.refusals.ask(ciphertext, context, self.decrypt(ciphertext, Purpose::Backup, context)).await
+        let decrypt = async {
+            let opened = self.decrypt_in(lane, ciphertext, Purpose::Backup, context).await;
+            opened.inspect_err(|fault| self.log_of_client(fault))
+        };
+        let outcome = self.refusals.ask(lane, ciphertext, context, decrypt).await;
+        outcome.inspect_err(|fault| {
+            if *fault == KmsFault::Crowded {
+                self.log_of_client(fault);
+            }
+        })
+    }
+
+    async fn decrypt_in(
+        &self,
+        lane: Lane,
+        ciphertext: &[u8],
+        purpose: Purpose,
+        context: EncryptionContext<'_>,
+    ) -> Result<Zeroizing<Vec<u8>>, KmsFault> {
+        let ciphertext_blob = Base64::encode_string(ciphertext);
+        let parameters = Parameters { ciphertext_blob: Some(&ciphertext_blob), ..Parameters::default() };
+        let answer: DecryptAnswer = self.call(DECRYPT, parameters, context, lane).await?;
+        answer.check(self.keys_for(purpose))?;
+        self.open(&answer.ciphertext_for_recipient)
+    }
+
+    /// Logs why a client's backup did not open. A client can send thousands, so most lines are only counted then.
+    fn log_of_client(&self, fault: &KmsFault) {
+        if self.client_lines.take() {
+            let left_out = self.lines_left_out.swap(0, Ordering::Relaxed);
+            tracing::warn!(operation = DECRYPT, %fault, left_out, "KMS gives nothing");
+        } else {
+            self.lines_left_out.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn keys_for(&self, purpose: Purpose) -> &[KeyArn] {
@@ -246,11 +283,9 @@ impl Kms {
         operation: &'static str,
         mut parameters: Parameters<'p>,
         context: EncryptionContext<'p>,
+        lane: Lane,
     ) -> Result<A, KmsFault> {
-        let turn = timeout(TURN_PATIENCE, self.turns.acquire()).await;
-        let Ok(Ok(_turn)) = turn else {
-            return Err(KmsFault::Unreachable("the calls before this one take too long"));
-        };
+        let _turn = self.turns.take(lane).await?;
         if self.state().resting_until.is_some_and(|until| Instant::now() < until) {
             return Err(KmsFault::Resting);
         }

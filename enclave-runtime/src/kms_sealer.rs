@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use aws_lc_rs::aead::NONCE_LEN;
 use enclave_core::{IdentityId, SecretKey};
-use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::data_key::DataKey;
 use crate::data_key_cache::DataKeyCache;
 use crate::entropy;
 use crate::kms::{Kms, KmsFault};
+use crate::restore::{RestorePlaces, Standing};
 use crate::sealed_key::{SealedKey, SealedKeyText};
 use crate::sealer::{NotOpened, NotSealed, Sealer};
 
@@ -49,23 +49,35 @@ impl Sealer for KmsSealer {
         self.data_keys.to_seal().await.map(Wrapping::DataKey).map_err(|_| NotSealed)
     }
 
-    async fn wrapping_of(&self, sealed_key: &[u8], places: &Semaphore) -> Result<Wrapping, NotOpened> {
+    async fn wrapping_of(
+        &self,
+        sealed_key: &[u8],
+        places: &RestorePlaces,
+        standing: &Standing,
+    ) -> Result<Wrapping, NotOpened> {
         let sealed_key = SealedKeyText::parse(sealed_key)?;
         if let SealedKeyText::V1(sealed) = &sealed_key
             && let Some(key) = self.data_keys.at_hand(sealed.wrapped())
         {
             return Ok(Wrapping::DataKey(key));
         }
-        let Ok(_place) = places.try_acquire() else { return Err(NotOpened::Busy) };
-        match sealed_key {
+        let lane = standing.lane();
+        let Some(_place) = places.try_take(lane) else { return Err(NotOpened::Busy) };
+        let outcome = match sealed_key {
             SealedKeyText::V1(sealed) => {
-                let key = self.data_keys.to_open(sealed.wrapped()).await.map_err(not_opened)?;
-                Ok(Wrapping::DataKey(key))
+                self.data_keys.to_open(sealed.wrapped(), lane).await.map(Wrapping::DataKey)
             }
             SealedKeyText::Legacy(ciphertext) => {
-                self.kms.decrypt_unknown(&ciphertext, &[]).await.map(Wrapping::Opened).map_err(not_opened)
+                self.kms.decrypt_backup(&ciphertext, &[], lane).await.map(Wrapping::Opened)
             }
+        };
+        match &outcome {
+            Ok(_) => standing.rise(),
+            Err(fault) if fault.is_refusal() => standing.fall(),
+            // Trouble at KMS tells nothing of a client.
+            Err(_) => {}
         }
+        outcome.map_err(not_opened)
     }
 
     fn seal(&self, wrapping: Wrapping, identity: &IdentityId, key: &SecretKey) -> Result<String, NotSealed> {

@@ -4,7 +4,7 @@
 //! transport::Listener ─▶ tls ─▶ http (head_gate ─ hyper ─ exchange) ─▶ service ─▶ enclave_core::Signer
 //!                                                                 │  │            │
 //!             nsm ◀─ attestor (document_cache, token_bucket) ◀────┘ sealer   signer_memory ─ locked_memory
-//!                                                                     │
+//!                                                                     │ ◀─ restore: who waits behind whom
 //! init ─▶ enclave: configuration ─▶ boot ─ boot_file                  ▼
 //!                            │           kms_sealer ─ sealed_key, data_key_cache ─ flight ─ data_key
 //!                            ▼                                │
@@ -58,6 +58,7 @@ mod process;
 mod recipient;
 mod relay;
 mod remote_server;
+mod restore;
 mod sealed_certificate;
 mod sealed_key;
 mod sealer;

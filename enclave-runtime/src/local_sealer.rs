@@ -5,9 +5,9 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use enclave_core::{IdentityId, SecretKey, with_burnt_stack};
-use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
+use crate::restore::{RestorePlaces, Standing};
 use crate::sealer::{NotOpened, NotSealed, Sealer};
 
 const TAG_BYTES: usize = 16;
@@ -51,7 +51,7 @@ impl Sealer for LocalSealer {
         Ok(())
     }
 
-    async fn wrapping_of(&self, _sealed_key: &[u8], _places: &Semaphore) -> Result<(), NotOpened> {
+    async fn wrapping_of(&self, _: &[u8], _: &RestorePlaces, _: &Standing) -> Result<(), NotOpened> {
         Ok(())
     }
 

@@ -3,7 +3,8 @@
 use std::future::Future;
 
 use enclave_core::{IdentityId, SecretKey};
-use tokio::sync::Semaphore;
+
+use crate::restore::{RestorePlaces, Standing};
 
 /// Why a sealed key gave no key. The caller is told one of four texts and no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,14 +37,16 @@ pub trait Sealer: Send + Sync + 'static {
     /// [`NotSealed`]
     fn wrapping(&self) -> impl Future<Output = Result<Self::Wrapping, NotSealed>> + Send;
 
-    /// Gets what opening `sealed_key` takes. Waits for a key service in one of `places` only.
+    /// Gets what opening `sealed_key` takes. Waits for a key service in one of `places` only, and in the lane of the
+    /// client's `standing`, which learns from the outcome.
     ///
     /// # Errors
     /// [`NotOpened`]
     fn wrapping_of(
         &self,
         sealed_key: &[u8],
-        places: &Semaphore,
+        places: &RestorePlaces,
+        standing: &Standing,
     ) -> impl Future<Output = Result<Self::Wrapping, NotOpened>> + Send;
 
     /// Seals `key`; no two results are alike. The text needs no escaping in JSON.

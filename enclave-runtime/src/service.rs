@@ -11,13 +11,13 @@ use enclave_core::{
     AttestRequest, GenerateRequest, HashSeed, IdentityRequest, ImportRequest, KeyPair, Refusal, Reply,
     SignRequest, Signer, with_burnt_stack,
 };
-use tokio::sync::Semaphore;
 
 use crate::api_key::ApiKey;
 use crate::attestor::Attestor;
 use crate::entropy;
 use crate::http::{Answer, Failure, attestation_reply, key_proof_reply, reply, sealed_reply};
 use crate::nsm::Nsm;
+use crate::restore::{RestorePlaces, Standing};
 use crate::sealer::{NotOpened, NotSealed, Sealer};
 use crate::trusted_clock::TrustedClock;
 
@@ -123,7 +123,8 @@ impl<S: Sealer> Service<S> {
     }
 
     /// Does what `operation` and `body` ask for. What attests vouches for the key of the connection's TLS too, `tls_spki`
-    /// in DER. An import that has to wait for a key service takes one of `backup_places`.
+    /// in DER. An import that has to wait for a key service takes one of `restore_places`, as the `standing` of its
+    /// connection allows.
     ///
     /// # Errors
     /// [`Failure`]: nothing was done. Should a signature fail, once in 2^256, its ticket is used up all the same.
@@ -132,7 +133,8 @@ impl<S: Sealer> Service<S> {
         operation: Operation,
         body: &mut [u8],
         tls_spki: Option<Arc<[u8]>>,
-        backup_places: &Semaphore,
+        restore_places: &RestorePlaces,
+        standing: &Standing,
     ) -> Result<Answer, Failure> {
         let duty = self.duty()?;
         match operation {
@@ -140,7 +142,7 @@ impl<S: Sealer> Service<S> {
             Operation::Sign => with_burnt_stack(|| duty.sign(body, &self.clock)),
             Operation::Destroy => with_burnt_stack(|| duty.destroy(body)),
             Operation::Export => duty.export(body).await,
-            Operation::Import => duty.import(body, backup_places).await,
+            Operation::Import => duty.import(body, restore_places, standing).await,
             Operation::Attest => duty.attest(&self.attestor, body, tls_spki).await,
         }
     }
@@ -206,9 +208,14 @@ impl<S: Sealer> Duty<S> {
         })
     }
 
-    async fn import(&self, body: &mut [u8], places: &Semaphore) -> Result<Answer, Failure> {
+    async fn import(
+        &self,
+        body: &mut [u8],
+        places: &RestorePlaces,
+        standing: &Standing,
+    ) -> Result<Answer, Failure> {
         let request = ImportRequest::parse(body, &self.seed)?;
-        let wrapping = self.sealer.wrapping_of(request.sealed_key, places).await?;
+        let wrapping = self.sealer.wrapping_of(request.sealed_key, places, standing).await?;
         with_burnt_stack(|| {
             let key = self.sealer.open(wrapping, &request.identity, request.sealed_key)?;
             let pair = KeyPair::from(key);
@@ -281,10 +288,10 @@ mod tests {
     use super::{AbortOnPanic, Duty};
     use crate::api_key::ApiKey;
     use crate::http::Failure;
+    use crate::restore::{RestorePlaces, Standing};
     use crate::sealer::{NotOpened, NotSealed, Sealer};
     use crate::signer_memory::{Capacity, seed, signer};
     use enclave_core::{IdentityId, SecretKey};
-    use tokio::sync::Semaphore;
 
     struct NoSealer;
 
@@ -295,7 +302,7 @@ mod tests {
             Err(NotSealed)
         }
 
-        async fn wrapping_of(&self, _: &[u8], _: &Semaphore) -> Result<(), NotOpened> {
+        async fn wrapping_of(&self, _: &[u8], _: &RestorePlaces, _: &Standing) -> Result<(), NotOpened> {
             Err(NotOpened::UnknownForm)
         }
 

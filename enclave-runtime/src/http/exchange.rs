@@ -15,6 +15,7 @@ use super::answer::{Answer, Failure};
 use super::head_gate::{BodyFault, HeadVerdict, MAX_CHUNK_BYTES};
 use super::nonce_query::nonce_of;
 use super::server::{Channel, Server};
+use crate::restore::Standing;
 use crate::sealer::Sealer;
 use crate::service::Operation;
 
@@ -45,6 +46,7 @@ impl std::error::Error for Abandoned {}
 pub(super) async fn answer<S: Sealer>(
     server: &Server<S>,
     channel: &Channel,
+    standing: &Standing,
     verdict: HeadVerdict,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Abandoned> {
@@ -81,7 +83,7 @@ pub(super) async fn answer<S: Sealer>(
         Ok(Err(BodyLoss::Cut)) | Err(_) => return Err(Abandoned),
     };
     let waits_in = match operation {
-        Operation::Export => Some(&server.backups),
+        Operation::Export => Some(&server.exports),
         Operation::Attest => Some(&server.key_proofs),
         // An import takes its place when it has to wait: most of a restore does not.
         Operation::Import | Operation::Generate | Operation::Sign | Operation::Destroy => None,
@@ -89,7 +91,8 @@ pub(super) async fn answer<S: Sealer>(
     let Ok(_waiting) = waits_in.map(Semaphore::try_acquire).transpose() else {
         return Ok(Answer::Failed(Failure::Busy).into_response(false));
     };
-    let answer = server.service.perform(operation, &mut body, channel.tls_spki(), &server.backups).await;
+    let spki = channel.tls_spki();
+    let answer = server.service.perform(operation, &mut body, spki, &server.restores, standing).await;
     Ok(answer.unwrap_or_else(Answer::Failed).into_response(false))
 }
 

@@ -20,6 +20,7 @@ use transport::{Listener, Stream};
 
 use super::exchange::{self, Abandoned};
 use super::head_gate::{Deadlines, HeadGate, MAX_HEAD_BYTES, MAX_HEADERS};
+use crate::restore::{RestorePlaces, Standing};
 use crate::sealer::Sealer;
 use crate::service::Service;
 use crate::tls::{HANDSHAKE_DEADLINE, Received, TlsFront, TlsIdentity};
@@ -83,9 +84,10 @@ pub(super) struct Server<S> {
     pub(super) limits: Limits,
     pub(super) requests_in_flight: Semaphore,
     pub(super) attestations: Semaphore,
-    /// Of the requests in flight, those that may wait for a key service: half. A service that hangs must not take the
-    /// places of those who sign.
-    pub(super) backups: Semaphore,
+    /// Of the requests in flight, those that may wait for a key service are half, exports and restores together. A
+    /// service that hangs must not take the places of those who sign.
+    pub(super) exports: Semaphore,
+    pub(super) restores: RestorePlaces,
     pub(super) key_proofs: Semaphore,
     /// Tells a client how long its connection may be idle.
     keep_alive: HeaderValue,
@@ -121,6 +123,8 @@ pub async fn serve<S: Sealer>(
     stop: impl Future<Output = ()>,
 ) {
     let half = (limits.max_requests_in_flight as usize).div_ceil(2);
+    // Few exports wait: one call of the key service serves those of a day.
+    let exports = half.div_ceil(8);
     let requests_in_flight = Semaphore::new(limits.max_requests_in_flight as usize);
     let server = Arc::new(Server {
         service,
@@ -128,7 +132,8 @@ pub async fn serve<S: Sealer>(
         limits,
         requests_in_flight,
         attestations: Semaphore::new(MAX_ATTESTATIONS),
-        backups: Semaphore::new(half),
+        exports: Semaphore::new(exports),
+        restores: RestorePlaces::new(half - exports),
         key_proofs: Semaphore::new(half.min(MAX_KEY_PROOFS)),
         keep_alive: keep_alive(limits.deadlines.idle),
     });
@@ -214,16 +219,16 @@ async fn serve_http<S: Sealer>(
     if one_request {
         deadlines.head = deadlines.head.min(DRAIN_HEAD_DEADLINE);
     }
-    let channel = Arc::new(channel);
+    let (channel, standing) = (Arc::new(channel), Arc::new(Standing::default()));
     let (gate, verdicts) = HeadGate::new(stream, deadlines);
     let is_draining = draining.clone();
     let answer = service_fn(|request| {
         let verdict = verdicts.take();
-        let (server, channel) = (Arc::clone(&server), Arc::clone(&channel));
+        let (server, channel, standing) = (Arc::clone(&server), Arc::clone(&channel), Arc::clone(&standing));
         let stays = is_persistent(&request);
         let is_draining = &is_draining;
         async move {
-            let mut response = exchange::answer(&server, &channel, verdict, request).await?;
+            let mut response = exchange::answer(&server, &channel, &standing, verdict, request).await?;
             if stays && !*is_draining.borrow() && !response.headers().contains_key(CONNECTION) {
                 response.headers_mut().insert(KEEP_ALIVE, server.keep_alive.clone());
             }

@@ -132,6 +132,11 @@ impl KmsFault {
         matches!(self, Self::InvalidCiphertext | Self::ForeignKey)
     }
 
+    /// Whether KMS answered and did not decrypt what was asked.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.is_of_ciphertext() || matches!(self, Self::Refused { .. })
+    }
+
     /// Whether KMS does not accept the signature: the clock is wrong, the secret is, or the request was bent.
     pub(super) fn is_of_signature(&self) -> bool {
         matches!(self, Self::Refused { kind, .. }

@@ -4,6 +4,10 @@
 //! A ciphertext takes a place before KMS is asked. If KMS opens it, the place is free at once, so restores are not
 //! limited. If KMS refuses it, the place is free a second later. A ciphertext without a place waits, in the order of
 //! arrival. One that KMS has just refused is refused again without a call.
+//!
+//! A client whose last backup opened needs no place. It needs a good backup for each refusal, so it cannot send more of
+//! one than of the other. A client whose backups are refused gets half of the places at most, so a client that begins a
+//! restore waits for half of them and not for everything that the others have sent.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -11,20 +15,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::EncryptionContext;
 use super::fault::KmsFault;
+use crate::restore::Lane;
 
 /// Ciphertexts that KMS is asked about at one time, and refusals in a second. At the 60 ms that KMS takes for a call,
 /// refusals use half of the calls in flight and leave the other half to honest clients.
 const PLACES: usize = 64;
 
+/// Of these places, those for clients whose backups KMS refuses.
+const PLACES_FOR_REFUSED: usize = PLACES / 2;
+
 /// From a refusal until its place is free.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
-/// The longest wait for a place. 512 requests may wait for KMS by default. If all of them are refused, that takes 8 s.
+/// The longest wait for a place. 112 requests of clients whose backups KMS refuses may wait by default. In their
+/// half of the places, that takes 4 s.
 const PLACE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a refusal is remembered: a client that repeats a ciphertext costs one call in this time.
@@ -36,6 +45,7 @@ const MAX_REMEMBERED: usize = 1024;
 /// The limit, and what KMS refused.
 pub(super) struct RefusalLimit {
     places: Arc<Semaphore>,
+    places_for_refused: Arc<Semaphore>,
     /// With the time until which each is remembered, the oldest first.
     refused: Mutex<VecDeque<(Instant, CiphertextName)>>,
 }
@@ -62,27 +72,28 @@ impl CiphertextName {
 impl RefusalLimit {
     /// A limit that nothing has counted against.
     pub(super) fn new() -> Self {
-        Self { places: Arc::new(Semaphore::new(PLACES)), refused: Mutex::default() }
+        Self {
+            places: Arc::new(Semaphore::new(PLACES)),
+            places_for_refused: Arc::new(Semaphore::new(PLACES_FOR_REFUSED)),
+            refused: Mutex::default(),
+        }
     }
 
-    /// What `decrypt` makes of `ciphertext` with `context`, when its turn comes.
+    /// What `decrypt` makes of `ciphertext` with `context`, when there is a place for it in `lane`.
     ///
     /// # Errors
     /// That of `decrypt`; [`KmsFault::InvalidCiphertext`] for a ciphertext that KMS has just refused, and
     /// [`KmsFault::Crowded`] if no place was free in time.
     pub(super) async fn ask<T>(
         &self,
+        lane: Lane,
         ciphertext: &[u8],
         context: EncryptionContext<'_>,
         decrypt: impl Future<Output = Result<T, KmsFault>>,
     ) -> Result<T, KmsFault> {
         let name = CiphertextName::of(ciphertext, context);
         self.check(name)?;
-        let place = timeout(PLACE_PATIENCE, Arc::clone(&self.places).acquire_owned()).await;
-        let Ok(Ok(place)) = place else {
-            tracing::warn!("a backup waited in vain: clients send too many that KMS refuses");
-            return Err(KmsFault::Crowded);
-        };
+        let places = timeout(PLACE_PATIENCE, self.places(lane)).await.map_err(|_| KmsFault::Crowded)?;
         // While it waited, the same ciphertext may have been refused.
         self.check(name)?;
         let outcome = decrypt.await;
@@ -90,14 +101,25 @@ impl RefusalLimit {
             if fault.is_of_ciphertext() {
                 self.remember(name);
             }
-            if fault.is_of_ciphertext() || matches!(fault, KmsFault::Refused { .. }) {
+            if fault.is_refusal() {
                 tokio::spawn(async move {
                     tokio::time::sleep(REFUSAL_TIME).await;
-                    drop(place);
+                    drop(places);
                 });
             }
         }
         outcome
+    }
+
+    /// What a ciphertext takes in `lane`. No semaphore is ever closed, so each place comes.
+    async fn places(&self, lane: Lane) -> [Option<OwnedSemaphorePermit>; 2] {
+        let place = async |places: &Arc<Semaphore>| Arc::clone(places).acquire_owned().await.ok();
+        match lane {
+            Lane::Proven => [None, None],
+            Lane::Unknown => [place(&self.places).await, None],
+            // The rarer one first: a client that waits for it holds nothing that others wait for.
+            Lane::Refused => [place(&self.places_for_refused).await, place(&self.places).await],
+        }
     }
 
     fn check(&self, name: CiphertextName) -> Result<(), KmsFault> {
@@ -136,6 +158,7 @@ mod tests {
         CiphertextName, MAX_REMEMBERED, MEMORY_TIME, PLACE_PATIENCE, PLACES, REFUSAL_TIME, RefusalLimit,
     };
     use crate::kms::{EncryptionContext, KmsFault};
+    use crate::restore::Lane;
 
     const CONTEXT: EncryptionContext<'static> = &[("nitro-signer", "sealed-key")];
 
@@ -146,12 +169,14 @@ mod tests {
     struct Kms {
         limit: Arc<RefusalLimit>,
         outcome: Result<(), KmsFault>,
+        lane: Lane,
         calls: Arc<AtomicU32>,
     }
 
     impl Kms {
         fn that(outcome: Result<(), KmsFault>) -> Self {
-            Self { limit: Arc::new(RefusalLimit::new()), outcome, calls: Arc::default() }
+            let (limit, calls) = (Arc::new(RefusalLimit::new()), Arc::default());
+            Self { limit, outcome, lane: Lane::Unknown, calls }
         }
 
         async fn ask(&self, ciphertext: &[u8], context: EncryptionContext<'_>) -> Result<(), KmsFault> {
@@ -160,7 +185,7 @@ mod tests {
                 tokio::time::sleep(LATENCY).await;
                 self.outcome.clone()
             };
-            self.limit.ask(ciphertext, context, decrypt).await
+            self.limit.ask(self.lane, ciphertext, context, decrypt).await
         }
 
         /// Asks about so many ciphertexts at once, no two of them alike; gives how long the last took.
@@ -229,6 +254,26 @@ mod tests {
         }
     }
 
+    /// Garbage of known senders fills its half. A newcomer is asked about within the second, a proven client at once.
+    #[tokio::test(start_paused = true)]
+    async fn an_honest_client_does_not_wait_for_all_the_garbage() {
+        let mut garbage = Kms::that(Err(refused()));
+        garbage.lane = Lane::Refused;
+        let sending = {
+            let garbage = garbage.clone();
+            tokio::spawn(async move { garbage.ask_at_once(10 * PLACES).await })
+        };
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        for (lane, longest) in [(Lane::Proven, LATENCY), (Lane::Unknown, LATENCY)] {
+            let honest = Kms { lane, outcome: Ok(()), ..garbage.clone() };
+            let started = Instant::now();
+            assert_eq!(honest.ask(b"a backup", CONTEXT).await, Ok(()));
+            assert!(started.elapsed() <= longest, "{lane:?} waited {:?}", started.elapsed());
+        }
+        assert!(!sending.is_finished());
+        sending.abort();
+    }
+
     /// KMS may answer otherwise in a moment: a policy has changed, or KMS is back.
     #[tokio::test(start_paused = true)]
     async fn no_other_failure_is_remembered() {
@@ -258,18 +303,19 @@ mod tests {
         for ciphertext in 0..PLACES {
             let limit = Arc::clone(&limit);
             hanging.spawn(async move {
-                limit.ask(&ciphertext.to_be_bytes(), CONTEXT, std::future::pending::<Result<(), _>>()).await
+                let hangs = std::future::pending::<Result<(), _>>();
+                limit.ask(Lane::Unknown, &ciphertext.to_be_bytes(), CONTEXT, hangs).await
             });
         }
         while limit.places.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
         let started = Instant::now();
-        let outcome = limit.ask(b"one more", CONTEXT, async { Ok(()) }).await;
+        let outcome = limit.ask(Lane::Unknown, b"one more", CONTEXT, async { Ok(()) }).await;
         assert_eq!(outcome, Err(KmsFault::Crowded));
         assert!(started.elapsed() >= PLACE_PATIENCE);
         hanging.shutdown().await;
-        assert_eq!(limit.ask(b"one more", CONTEXT, async { Ok(()) }).await, Ok(()));
+        assert_eq!(limit.ask(Lane::Unknown, b"one more", CONTEXT, async { Ok(()) }).await, Ok(()));
     }
 
     #[tokio::test]
