@@ -80,6 +80,7 @@ test_start() {
     the_driver_may_refuse_once_after_an_end
     nitro_cli_may_warn_hang_or_be_silent
     a_replacement_that_fails_brings_the_last_one_back
+    a_replacement_that_fails_brings_the_last_boot_file_back
     one_that_never_gets_ready_is_ended
     wrong_releases_and_boot_files_are_refused
     a_link_in_a_release_is_not_started
@@ -702,7 +703,7 @@ the_first_start_serves_and_is_kept() {
     not_called '--debug-mode'
     cmp "$release/nitro-signer.eif" "$stored/nitro-signer.eif"
     cmp "$release/nitro.toml" "$stored/nitro.toml"
-    [[ $(cd "$stored" && /usr/bin/stat -c '%a %n' . ./* | paste -sd ,) == '755 .,644 ./nitro-signer.eif,644 ./nitro.toml' ]] \
+    [[ $(cd "$stored" && /usr/bin/stat -c '%a %n' . ./* | paste -sd ,) == '755 .,600 ./env,644 ./nitro-signer.eif,644 ./nitro.toml' ]] \
         || fail "there is kept: $(ls -la "$stored"/)"
     boot_file_is_whole
     [[ $(tail -n 1 "$boot_file") == ENCLAVE_CID=16 ]] || fail 'the CID is not appended'
@@ -956,6 +957,46 @@ a_replacement_that_fails_brings_the_last_one_back() {
     serves 18 503
     ours_are 1
     [[ $(jq -r '.[-1].Measurements.PCR0' "$FAKES/enclaves.json") == "${PCRS[0]}" ]] || fail 'it is not the last one'
+    passed
+}
+
+a_replacement_that_fails_brings_the_last_boot_file_back() {
+    local end runner
+    for end in failure interruption; do
+        new_serving_parent
+        exits_with 0 run-enclave --release "$release" --drain-s 0
+        serves 17
+        [[ $(stat -c '%a %U' "$stored/env") == '600 root' ]] || fail 'the copy of the boot file is not private'
+        cmp "$boot_file" "$stored/env"
+        # With secrets that the last release does not open.
+        sed -i 's/^TICKET_SIGNING_SECRET_CIPHERTEXT=.*/TICKET_SIGNING_SECRET_CIPHERTEXT=BQIDBA==/' "$boot_file"
+        chmod 600 "$boot_file"
+        chown nitro-signer:nitro-signer "$boot_file"
+        cp "$boot_file" "$scratch/with new secrets"
+        new_release "$release" "${PCRS[@]}"
+        no_room_for_two
+        echo 503 >"$FAKES/new_health"
+        if [[ $end == failure ]]; then
+            exits_with 70 run-enclave --release "$release" --replace --health-timeout-s 1
+        else
+            : >"$scratch/out"
+            "$root/infra/run-enclave.sh" --release "$release" --replace >"$scratch/out" 2>&1 &
+            runner=$!
+            started+=("$runner")
+            eventually 'the new one starts' grep -q 'waiting for it' "$scratch/out"
+            kill -TERM "$runner"
+            code=0
+            wait "$runner" || code=$?
+            [[ $code == 143 ]] || fail "it ended with $code"
+            exits_with 0 run-enclave --ensure
+        fi
+        serves 19 503
+        [[ $(jq -r '.[-1].Measurements.PCR0' "$FAKES/enclaves.json") == "${NEXT_PCRS[0]}" ]] || fail 'it is not the last one'
+        cmp <(grep -v ^ENCLAVE_CID= "$boot_file") <(grep -v ^ENCLAVE_CID= "$stored/env")
+        cmp <(grep -v ^ENCLAVE_CID= "$boot_file.failed") <(grep -v ^ENCLAVE_CID= "$scratch/with new secrets")
+        [[ $(stat -c '%a %U' "$boot_file" "$boot_file.failed" | sort -u) == '600 nitro-signer' ]] \
+            || fail 'a boot file is not private'
+    done
     passed
 }
 
@@ -1290,6 +1331,10 @@ the_watch_starts_and_watches() {
     start_watch
     serves 18
     ours_are 1
+    # A certificate that was renewed belongs to the boot file that a failed start puts back.
+    cp "$boot_file" "$stored/env"
+    printf 'TLS_CERT_CHAIN="-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----"\n' >>"$boot_file"
+    eventually 'the certificate is kept' cmp -s "$boot_file" "$stored/env"
     stop_watch 0
     # Nothing was ever started.
     new_parent

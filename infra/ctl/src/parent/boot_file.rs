@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 
 use super::failed::{Failed, Kind};
 use super::machine::Machine;
-use super::ownership;
+use super::{ownership, report};
+use crate::output_file;
 
 /// Where it is.
 pub const BOOT_FILE: &str = "/etc/nitro-signer/env";
@@ -19,7 +20,14 @@ pub const BOOT_FILE: &str = "/etc/nitro-signer/env";
 /// The port of clients where the boot file names none: that of `nitro-parent.service`.
 pub const DEFAULT_LISTEN_PORT: u16 = 7001;
 
+/// The name of the copy in a release's folder, with which an enclave of the release was ready.
+const KEPT: &str = "env";
+
+/// The name that a boot file gets when [`restore`] replaces it. [`remove_drafts`] leaves it alone.
+const REPLACED: &str = "env.failed";
+
 const ENCLAVE_CID: &str = "ENCLAVE_CID";
+const TLS_KEY: &str = "TLS_KEY_CIPHERTEXT";
 const LISTEN_PORT: &str = "BRIDGE_LISTEN_PORT";
 
 /// How the names of drafts begin; `run-enclave.sh` of earlier versions used it too.
@@ -40,7 +48,10 @@ impl BootFile {
     /// # Errors
     /// [`Kind::Configuration`] if it is too long, [`Kind::Unavailable`] if the system cannot read it.
     pub fn read(machine: &Machine) -> Result<Self, Failed> {
-        let path = machine.path(BOOT_FILE);
+        Self::read_at(machine.path(BOOT_FILE))
+    }
+
+    fn read_at(path: PathBuf) -> Result<Self, Failed> {
         // It never moves, so that no copy is left behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BOOT_FILE_BYTES + 1));
         let read = File::open(&path)
@@ -121,6 +132,22 @@ impl BootFile {
         }
         changed
     }
+
+    /// Whether both tell an enclave the same.
+    fn is_like(&self, other: &Self) -> bool {
+        self.with_enclave_cid(0) == other.with_enclave_cid(0)
+    }
+
+    /// The lines that count when an enclave starts: without the certificate, which it also takes while it runs.
+    fn lines_for_the_start(&self) -> impl Iterator<Item = &[u8]> {
+        let contains = |line: &[u8], part: &[u8]| line.windows(part.len()).any(|window| window == part);
+        let mut is_in_pem = false;
+        self.bytes.split(|byte| *byte == b'\n').filter(move |line| {
+            let is_of_pem = is_in_pem || contains(line, b"-----BEGIN ");
+            is_in_pem = is_of_pem && !contains(line, b"-----END ");
+            !is_of_pem && [TLS_KEY, ENCLAVE_CID].iter().all(|name| assigned(line, name).is_none())
+        })
+    }
 }
 
 /// What stands behind the equals sign, if `line` assigns to `name`.
@@ -172,29 +199,101 @@ pub fn check_folder(machine: &Machine) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Keeps a copy in the folder of a release, for root alone.
+///
+/// # Errors
+/// [`Kind::Unavailable`], or as [`BootFile::read`].
+pub(super) fn keep(machine: &Machine, release: &Path) -> Result<(), Failed> {
+    keep_in(release, &BootFile::read(machine)?)
+}
+
+/// Takes a renewed certificate into the copy in the folder of a release, if the rest of the boot file is the copy's.
+///
+/// # Errors
+/// As [`keep`].
+pub(super) fn keep_certificate(machine: &Machine, release: &Path) -> Result<(), Failed> {
+    let (kept, present) = (BootFile::read_at(release.join(KEPT))?, BootFile::read(machine)?);
+    if kept.is_like(&present) || !kept.lines_for_the_start().eq(present.lines_for_the_start()) {
+        return Ok(());
+    }
+    keep_in(release, &present)
+}
+
+fn keep_in(release: &Path, file: &BootFile) -> Result<(), Failed> {
+    let path = release.join(KEPT);
+    output_file::write_private(&path, &file.bytes)
+        .and_then(|()| output_file::sync_folder_of(&path))
+        .map_err(|fault| unwritten(&path, &fault))
+}
+
+/// Puts the copy in the folder of a release back, if it tells another thing than the boot file. What was there stays as
+/// [`REPLACED`]. Owner, mode and the enclave to dial stay.
+///
+/// # Errors
+/// [`Kind::Unavailable`], or as [`BootFile::read`].
+pub(super) fn restore(machine: &Machine, release: &Path) -> Result<(), Failed> {
+    let (kept, present) = (BootFile::read_at(release.join(KEPT))?, BootFile::read(machine)?);
+    let path = &present.path;
+    if kept.bytes.is_empty() {
+        report(format_args!("no boot file was kept with {}; {} stays", release.display(), path.display()));
+        return Ok(());
+    }
+    if kept.is_like(&present) {
+        return Ok(());
+    }
+    let replaced = path.with_file_name(REPLACED);
+    let link = || match fs::remove_file(&replaced) {
+        Err(fault) if fault.kind() != io::ErrorKind::NotFound => Err(fault),
+        _ => fs::hard_link(path, &replaced),
+    };
+    link().map_err(|fault| {
+        Failed::new(Kind::Unavailable, of(path, format_args!("it cannot be kept as {REPLACED}: {fault}")))
+    })?;
+    let bytes = present.enclave_cid().map_or_else(|| kept.bytes.clone(), |cid| kept.with_enclave_cid(cid));
+    replace(machine, path, &bytes)?;
+    report(format_args!(
+        "put back {}, with which the last release was ready; what was there is {}",
+        path.display(),
+        replaced.display()
+    ));
+    Ok(())
+}
+
 /// Makes the proxy dial the enclave with this CID. The file is replaced whole, with its owner and mode, or not at all.
 ///
 /// # Errors
 /// [`Kind::Unavailable`], or as [`BootFile::read`].
 pub fn write_enclave_cid(machine: &Machine, cid: u32) -> Result<(), Failed> {
     let file = BootFile::read(machine)?;
-    let draft = file.path.with_file_name(format!("{DRAFT_PREFIX}{:08x}", std::process::id()));
-    replace(machine, &file.path, &draft, &file.with_enclave_cid(cid)).inspect_err(|_| {
-        // It may not be there.
-        let _ = fs::remove_file(&draft);
-    })
+    replace(machine, &file.path, &file.with_enclave_cid(cid))
 }
 
-fn replace(machine: &Machine, path: &Path, draft: &Path, bytes: &[u8]) -> Result<(), Failed> {
-    let unwritten =
-        |fault| Failed::new(Kind::Unavailable, of(path, format_args!("it cannot be written: {fault}")));
+fn replace(machine: &Machine, path: &Path, bytes: &[u8]) -> Result<(), Failed> {
+    let draft = path.with_file_name(format!("{DRAFT_PREFIX}{:08x}", std::process::id()));
+    write_draft(machine, path, &draft, bytes)
+        .and_then(|()| {
+            fs::rename(&draft, path)
+                .and_then(|()| output_file::sync_folder_of(path))
+                .map_err(|fault| unwritten(path, &fault))
+        })
+        .inspect_err(|_| {
+            // It may not be there.
+            let _ = fs::remove_file(&draft);
+        })
+}
+
+fn write_draft(machine: &Machine, path: &Path, draft: &Path, bytes: &[u8]) -> Result<(), Failed> {
+    let unwritten = |fault| unwritten(path, &fault);
     let permissions = path.metadata().map_err(unwritten)?.permissions();
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft).map_err(unwritten)?;
     file.write_all(bytes).map_err(unwritten)?;
     ownership::copy_owner(machine, path, draft)?;
-    file.set_permissions(permissions).and_then(|()| file.sync_all()).map_err(unwritten)?;
-    fs::rename(draft, path).and_then(|()| crate::output_file::sync_folder_of(path)).map_err(unwritten)
+    file.set_permissions(permissions).and_then(|()| file.sync_all()).map_err(unwritten)
+}
+
+fn unwritten(path: &Path, fault: &io::Error) -> Failed {
+    Failed::new(Kind::Unavailable, of(path, format_args!("it cannot be written: {fault}")))
 }
 
 /// Removes the drafts of runs that were killed.
@@ -273,6 +372,73 @@ mod tests {
         fs::write(path.with_file_name(".env.killed"), "A=1\n").unwrap();
         remove_drafts(&machine);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    /// A machine with this boot file, and the folder of a release.
+    fn machine_with(boot_file: &str) -> (tempfile::TempDir, Machine, PathBuf) {
+        let root = tempfile::tempdir().unwrap();
+        let machine = Machine::new(root.path().into(), Box::new(SystemCommands));
+        let path = machine.path(BOOT_FILE);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, boot_file).unwrap();
+        let release = root.path().join("a release");
+        fs::create_dir(&release).unwrap();
+        (root, machine, release)
+    }
+
+    #[test]
+    fn the_kept_boot_file_comes_back_and_the_other_one_stays_beside_it() {
+        let (_root, machine, release) = machine_with("A=1\nENCLAVE_CID=16\n");
+        let path = machine.path(BOOT_FILE);
+        let failed = path.with_file_name(REPLACED);
+        let mode = |path: &Path| path.metadata().unwrap().mode() & 0o777;
+        restore(&machine, &release).unwrap();
+        keep(&machine, &release).unwrap();
+        assert_eq!(mode(&release.join(KEPT)), 0o600);
+        // Another enclave to dial is no other boot file.
+        write_enclave_cid(&machine, 17).unwrap();
+        restore(&machine, &release).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "A=1\nENCLAVE_CID=17\n");
+        assert!(!failed.exists());
+        for other in ["A=2\nENCLAVE_CID=18\n", "A=3\nENCLAVE_CID=18\n"] {
+            fs::write(&path, other).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+            restore(&machine, &release).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), "A=1\nENCLAVE_CID=18\n");
+            assert_eq!(fs::read_to_string(&failed).unwrap(), other);
+            assert_eq!((mode(&path), mode(&failed)), (0o640, 0o640));
+        }
+        remove_drafts(&machine);
+        assert!(failed.exists(), "it holds what the operator wrote");
+        fs::remove_file(&path).unwrap();
+        restore(&machine, &release).unwrap_err();
+    }
+
+    #[test]
+    fn a_renewed_certificate_is_kept_and_no_other_change() {
+        let text = |secret: &str, certificate: &str, key: &str| {
+            format!(
+                "A={secret}\nTLS_CERT_CHAIN=\"-----BEGIN CERTIFICATE-----\n{certificate}==\n\
+                 -----END CERTIFICATE-----\"\nTLS_KEY_CIPHERTEXT={key}\nENCLAVE_CID=16\nB=2\n"
+            )
+        };
+        let (_root, machine, release) = machine_with(&text("1", "OLD", "old"));
+        let kept = || fs::read_to_string(release.join(KEPT)).unwrap();
+        keep_certificate(&machine, &release).unwrap();
+        assert!(!release.join(KEPT).exists(), "no enclave was ready with it");
+        keep(&machine, &release).unwrap();
+        for (present, is_kept) in [
+            (text("1", "NEW", "new"), true),
+            (text("2", "NEWER", "newer"), false),
+            (text("1", "NEWER", "newer").replace("B=2", "B=3"), false),
+            (text("1", "NEWER", "newer").replace("B=2", ""), false),
+            (text("1", "NEWER\nNEWER", "newer"), true),
+        ] {
+            let before = kept();
+            fs::write(machine.path(BOOT_FILE), &present).unwrap();
+            keep_certificate(&machine, &release).unwrap();
+            assert_eq!(kept(), if is_kept { present } else { before });
+        }
     }
 
     #[test]

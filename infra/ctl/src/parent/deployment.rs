@@ -86,7 +86,7 @@ impl Enough {
 ///
 /// # Errors
 /// [`Failed`]. Before the new enclave has taken over, everything is taken back; and what was last started with success is
-/// started again if it had been ended for the new one.
+/// started again, with its boot file, if it had been ended for the new one.
 pub fn start(instance: &Instance, options: &Options) -> Result<(), Failed> {
     let lock = Lock::take(instance)?;
     let mut deployment = Deployment::prepare(instance, options, Enough::Ready, false)?;
@@ -94,11 +94,17 @@ pub fn start(instance: &Instance, options: &Options) -> Result<(), Failed> {
     let is_to_be_restored = deployment.are_old_ended && !deployment.is_committed;
     drop(deployment);
     if let Err(failed) = outcome {
-        let is_interrupted = matches!(failed.kind, Kind::Interrupted(_));
-        if is_to_be_restored && !is_interrupted && instance.machine().path(STORED_RELEASE).exists() {
-            report("starting again what was last started with success");
-            if let Err(also) = watch::ensure_locked(instance, options.times) {
+        let stored = instance.machine().path(STORED_RELEASE);
+        if is_to_be_restored && stored.exists() {
+            // The watch starts the stored release if this was interrupted.
+            if let Err(also) = boot_file::restore(instance.machine(), &stored) {
                 report(also);
+            }
+            if !matches!(failed.kind, Kind::Interrupted(_)) {
+                report("starting again what was last started with success");
+                if let Err(also) = watch::ensure_locked(instance, options.times) {
+                    report(also);
+                }
             }
         }
         return Err(failed);
@@ -139,8 +145,12 @@ pub fn plan(instance: &Instance, options: &Options) -> Result<Vec<String>, Faile
     lines.push(format!("nitro-cli {}", words.join(" ")));
     lines.push(format!("wait at most {} s for its /health", options.times.health_timeout.as_secs()));
     lines.push(format!("write its CID as ENCLAVE_CID to {}", machine.path(BOOT_FILE).display()));
-    if !options.is_debugged && !release::is_stored(machine, &options.release) {
-        lines.push(format!("keep a copy of the release as {}", machine.path(STORED_RELEASE).display()));
+    if !options.is_debugged {
+        let stored = machine.path(STORED_RELEASE);
+        if !release::is_stored(machine, &options.release) {
+            lines.push(format!("keep a copy of the release as {}", stored.display()));
+        }
+        lines.push(format!("keep a copy of the boot file in {}", stored.display()));
     }
     for enclave in &deployment.old {
         let drain_s = options.times.drain.as_secs();
@@ -277,6 +287,10 @@ impl<'a> Deployment<'a> {
         self.wait_for(&started)?;
         self.switch_to(&started)?;
         if !self.options.is_debugged {
+            // An enclave that is only alive may lack what another boot file had.
+            if self.enough == Enough::Ready {
+                boot_file::keep(self.instance.machine(), self.release.folder())?;
+            }
             self.release.keep(self.instance.machine())?;
         }
         self.instance.go_on()

@@ -68,6 +68,10 @@ impl Release {
         self.nitro_toml.configuration()
     }
 
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub(super) fn image(&self) -> PathBuf {
         self.folder.join(IMAGE)
     }

@@ -78,6 +78,10 @@ fn look_for_ever(instance: &Instance) -> Result<(), Failed> {
                     misses = 0;
                     // An alarm of cloudformation.yaml goes by the absence of this line.
                     report(format_args!("heartbeat: {}", finding.text));
+                    let machine = instance.machine();
+                    if let Err(failed) = boot_file::keep_certificate(machine, &machine.path(STORED_RELEASE)) {
+                        report(failed);
+                    }
                 } else {
                     misses += 1;
                     report(format_args!("{} ({misses} of {MAX_MISSES})", finding.text));
