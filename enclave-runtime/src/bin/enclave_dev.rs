@@ -71,9 +71,13 @@ struct Arguments {
     /// By how much the software NSM's clock is ahead of this machine's, behind it if negative. For tests
     #[arg(long, value_name = "SECONDS", default_value_t = 0, allow_negative_numbers = true)]
     nsm_clock_offset_s: i32,
-    /// How much the software NSM's clock gains on this machine's. For tests
-    #[arg(long, value_name = "PPM", default_value_t = 0)]
-    nsm_clock_drift_ppm: u32,
+    /// How much the software NSM's clock gains on this machine's, loses if negative; below -1000000 it goes back. For
+    /// tests
+    #[arg(long, value_name = "PPM", default_value_t = 0, allow_negative_numbers = true)]
+    nsm_clock_drift_ppm: i32,
+    /// How long after its start the software NSM begins to refuse documents. For tests
+    #[arg(long, value_name = "SECONDS")]
+    nsm_refuses_after_s: Option<u32>,
     /// The measured configuration, as in the production image; limits are in it
     #[arg(long, value_name = "FILE", requires_all = ["boot_file", "kms", "imds", "log"],
           conflicts_with_all = ["max_keys", "max_nonces", "max_ticket_ttl_s", "max_requests_in_flight", "tls"])]
@@ -226,7 +230,11 @@ fn software_nsm(arguments: &Arguments) -> Result<SoftwareNsm, NotStarted> {
     let pcrs = SoftwarePcrs { pcr0: arguments.pcr0.unwrap_or(pcrs.pcr0), ..pcrs };
     let clock =
         ClockFault { offset_s: arguments.nsm_clock_offset_s, drift_ppm: arguments.nsm_clock_drift_ppm };
-    Ok(nsm.measuring(pcrs).with_clock(clock))
+    let nsm = nsm.measuring(pcrs).with_clock(clock);
+    Ok(match arguments.nsm_refuses_after_s {
+        Some(age_s) => nsm.refusing_after(Duration::from_secs(age_s.into())),
+        None => nsm,
+    })
 }
 
 fn run_attested(nitro_toml: &Path, arguments: Arguments, nsm: Arc<dyn Nsm>) -> Result<(), NotStarted> {

@@ -41,6 +41,7 @@ pub struct SoftwareNsm {
     module_id: String,
     pcrs: Pcrs,
     clock: ClockFault,
+    refuses_after: Option<Duration>,
     started: Instant,
     root: Root,
     chain: Mutex<Chain>,
@@ -62,8 +63,8 @@ pub struct Pcrs {
 pub struct ClockFault {
     /// By how many seconds the NSM is ahead of it at the start; behind it if negative.
     pub offset_s: i32,
-    /// How many millionths of a second the NSM gains on it each second.
-    pub drift_ppm: u32,
+    /// How many millionths of a second the NSM gains on it each second. Below -1,000,000 the NSM's time goes back.
+    pub drift_ppm: i32,
 }
 
 /// Why there is no software NSM.
@@ -137,6 +138,7 @@ impl SoftwareNsm {
             module_id,
             pcrs: Pcrs::default(),
             clock: ClockFault::default(),
+            refuses_after: None,
             started: Instant::now(),
             root,
             chain: Mutex::new(chain),
@@ -153,6 +155,12 @@ impl SoftwareNsm {
     #[must_use]
     pub fn with_clock(self, clock: ClockFault) -> Self {
         Self { clock, ..self }
+    }
+
+    /// The same, but it gives no more documents once it is this old.
+    #[must_use]
+    pub fn refusing_after(self, age: Duration) -> Self {
+        Self { refuses_after: Some(age), ..self }
     }
 
     /// The root's certificate, for verifiers.
@@ -186,10 +194,12 @@ impl SoftwareNsm {
     }
 
     fn now(&self) -> SystemTime {
-        let drift = self.started.elapsed() * self.clock.drift_ppm / 1_000_000;
-        let now = SystemTime::now() + drift;
-        let offset = Duration::from_secs(self.clock.offset_s.unsigned_abs().into());
-        if self.clock.offset_s < 0 { now - offset } else { now + offset }
+        let ClockFault { offset_s, drift_ppm } = self.clock;
+        let drift = self.started.elapsed() * drift_ppm.unsigned_abs() / 1_000_000;
+        let offset = Duration::from_secs(offset_s.unsigned_abs().into());
+        let now = SystemTime::now();
+        let now = if drift_ppm < 0 { now - drift } else { now + drift };
+        if offset_s < 0 { now - offset } else { now + offset }
     }
 
     fn pcr(&self, index: u16) -> [u8; PCR_BYTES] {
@@ -205,6 +215,9 @@ impl SoftwareNsm {
 impl Nsm for SoftwareNsm {
     fn attest(&self, request: &AttestationRequest<'_>) -> Result<Vec<u8>, NsmUnavailable> {
         request.check()?;
+        if self.refuses_after.is_some_and(|age| self.started.elapsed() >= age) {
+            return Err(INTERNAL_ERROR);
+        }
         self.attest_at(request, self.now()).ok_or(INTERNAL_ERROR)
     }
 

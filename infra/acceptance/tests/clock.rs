@@ -79,3 +79,34 @@ fn drift_is_made_up_for_each_minute() -> Result<(), Failure> {
     let log = String::from_utf8_lossy(&server.stack().enclave.stop()).into_owned();
     ensure(log.contains("the clock differed from the NSM's time by more than 2 s, and is corrected"), || log)
 }
+
+/// The monotonic clock goes on: an expired ticket stays expired, and a fresh one is taken.
+#[test]
+fn an_nsm_that_fails_while_the_signer_runs_changes_no_ticket() {
+    let faults = [
+        (
+            // A minute after the start, it tells a time from before the start. Until then it has lost some of the 2 s.
+            &["--nsm-clock-drift-ppm", "-1100000", "--nsm-clock-offset-s", "2"][..],
+            "the NSM's time is refused, because no drift explains it; the clock runs on without it",
+        ),
+        (
+            &["--nsm-refuses-after-s", "30"],
+            "the clock runs on without the NSM's time fault=the NSM gives no document to take the time from",
+        ),
+    ];
+    // Side by side, because the minute to the first anchor is the same.
+    let servers = faults.map(|(options, line)| (Server::own(options), options, line));
+    let started = Instant::now();
+    let mut rows = Rows::new("Ticket, with an NSM that fails");
+    for (mut server, options, line) in servers {
+        let log =
+            |server: &mut Server| String::from_utf8_lossy(&server.stack().enclave.output()).into_owned();
+        let mut judged = judges_by(&server, now_s());
+        while judged.is_ok() && !log(&mut server).contains(line) {
+            judged = ensure(started.elapsed() < Duration::from_secs(90), || log(&mut server));
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        rows.check(options.join(" "), judged.and_then(|()| judges_by(&server, now_s())));
+    }
+    rows.finish();
+}
