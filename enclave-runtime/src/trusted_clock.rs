@@ -8,7 +8,8 @@
 //!
 //! What holds:
 //!
-//! * There is no clock without a document of the NSM: nothing is judged before the first one.
+//! * There is no clock without two documents of the NSM that agree: nothing is judged before. A single wrong one that is
+//!   ahead would make every ticket expire, and no later document sets the clock back.
 //! * The clock never goes back. One that is ahead stands still until time has caught up with it.
 //! * A document counts as made when it was asked for. So the clock is ahead of the NSM's by a round trip at most, and
 //!   never behind it: a ticket expires too early rather than too late.
@@ -98,6 +99,11 @@ pub enum NoTime {
         /// How far it was ahead of the clock.
         ahead_ms: u64,
     },
+    /// The two documents at the start differed by more than 2 s.
+    Contradicted {
+        /// How far they were apart.
+        apart_ms: u64,
+    },
     /// The call was not finished.
     Lost,
 }
@@ -115,6 +121,9 @@ impl std::fmt::Display for NoTime {
                 "the NSM's time was {ahead_ms} ms ahead of the clock, and its next document differed from that by more \
                  than 2 s"
             ),
+            Self::Contradicted { apart_ms } => {
+                write!(formatter, "two documents of the NSM in a row have times that differ by {apart_ms} ms")
+            }
             Self::Lost => formatter.write_str("the NSM was not asked to the end for the time"),
         }
     }
@@ -138,14 +147,15 @@ struct Judged {
 }
 
 impl TrustedClock {
-    /// Asks `nsm` for the time until it gives one, for `patience` and for as long as the last try takes. Blocks.
+    /// Asks `nsm` for the time until two documents in a row agree, for `patience` and for as long as the last try takes.
+    /// Blocks.
     ///
     /// # Errors
     /// [`NoTime`], of the last try.
     pub fn start(nsm: &dyn Nsm, patience: Duration) -> Result<Self, NoTime> {
         let start = Instant::now();
         let anchor = loop {
-            match ask(nsm, start) {
+            match ask_twice(nsm, start) {
                 Ok(anchor) => break anchor,
                 Err(fault) if start.elapsed() >= patience => return Err(fault),
                 Err(fault) => tracing::warn!(%fault, "waiting for the time"),
@@ -243,8 +253,11 @@ impl TrustedClock {
             return Ok(first);
         }
         let second = ask(nsm, self.start)?;
-        let apart_ms = second.start_unix_ms().abs_diff(first.start_unix_ms());
-        if apart_ms <= MAX_DISAGREEMENT_MS { Ok(second) } else { Err(NoTime::Unconfirmed { ahead_ms }) }
+        if second.apart_ms(first) <= MAX_DISAGREEMENT_MS {
+            Ok(second)
+        } else {
+            Err(NoTime::Unconfirmed { ahead_ms })
+        }
     }
 
     /// Goes by `anchor`, which [`Self::read`] has confirmed, as far as it may. One caller at a time.
@@ -280,6 +293,11 @@ impl TimeProvider for TrustedClock {
 impl Anchor {
     fn start_unix_ms(self) -> u64 {
         self.unix_ms.saturating_sub(self.asked_ms)
+    }
+
+    /// How far the times differ, apart from what has passed between the two.
+    fn apart_ms(self, other: Self) -> u64 {
+        self.start_unix_ms().abs_diff(other.start_unix_ms())
     }
 }
 
@@ -332,6 +350,13 @@ impl Record {
         }
         true
     }
+}
+
+/// [`ask`], confirmed by a second document.
+fn ask_twice(nsm: &dyn Nsm, start: Instant) -> Result<Anchor, NoTime> {
+    let (first, second) = (ask(nsm, start)?, ask(nsm, start)?);
+    let apart_ms = second.apart_ms(first);
+    if apart_ms <= MAX_DISAGREEMENT_MS { Ok(second) } else { Err(NoTime::Contradicted { apart_ms }) }
 }
 
 fn ask(nsm: &dyn Nsm, start: Instant) -> Result<Anchor, NoTime> {

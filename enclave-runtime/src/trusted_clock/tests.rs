@@ -249,12 +249,35 @@ fn without_a_time_of_the_nsm_there_is_no_clock() {
     assert_eq!(started(vec![]).unwrap_err(), NoTime::NoDocument(SILENT));
     assert_eq!(started(vec![signed(0), signed(0)]).unwrap_err(), NoTime::Unreadable);
     assert_eq!(started(vec![b"no document".to_vec(); 2]).unwrap_err(), NoTime::Unreadable);
+    assert_eq!(started(vec![signed(T0_UNIX_MS)]).unwrap_err(), NoTime::NoDocument(SILENT));
+}
+
+/// Nothing would set a clock back that starts with a wrong time ahead, and one that is behind would be lenient.
+#[test]
+fn a_single_wrong_document_at_the_start_is_asked_about_again() {
+    for wrong_ms in [T0_UNIX_MS + DAY_MS, T0_UNIX_MS - DAY_MS, T0_UNIX_MS + 2 * MAX_DISAGREEMENT_MS] {
+        let right = || signed(T0_UNIX_MS);
+        for order in [[right(), signed(wrong_ms)], [signed(wrong_ms), right()]] {
+            let [last, first] = order;
+            let contradicted = TrustedClock::start(
+                &Documents(Mutex::new(vec![last.clone(), first.clone()])),
+                Duration::ZERO,
+            );
+            assert!(
+                matches!(contradicted, Err(NoTime::Contradicted { apart_ms })
+                    if apart_ms.abs_diff(wrong_ms.abs_diff(T0_UNIX_MS)) < 1_000),
+                "{contradicted:?}"
+            );
+            let clock = started(vec![right(), right(), last, first]).unwrap();
+            assert!((T0_UNIX_MS..T0_UNIX_MS + 60_000).contains(&clock.now_unix_ms()));
+        }
+    }
 }
 
 /// Whatever the system clock says, and after a document that says nothing.
 #[test]
 fn it_starts_with_the_time_of_the_nsm() {
-    let clock = started(vec![signed(T0_UNIX_MS), Vec::new()]).unwrap();
+    let clock = started(vec![signed(T0_UNIX_MS), signed(T0_UNIX_MS), Vec::new()]).unwrap();
     let now = clock.now_unix_ms();
     assert!((T0_UNIX_MS..T0_UNIX_MS + 60_000).contains(&now), "{now}");
     std::thread::sleep(Duration::from_millis(20));
@@ -283,7 +306,7 @@ fn what_goes_wrong_is_counted_each_time_and_logged_now_and_then() {
 #[tokio::test(start_paused = true)]
 async fn it_is_anchored_each_minute() {
     let ahead = || signed(T0_UNIX_MS + 91_000);
-    let nsm = Arc::new(Documents(Mutex::new(vec![ahead(), ahead(), signed(T0_UNIX_MS)])));
+    let nsm = Arc::new(Documents(Mutex::new(vec![ahead(), ahead(), signed(T0_UNIX_MS), signed(T0_UNIX_MS)])));
     let clock = Arc::new(TrustedClock::start(&*nsm, Duration::ZERO).unwrap());
     tokio::spawn(Arc::clone(&clock).keep_anchored(nsm));
     sleep(Duration::from_secs(59)).await;
@@ -296,7 +319,7 @@ async fn it_is_anchored_each_minute() {
 /// So a counter that is slow makes no ticket live longer.
 #[tokio::test(start_paused = true)]
 async fn without_documents_it_gets_ahead_each_minute() {
-    let nsm = Arc::new(Documents(Mutex::new(vec![signed(T0_UNIX_MS)])));
+    let nsm = Arc::new(Documents(Mutex::new(vec![signed(T0_UNIX_MS); 2])));
     let clock = Arc::new(TrustedClock::start(&*nsm, Duration::ZERO).unwrap());
     tokio::spawn(Arc::clone(&clock).keep_anchored(nsm));
     sleep(Duration::from_secs(30)).await;
@@ -367,7 +390,9 @@ async fn pass(seconds: u64) {
 #[tokio::test(start_paused = true)]
 async fn an_nsm_that_hangs_is_asked_once_and_the_clock_allows_for_drift() {
     let (answer, nsm) = hanging();
-    answer.send(signed(T0_UNIX_MS)).unwrap();
+    for _ in 0..2 {
+        answer.send(signed(T0_UNIX_MS)).unwrap();
+    }
     let clock = Arc::new(TrustedClock::start(&*nsm, Duration::ZERO).unwrap());
     let hanging: Arc<dyn Nsm> = Arc::<Hanging>::clone(&nsm);
     tokio::spawn(Arc::clone(&clock).keep_anchored(hanging));
@@ -376,11 +401,11 @@ async fn an_nsm_that_hangs_is_asked_once_and_the_clock_allows_for_drift() {
     let mut ahead = Vec::new();
     for seconds in [62, 4, 190] {
         pass(seconds).await;
-        nsm.is_asked(2);
+        nsm.is_asked(3);
         ahead.push(clock.start_unix_ms.load(Ordering::Relaxed) - T0_UNIX_MS);
     }
     assert_eq!(ahead, [0, 3, 12], "3 ms a minute, as soon as the call has taken 2 s");
-    assert_eq!(nsm.calls.load(Ordering::Relaxed), 2, "one at the start, and the one that hangs");
+    assert_eq!(nsm.calls.load(Ordering::Relaxed), 3, "two at the start, and the one that hangs");
 
     answer.send(signed(T0_UNIX_MS + DAY_MS)).unwrap();
     drop(answer);
@@ -390,5 +415,5 @@ async fn an_nsm_that_hangs_is_asked_once_and_the_clock_allows_for_drift() {
         T0_UNIX_MS + 15,
         "the late answer does not count"
     );
-    assert_eq!(nsm.calls.load(Ordering::Relaxed), 3, "it is asked again");
+    assert_eq!(nsm.calls.load(Ordering::Relaxed), 4, "it is asked again");
 }
