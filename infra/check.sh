@@ -6,7 +6,8 @@ usage() {
     cat <<'USAGE'
 Checks the security of a running signer, on its parent instance. Changes nothing.
 
-Usage: infra/check.sh [--release FOLDER] [--policy FILE] [--role NAME] [--imds-url URL] [--root FILE]
+Usage: infra/check.sh [--release FOLDER] [--policy FILE] [--role NAME] [--pin-role]
+                      [--pin-instance INSTANCE-ID] [--imds-url URL] [--root FILE]
 
 This is `signerctl parent check`. Its --help explains what it checks, what it takes and its exit statuses.
 USAGE

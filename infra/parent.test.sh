@@ -101,6 +101,7 @@ test_watch_and_check() {
     the_watch_leaves_a_deployment_alone
     preflight_tells_what_a_start_needs
     all_is_well
+    a_policy_that_pins_this_parent_is_compared
     each_defect_is_one_line
 }
 
@@ -1467,6 +1468,37 @@ all_is_well() {
     checks_with 0 --policy "$scratch/a policy.json" --role nitro-signer-instance
     [[ $(grep -c '^PASS ' "$scratch/out") == 9 && $(grep -c '^SKIP ' "$scratch/out") == 3 ]] || fail "it says: $(<"$scratch/out")"
     passed
+}
+
+a_policy_that_pins_this_parent_is_compared() {
+    local role=arn:aws:iam::999988887777:role/nitro-signer-instance id=i-0123456789abcdef0
+    new_checked_parent
+    policy "(.Statement[0, 1].Condition.StringEqualsIgnoreCase) += {
+        \"kms:RecipientAttestation:PCR3\": \"$(pcr_of "$role")\", \"kms:RecipientAttestation:PCR4\": \"$(pcr_of "$id")\"}"
+    checks_with 0
+    says 'it asks for PCR3, which was not compared: --pin-role does that'
+    says 'it asks for PCR4, which was not compared: --pin-instance does that'
+    checks_with 0 --pin-role --pin-instance "$id"
+    ! grep -q 'not compared' "$scratch/out" || fail "it says: $(<"$scratch/out")"
+    checks_with 0 --pin-role --pin-instance "$id" --role nitro-signer-instance
+    checks_with 1 --pin-role --role another
+    says 'which is that of another role'
+    checks_with 1 --pin-instance i-0fedcba9876543210
+    says 'which is that of another instance'
+    rm "$FAKES/aws/get-caller-identity"
+    checks_with 1 --pin-role
+    says 'give it with --role'
+    new_checked_parent
+    checks_with 1 --pin-role
+    says 'on an instance with another role'
+    checks_with 1 --pin-instance "$id"
+    says 'on another instance'
+    passed
+}
+
+# What a register holds that measures only the text $1.
+pcr_of() {
+    { head -c 48 /dev/zero; printf %s "$1"; } | sha384sum | cut -d ' ' -f 1
 }
 
 each_defect_is_one_line() {

@@ -12,6 +12,7 @@ use signerctl::parent::point::Outcome;
 use signerctl::parent::release::STORED_RELEASE;
 use signerctl::policy_check::MAX_POLICY_BYTES;
 
+use super::pinned_parent::PinnedParent;
 use super::preflight::IMDS_URL;
 use super::server::attestation_root;
 use crate::failure::{Failure, NOT_GOOD, print, read_text};
@@ -27,11 +28,15 @@ It verifies the enclave's attestation document down to AWS's root, and judges th
 the same. All the same, root on this instance can fake everything that is seen from here. Verify from outside what you
 have to trust: `signerctl attest verify`.
 
+--pin-role and --pin-instance are those of `signerctl policy check`. The role is that of --role, or else the one that AWS
+names. AWS names it without its path: if it has one, give --role PATH/NAME.
+
 Exit status: 0 nothing FAILed, 1 something did, 64 wrong command line, 65 a file is not what it should be, 66 a file is
 missing, 69 a tool is missing, 73 the output cannot be written, 77 not root, 78 the release or the boot file is wrong.
 
 Examples:
   signerctl parent check
+  signerctl parent check --pin-role --pin-instance i-0123456789abcdef0
   signerctl parent check --release . --policy kms-key-policy.json --role nitro-signer-instance")]
 pub(crate) struct ParentCheck {
     /// What should run; its nitro.toml may be the one that you reviewed and committed, and its image need not be there
@@ -46,6 +51,9 @@ pub(crate) struct ParentCheck {
     /// The instance's role, when AWS is not to be asked
     #[arg(long, value_name = "NAME")]
     role: Option<String>,
+
+    #[command(flatten)]
+    pinned: PinnedParent,
 
     /// The instance metadata service
     #[arg(long, value_name = "URL", default_value = IMDS_URL)]
@@ -70,6 +78,8 @@ impl ParentCheck {
             release: self.release.unwrap_or_else(|| machine.path(STORED_RELEASE)),
             policy: policy.transpose()?,
             role: self.role,
+            is_role_pinned: self.pinned.pin_role,
+            pinned_instances: self.pinned.pin_instance,
             imds: Imds::new(self.imds_url),
             root: root.transpose()?,
         };

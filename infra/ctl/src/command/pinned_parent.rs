@@ -8,11 +8,11 @@ use signerctl::parent_pin::{InstanceId, ParentPin};
 pub(super) struct PinnedParent {
     /// Asks for PCR3 too, the role of the instance on which the enclave runs
     #[arg(long)]
-    pin_role: bool,
+    pub(super) pin_role: bool,
 
     /// Asks for PCR4 too, this instance; may be repeated, and one will do. An instance that is replaced has another id
     #[arg(long, value_name = "INSTANCE-ID")]
-    pin_instance: Vec<InstanceId>,
+    pub(super) pin_instance: Vec<InstanceId>,
 }
 
 impl PinnedParent {

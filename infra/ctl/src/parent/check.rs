@@ -28,6 +28,7 @@ use crate::attestation::question;
 use crate::connection::Client;
 use crate::eif::MeasurementSet;
 use crate::nitro_toml::NitroToml;
+use crate::parent_pin::{InstanceId, ParentPin};
 use crate::policy_check::{Expectation as ExpectedPolicy, check_key_policy};
 use crate::tls_trust::TlsTrust;
 
@@ -48,6 +49,10 @@ pub struct Options {
     pub policy: Option<(String, String)>,
     /// The name of the instance's role, unless AWS is to be asked.
     pub role: Option<String>,
+    /// Whether the key's policy has to ask for the instance's role.
+    pub is_role_pinned: bool,
+    /// The instances that the key's policy has to ask for; any will do if there are none.
+    pub pinned_instances: Vec<InstanceId>,
     /// The metadata service.
     pub imds: Imds,
     /// A root of attestation documents in AWS's place, and its name for reports.
@@ -233,6 +238,18 @@ impl Check<'_> {
         Some(format!("arn:{partition}:iam::{account}:role/{name}"))
     }
 
+    /// What the key's policy has to ask for of this instance. `None` if the role is asked for and not known.
+    fn pins(&self, instance_role: Option<&str>) -> Option<Vec<ParentPin>> {
+        let mut pins = Vec::new();
+        if self.options.is_role_pinned {
+            pins.push(ParentPin::of_role(&role_of_session(instance_role?)?));
+        }
+        if !self.options.pinned_instances.is_empty() {
+            pins.push(ParentPin::of_instances(&self.options.pinned_instances));
+        }
+        Some(pins)
+    }
+
     fn key_policy(&self, text: &str, of: &str, instance_role: Option<&str>) -> Vec<Point> {
         let not_read = |fault: &dyn std::fmt::Display| {
             [KEY_POLICY, ENCRYPT].map(|name| Point::fail(name, format_args!("of {of}: {fault}"))).to_vec()
@@ -241,11 +258,16 @@ impl Check<'_> {
             Ok(noted) => noted,
             Err(fault) => return vec![Point::fail(KEY_POLICY, fault)],
         };
+        let Some(pins) = self.pins(instance_role) else {
+            return not_read(
+                &"the instance's role, which --pin-role asks for, is not known: give it with --role",
+            );
+        };
         let expectation = ExpectedPolicy {
             images: std::slice::from_ref(noted),
             keys: &self.nitro_toml.configuration().kms.key_arns(),
             instance_role,
-            pins: &[],
+            pins: &pins,
         };
         let found = match check_key_policy(text, &expectation) {
             Ok(found) => found,
@@ -260,12 +282,13 @@ impl Check<'_> {
         let encrypts: Vec<String> = words(encrypts);
         let faults_of = |faults: Vec<String>| faults.into_iter().map(|it| format!("of {of}: {it}")).collect();
         let (uses, encrypts): (Vec<_>, Vec<_>) = (faults_of(uses), faults_of(encrypts));
+        let uses = Point::unless(
+            &uses,
+            KEY_POLICY,
+            format_args!("of {of}: the key is used by the image of nitro.toml only"),
+        );
         vec![
-            Point::unless(
-                &uses,
-                KEY_POLICY,
-                format_args!("of {of}: the key is used by the image of nitro.toml only"),
-            ),
+            if found.notes.is_empty() { uses } else { uses.with_remedy(found.notes.join("; ")) },
             Point::unless(
                 &encrypts,
                 ENCRYPT,
@@ -352,6 +375,13 @@ fn differing(noted: &MeasurementSet, measured: &MeasurementSet, whose: &str) -> 
     let pairs = [(noted.pcr0, measured.pcr0), (noted.pcr1, measured.pcr1), (noted.pcr2, measured.pcr2)];
     let differing = pairs.into_iter().enumerate().filter(|(_, (noted, measured))| noted != measured);
     differing.map(|(index, _)| format!("PCR{index} {whose} is not that of nitro.toml")).collect()
+}
+
+/// The ARN of the role of a session, `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`. Another ARN is the role's own.
+fn role_of_session(arn: &str) -> Option<String> {
+    let Some((account, session)) = arn.split_once(":assumed-role/") else { return Some(arn.to_owned()) };
+    let (role, _) = session.split_once('/')?;
+    Some(format!("{}:role/{role}", account.replacen(":sts:", ":iam:", 1)))
 }
 
 fn owner_and_mode(machine: &Machine, path: &Path) -> Result<(String, u32), Failed> {
