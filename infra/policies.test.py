@@ -53,6 +53,7 @@ KEY_POLICY_BYTES, TEMPLATE_BYTES = 32 * 1024, 51_200
 
 IMAGE = {f"Pcr{index}": f"{index + 1:x}" * 96 for index in range(3)}
 PREVIOUS_IMAGE = {f"PreviousPcr{index}": f"{index + 10:x}" * 96 for index in range(3)}
+PARENT = {f"ParentPcr{index}": f"{index + 4:x}" * 96 for index in (3, 4)}
 
 
 def main():
@@ -239,7 +240,7 @@ def template_problems(text):
     for name, parameter in template["Parameters"].items():
         if not parameter.get("Description"):
             yield f"parameter {name} has no description"
-    for name in [*IMAGE, *PREVIOUS_IMAGE]:
+    for name in [*IMAGE, *PREVIOUS_IMAGE, *PARENT]:
         pattern = template["Parameters"][name].get("AllowedPattern", "")
         for value in ["0" * 96, "A" * 96, "a" * 95, "a" * 97, "g" * 96, "PCR0-of-the-image"]:
             if re.search(pattern, value):
@@ -269,6 +270,9 @@ def template_problems(text):
     with deployed(text, **IMAGE, **PREVIOUS_IMAGE, ClientCidr="198.51.100.0/24") as stack:
         yield from stack.policy_problems(both)
         yield from stack.network_problems([{"CidrIp": "198.51.100.0/24"}])
+    for pinned in [PARENT, {"ParentPcr4": PARENT["ParentPcr4"]}]:
+        with deployed(text, **IMAGE, **PREVIOUS_IMAGE, **pinned) as stack:
+            yield from stack.policy_problems(both, pinned)
     with deployed(text, AcmePort="true") as stack:
         yield from stack.network_problems([], validates=True)
     with deployed(text, SessionManager="false", ImageId="ami-12345678") as stack:
@@ -301,20 +305,20 @@ class Stack:
             if resource["Type"] == resource_type and conditions.get(resource.get("Condition"), True)
         ]
 
-    def policy_problems(self, images):
-        """The policies that are in force have to be the committed ones, for these images."""
+    def policy_problems(self, images, pinned=None):
+        """The policies that are in force have to be the committed ones, for these images, on this parent."""
         problems = []
         kms, iam = self.session.client("kms"), self.session.client("iam")
         key = self.output("KeyArn")
         policy = kms.get_key_policy(KeyId=key, PolicyName="default")["Policy"]
         text = json.dumps(policy, indent=2)
-        if canonical(policy) != canonical(for_images(KEY_POLICY, images)):
+        if canonical(policy) != canonical(for_images(KEY_POLICY, images, pinned)):
             problems.append(f"the key's policy for {len(images)} images is not the committed one")
         problems += key_policy_problems(text, has_image=bool(images))
         policy = iam.get_role_policy(RoleName="nitro-signer-instance", PolicyName="nitro-signer")["PolicyDocument"]
         found = json.loads(json.dumps(policy).replace(key, KEY_ARN))
         # That moto's ARNs of log groups end otherwise than AWS's is no fault of ours.
-        if canonical(found, logs=False) != canonical(for_images(IAM_POLICY, images), logs=False):
+        if canonical(found, logs=False) != canonical(for_images(IAM_POLICY, images, pinned), logs=False):
             problems.append(f"the role's policy for {len(images)} images is not the committed one")
         if self.attached() != ["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"]:
             problems.append(f"the role has {self.attached()}")
@@ -408,8 +412,8 @@ def drop_what_is_no_value():
     parsing.clean_json = clean_json
 
 
-def for_images(text, images):
-    """The committed policy with its statements of an image once for each."""
+def for_images(text, images, pinned):
+    """The committed policy with its statements of an image once for each, on this parent."""
     policy = json.loads(text)
     statements = []
     for statement in policy["Statement"]:
@@ -419,6 +423,9 @@ def for_images(text, images):
             for index, pcr in enumerate(pcrs or []):
                 copy = copy.replace(f"PCR{index}-of-the-image", pcr)
             statements.append(json.loads(copy))
+            if pcrs:
+                registers = {f"kms:RecipientAttestation:PCR{name[-1]}": pcr for name, pcr in (pinned or {}).items()}
+                statements[-1]["Condition"]["StringEqualsIgnoreCase"].update(registers)
     return {**policy, "Statement": statements}
 
 
@@ -543,6 +550,8 @@ BROKEN = {
         ("HasImage: !And", "HasImage: !Or", "is given"),
         ("            - HasPreviousImage\n", "            - HasImage\n", "for 1 images is not the committed one"),
         (":PCR1: !Ref Pcr1", ":PCR1: !Ref Pcr0", "not the committed one"),
+        ("PCR3: !If [PinsPcr3, !Ref ParentPcr3", "PCR3: !If [PinsPcr4, !Ref ParentPcr4", "not the committed one"),
+        ("PinsPcr4: !Not [!Equals [!Ref ParentPcr4,", "PinsPcr4: !Not [!Equals [!Ref ParentPcr3,", "not the committed one"),
         ("kms:RecipientAttestation:PCR2: !Ref PreviousPcr2\n", "kms:ViaService: x\n", "does not ask for"),
         ("'^$|^(?!0{96}$)[0-9a-f]{96}$'", "'^$|^[0-9a-f]{96}$'", "can be 000"),
         ("'^$|^(?!0{96}$)[0-9a-f]{96}$'", "'^$|^(?!0{96}$)[0-9a-fA-F]{96}$'", "can be AAA"),
