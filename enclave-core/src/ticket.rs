@@ -7,7 +7,7 @@
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
-use subtle::ConstantTimeEq as _;
+use subtle::{Choice, ConstantTimeEq as _};
 use zeroize::Zeroize as _;
 
 use crate::declassify::declassify;
@@ -26,9 +26,11 @@ const NBF_TOLERANCE_S: f64 = 5.0;
 /// HMAC-SHA-256's output.
 const MAC_BYTES: usize = 32;
 
-/// Checks tickets. Holds the keyed MAC state, which is wiped on drop.
+/// Checks tickets. Holds the keyed MAC states, which are wiped on drop.
 pub struct TicketVerifier {
     mac: Hmac<Sha256>,
+    /// Of the secret before, while a deployment changes it.
+    previous_mac: Option<Hmac<Sha256>>,
     max_ttl_s: u32,
 }
 
@@ -68,7 +70,16 @@ impl TicketVerifier {
             return Err(EmptyTicketSecret);
         }
         let mac = Hmac::new_from_slice(secret).map_err(|_| EmptyTicketSecret)?;
-        Ok(Self { mac, max_ttl_s })
+        Ok(Self { mac, previous_mac: None, max_ttl_s })
+    }
+
+    /// Takes tickets of another secret too, so that the issuer of tickets can change its secret while it issues.
+    ///
+    /// # Errors
+    /// [`EmptyTicketSecret`].
+    pub fn accepting_previous(self, secret: &[u8]) -> Result<Self, EmptyTicketSecret> {
+        let Self { mac: previous_mac, .. } = Self::new(secret, self.max_ttl_s)?;
+        Ok(Self { previous_mac: Some(previous_mac), ..self })
     }
 
     /// Verifies `ticket`, decoding it in place.
@@ -94,12 +105,12 @@ impl TicketVerifier {
         }
         // For a forged ticket, the expected MAC is what the forger was after.
         let fits = with_burnt_stack(|| {
-            let mut mac = self.mac.clone();
-            mac.update(signed);
-            let mut expected = mac.finalize().into_bytes();
-            let fits = expected.as_slice().ct_eq(&tag);
-            expected.zeroize();
-            fits
+            let fits = is_mac_of(&self.mac, signed, &tag);
+            // Both are compared, whichever fits: time does not tell which secret a ticket is of.
+            match &self.previous_mac {
+                Some(previous_mac) => fits | is_mac_of(previous_mac, signed, &tag),
+                None => fits,
+            }
         });
         if !declassify(fits) {
             return None;
@@ -147,6 +158,16 @@ impl TicketVerifier {
             exp_unix_s: round_up(exp_s),
         })
     }
+}
+
+/// Whether `tag` is the MAC of `signed` under the key of `keyed`, in constant time.
+fn is_mac_of(keyed: &Hmac<Sha256>, signed: &[u8], tag: &[u8; MAC_BYTES]) -> Choice {
+    let mut mac = keyed.clone();
+    mac.update(signed);
+    let mut expected = mac.finalize().into_bytes();
+    let fits = expected.as_slice().ct_eq(tag);
+    expected.zeroize();
+    fits
 }
 
 fn check_header(segment: &mut [u8], seed: &HashSeed) -> Result<(), InvalidTicket> {

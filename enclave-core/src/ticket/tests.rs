@@ -23,7 +23,11 @@ fn mint(header: &[u8], claims: &[u8]) -> String {
 
 /// Adds the MAC that `signed` should have.
 fn seal(signed: &str) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET).unwrap();
+    seal_under(SECRET, signed)
+}
+
+fn seal_under(secret: &[u8], signed: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).unwrap();
     mac.update(signed.as_bytes());
     format!("{signed}.{}", segment(&mac.finalize().into_bytes()))
 }
@@ -202,6 +206,24 @@ fn refuses_every_flipped_bit() {
 #[test]
 fn an_empty_secret_is_no_secret() {
     assert!(TicketVerifier::new(b"", MAX_TTL_S).is_err());
+    assert!(TicketVerifier::new(SECRET, MAX_TTL_S).unwrap().accepting_previous(b"").is_err());
+}
+
+#[test]
+fn takes_tickets_of_the_previous_secret_and_of_no_third_one() {
+    const PREVIOUS: &[u8] = b"the ticket secret before";
+    let signed = format!("{}.{}", segment(HEADER), segment(br#"{"exp":1800000090,"nonce":"n"}"#));
+    let alone = TicketVerifier::new(SECRET, MAX_TTL_S).unwrap();
+    let both = TicketVerifier::new(SECRET, MAX_TTL_S).unwrap().accepting_previous(PREVIOUS).unwrap();
+    for (secret, by_one, by_both) in
+        [(SECRET, true, true), (PREVIOUS, false, true), (&b"a third ticket secret"[..], false, false)]
+    {
+        let verdict = |verifier: &TicketVerifier| {
+            let mut ticket = seal_under(secret, &signed).into_bytes();
+            verifier.verify(&mut ticket, NOW_S * 1000, &SEED).is_ok_and(|claims| claims.nonce == b"n")
+        };
+        assert_eq!((verdict(&alone), verdict(&both)), (by_one, by_both), "{}", secret.escape_ascii());
+    }
 }
 
 fn their_verdict(ticket: &str) -> bool {

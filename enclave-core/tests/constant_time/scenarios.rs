@@ -14,12 +14,15 @@ const KEY: [u8; 32] = [0x5A; 32];
 const DIGEST: [u8; 32] = [0xC3; 32];
 const AUX: [u8; 32] = [0x99; 32];
 
-/// A signer whose ticket secret is marked.
+/// A signer whose ticket secrets are marked.
 fn secretive_signer() -> Signer<'static> {
     assert!(is_running(), "memcheck runs this");
     let mut ticket_secret = SECRET.to_vec();
     mark_secret(&mut ticket_secret);
-    signer_with(TicketVerifier::new(&ticket_secret, MAX_TTL_S).unwrap(), 2, 4)
+    let mut previous = b"the ticket secret before".to_vec();
+    mark_secret(&mut previous);
+    let tickets = TicketVerifier::new(&ticket_secret, MAX_TTL_S).unwrap();
+    signer_with(tickets.accepting_previous(&previous).unwrap(), 2, 4)
 }
 
 /// A key that is marked, as it comes out of a backup.

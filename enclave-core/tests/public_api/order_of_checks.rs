@@ -1,8 +1,10 @@
 //! What is checked before what, and what a refusal leaves as it was.
 
-use enclave_core::{KeyOrigin, Refusal, Signer};
+use enclave_core::{KeyOrigin, Refusal, SignRequest, Signer, TicketVerifier};
 
-use super::workbench::{Claims, NOW_S, authorize, identity, pair, signer};
+use super::workbench::{
+    Claims, MAX_TTL_S, NOW_S, SECRET, SEED, authorize, identity, pair, sign_body, signer, signer_with,
+};
 
 const DIGEST: [u8; 32] = [7; 32];
 
@@ -47,6 +49,24 @@ fn one_ledger_serves_all_identities() {
     signer.store_generated(&identity(2), &pair([8; 32])).unwrap();
     assert_eq!(verdict(&mut signer, 1, &Claims::good(1, DIGEST, "n")), None);
     assert_eq!(verdict(&mut signer, 2, &Claims::good(2, DIGEST, "n")), Some(Refusal::Replay));
+}
+
+#[test]
+fn one_ledger_serves_both_ticket_secrets() {
+    const PREVIOUS: &[u8] = b"the ticket secret before";
+    let tickets = TicketVerifier::new(SECRET, MAX_TTL_S).unwrap().accepting_previous(PREVIOUS).unwrap();
+    let mut signer = signer_with(tickets, 4, 4);
+    signer.store_generated(&identity(1), &pair([9; 32])).unwrap();
+    for (nonce, first, second) in [("a", SECRET, PREVIOUS), ("b", PREVIOUS, SECRET)] {
+        let claims = Claims::good(1, DIGEST, nonce);
+        let mut verdict = |secret| {
+            let mut body = sign_body(1, DIGEST, &claims.ticket_under(secret));
+            signer.authorize(SignRequest::parse(&mut body, &SEED).unwrap(), NOW_S * 1000).err()
+        };
+        assert_eq!(verdict(first), None);
+        assert_eq!(verdict(second), Some(Refusal::Replay));
+        assert_eq!(verdict(first), Some(Refusal::Replay));
+    }
 }
 
 #[test]

@@ -74,6 +74,10 @@ impl Claims {
     }
 
     pub(crate) fn ticket(&self) -> String {
+        self.ticket_under(SECRET)
+    }
+
+    pub(crate) fn ticket_under(&self, secret: &[u8]) -> String {
         let Self { identity, digest_hash, scope, nonce, exp_s } = self;
         let segment =
             |text: &str| Base64UrlUnpadded::encode(text.as_bytes(), &mut [0; 1024]).unwrap().to_owned();
@@ -84,7 +88,7 @@ impl Claims {
                 r#"{{"identity_id":"{identity}","digest_hash":"{digest_hash}","scope":"{scope}","nonce":"{nonce}","exp":{exp_s}}}"#
             ))
         );
-        let mut mac = Hmac::<Sha256>::new_from_slice(SECRET).unwrap();
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret).unwrap();
         mac.update(signed.as_bytes());
         let tag = mac.finalize().into_bytes();
         format!("{signed}.{}", Base64UrlUnpadded::encode(&tag, &mut [0; 64]).unwrap())
