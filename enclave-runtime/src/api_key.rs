@@ -1,9 +1,11 @@
-//! The secret that callers present in `x-internal-api-key`.
+//! The secrets that callers present in `x-internal-api-key`, and what each of them may ask for.
 
 use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
+use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
-/// The SHA-256 of the API key: enough to recognise it, and all that is kept.
+use crate::configuration::Role;
+
+/// The SHA-256 of an API key: enough to recognise it, and all that is kept.
 pub struct ApiKey([u8; 32]);
 
 /// A key of no bytes would let everyone in.
@@ -24,28 +26,94 @@ impl ApiKey {
     pub fn new(key: &[u8]) -> Result<Self, EmptyApiKey> {
         if key.is_empty() { Err(EmptyApiKey) } else { Ok(Self(Sha256::digest(key).into())) }
     }
+}
 
-    /// Whether `presented` is the key. How long it takes says nothing of where, or at what length, they differ.
+/// The API keys of a signer, no two alike.
+#[derive(Debug, Default)]
+pub struct ApiKeys(Vec<(ApiKey, Role)>);
+
+/// The key is there already, so its role would depend on which one was looked at first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SameApiKey {
+    /// Which one, counted from 0 in the order they were added.
+    pub index: usize,
+}
+
+impl ApiKeys {
+    /// A single key.
     #[must_use]
-    pub fn matches(&self, presented: &[u8]) -> bool {
+    pub fn one(key: ApiKey, role: Role) -> Self {
+        Self(vec![(key, role)])
+    }
+
+    /// Adds `key`.
+    ///
+    /// # Errors
+    /// [`SameApiKey`]
+    pub fn add(&mut self, key: ApiKey, role: Role) -> Result<(), SameApiKey> {
+        match self.0.iter().position(|(known, _)| known.0.ct_eq(&key.0).into()) {
+            Some(index) => Err(SameApiKey { index }),
+            None => {
+                self.0.push((key, role));
+                Ok(())
+            }
+        }
+    }
+
+    /// The role of the key that `presented` is. How long it takes says nothing of where, or at what length, `presented`
+    /// differs from a key, and is the same for all of them.
+    #[must_use]
+    pub fn role_of(&self, presented: &[u8]) -> Option<Role> {
         let presented: [u8; 32] = Sha256::digest(presented).into();
-        presented.ct_eq(&self.0).into()
+        let mut found = 0;
+        // Counted from 1, so that 0 is none. All of them are compared, whichever fits.
+        for (number, (key, _)) in (1_u32..).zip(&self.0) {
+            found.conditional_assign(&number, presented.ct_eq(&key.0));
+        }
+        let (_, role) = self.0.get((found as usize).checked_sub(1)?)?;
+        Some(*role)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{ApiKey, EmptyApiKey};
+    use super::{ApiKey, ApiKeys, EmptyApiKey, SameApiKey};
+    use crate::configuration::Role;
+
+    const KEYS: [(&[u8], Role); 3] = [
+        (b"0123456789abcdef", Role::Full),
+        (b"fedcba9876543210", Role::Sign),
+        (b"0123456789abcdeg", Role::Backup),
+    ];
+
+    fn keys() -> ApiKeys {
+        let mut keys = ApiKeys::default();
+        for (key, role) in KEYS {
+            keys.add(ApiKey::new(key).unwrap(), role).unwrap();
+        }
+        keys
+    }
 
     #[test]
-    fn matches_the_key_and_nothing_else() {
-        let key = ApiKey::new(b"0123456789abcdef").unwrap();
-        assert!(key.matches(b"0123456789abcdef"));
+    fn each_key_has_its_role_and_nothing_else_has_any() {
+        let keys = keys();
+        for (key, role) in KEYS {
+            assert_eq!(keys.role_of(key), Some(role));
+        }
         for other in
             [&b""[..], b"0123456789abcde", b"0123456789abcdef0", b"0123456789abcdeF", b"0123456789abcdef\0"]
         {
-            assert!(!key.matches(other), "{other:?}");
+            assert_eq!(keys.role_of(other), None, "{other:?}");
+            assert_eq!(ApiKeys::default().role_of(other), None, "{other:?}");
         }
         assert_eq!(ApiKey::new(b"").err(), Some(EmptyApiKey));
+    }
+
+    #[test]
+    fn no_key_has_two_roles() {
+        let mut keys = keys();
+        let again = ApiKey::new(KEYS[1].0).unwrap();
+        assert_eq!(keys.add(again, Role::Full), Err(SameApiKey { index: 1 }));
+        assert_eq!(keys.role_of(KEYS[1].0), Some(Role::Sign));
     }
 }

@@ -13,17 +13,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::UnixTime;
+use subtle::ConstantTimeEq as _;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::acme::{Keeper, RESTORE_PATIENCE};
-use crate::api_key::ApiKey;
+use crate::api_key::{ApiKey, ApiKeys, SameApiKey};
 use crate::aws::backoff::Backoff;
 use crate::boot_file::{
-    BootFile, BootSecret, InvalidBootFile, MAX_BOOT_FILE_BYTES, PlainSecret, SecretCiphertext, TlsVariables,
+    BootFile, BootSecret, InvalidBootFile, MAX_BOOT_FILE_BYTES, PREVIOUS_TICKET_SIGNING_SECRET, PlainSecret,
+    SecretCiphertext, TICKET_SIGNING_SECRET, TlsVariables, context_of,
 };
-use crate::configuration::{Configuration, Generation};
+use crate::configuration::{ApiKeyRole, Configuration, Generation};
 use crate::data_key_cache::DataKeyCache;
 use crate::kms::{Kms, KmsFault, Purpose};
 use crate::kms_sealer::KmsSealer;
@@ -45,11 +47,13 @@ pub(crate) enum BootRefused {
     /// The boot file is wrong, or a secret that KMS decrypted is no secret.
     BootFile(InvalidBootFile),
     /// KMS says that the ciphertext of this variable is none of its own, or none for this variable and generation.
-    NotACiphertext(&'static str, Option<Generation>),
+    NotACiphertext(String, Option<Generation>),
     /// The ciphertext of this variable is under a key that boot secrets may not be under.
-    ForeignKey(&'static str),
-    /// The API key cannot stand in a header.
-    ApiKeyNoHeader,
+    ForeignKey(String),
+    /// The API key of this variable cannot stand in a header.
+    ApiKeyNoHeader(String),
+    /// These two variables have the same value.
+    SameSecret(String, String),
     /// The certificate, or the key that KMS decrypted, is not to be presented.
     Tls(InvalidPair),
     /// TLS cannot be served with them.
@@ -65,10 +69,13 @@ impl std::fmt::Display for BootRefused {
         match self {
             Self::BootFile(fault) => fault.fmt(formatter),
             Self::NotACiphertext(name, generation) => {
+                let (context_name, key) = context_of(name);
                 write!(
                     formatter,
-                    "{name}_CIPHERTEXT is not what KMS encrypts with the context nitro-signer=boot-secret, name={name}"
+                    "{name}_CIPHERTEXT is not what KMS encrypts with the context nitro-signer=boot-secret, \
+                     name={context_name}"
                 )?;
+                key.map_or(Ok(()), |key| write!(formatter, ", key={key}"))?;
                 generation.map_or(Ok(()), |generation| write!(formatter, ", generation={generation}"))
             }
             Self::ForeignKey(name) => {
@@ -78,9 +85,13 @@ impl std::fmt::Display for BootRefused {
                      seal it again with signerctl secret seal"
                 )
             }
-            Self::ApiKeyNoHeader => formatter.write_str(
-                "INTERNAL_API_KEY cannot stand in a header: it has control characters or blanks around it",
+            Self::ApiKeyNoHeader(name) => write!(
+                formatter,
+                "{name} cannot stand in a header: it has control characters or blanks around it"
             ),
+            Self::SameSecret(name, other) => {
+                write!(formatter, "{name} has the same value as {other}: make a new one")
+            }
             Self::Tls(fault) => fault.fmt(formatter),
             Self::Identity(fault) => fault.fmt(formatter),
             Self::NoSigner(fault) => fault.fmt(formatter),
@@ -115,11 +126,17 @@ pub(crate) async fn boot(
     drop(bytes);
     let sealing_key_arn = configuration.kms.sealing_key_arn.as_str();
     tracing::info!(sealing_key_arn, "the boot file is complete");
-    let api_key = reveal(kms, "INTERNAL_API_KEY", file.internal_api_key).await?;
-    if !can_stand_in_a_header(api_key.secret_bytes()) {
-        return Err(BootRefused::ApiKeyNoHeader);
+    let api_keys = api_keys(kms, &configuration.api_keys, file.api_keys).await?;
+    let ticket_secret = reveal(kms, TICKET_SIGNING_SECRET, file.ticket_signing_secret).await?;
+    let previous_secret = match file.previous_ticket_signing_secret {
+        Some(secret) => Some(reveal(kms, PREVIOUS_TICKET_SIGNING_SECRET, secret).await?),
+        None => None,
+    };
+    let previous_secret = previous_secret.as_ref().map(PlainSecret::secret_bytes);
+    if previous_secret.is_some_and(|previous| ticket_secret.secret_bytes().ct_eq(previous).into()) {
+        let [previous, current] = [PREVIOUS_TICKET_SIGNING_SECRET, TICKET_SIGNING_SECRET].map(str::to_owned);
+        return Err(BootRefused::SameSecret(previous, current));
     }
-    let ticket_secret = reveal(kms, "TICKET_SIGNING_SECRET", file.ticket_signing_secret).await?;
     if let (Some(tls), Some(front)) = (&file.tls, front) {
         let key = decrypt(kms, TLS_KEY, &tls.key_ciphertext).await?;
         front.present(identity(tls, &key, service.clock().unix_time())?);
@@ -133,13 +150,34 @@ pub(crate) async fn boot(
         }
     }
     let sealer = KmsSealer::new(Arc::clone(kms), data_keys);
-    let signer =
-        signer(configuration.capacity, ticket_secret.secret_bytes()).map_err(BootRefused::NoSigner)?;
-    drop(ticket_secret);
-    let api_key = ApiKey::new(api_key.secret_bytes())
-        .map_err(|_| BootRefused::NotACiphertext("INTERNAL_API_KEY", None))?;
-    service.open(api_key, signer, sealer, seed().map_err(BootRefused::NoSigner)?);
+    let signer = signer(configuration.capacity, ticket_secret.secret_bytes(), previous_secret)
+        .map_err(BootRefused::NoSigner)?;
+    match previous_secret {
+        None => tracing::info!("tickets verify under {TICKET_SIGNING_SECRET}"),
+        Some(_) => tracing::info!(
+            "tickets verify under {TICKET_SIGNING_SECRET}, and under {PREVIOUS_TICKET_SIGNING_SECRET} until that is removed"
+        ),
+    }
+    service.open(api_keys, signer, sealer, seed().map_err(BootRefused::NoSigner)?);
     Ok(file.tls)
+}
+
+/// The API keys that callers present, with their roles. `secrets` are in the order of `roles`.
+async fn api_keys(kms: &Kms, roles: &[ApiKeyRole], secrets: Vec<BootSecret>) -> Result<ApiKeys, BootRefused> {
+    let mut keys = ApiKeys::default();
+    for (ApiKeyRole { variable, role }, secret) in roles.iter().zip(secrets) {
+        let secret = reveal(kms, variable, secret).await?;
+        if !can_stand_in_a_header(secret.secret_bytes()) {
+            return Err(BootRefused::ApiKeyNoHeader(variable.clone()));
+        }
+        let key = ApiKey::new(secret.secret_bytes())
+            .map_err(|_| BootRefused::NotACiphertext(variable.clone(), None))?;
+        keys.add(key, *role).map_err(|SameApiKey { index }| {
+            BootRefused::SameSecret(variable.clone(), roles[index].variable.clone())
+        })?;
+        tracing::info!(?role, "the API key {variable} is known");
+    }
+    Ok(keys)
 }
 
 /// The name of the TLS key's ciphertext, without its ending.
@@ -183,7 +221,7 @@ async fn fetch(boot_file: &Relay) -> std::io::Result<Zeroizing<Vec<u8>>> {
 }
 
 /// The secret itself, from KMS if that is how it came.
-async fn reveal(kms: &Kms, name: &'static str, secret: BootSecret) -> Result<PlainSecret, BootRefused> {
+async fn reveal(kms: &Kms, name: &str, secret: BootSecret) -> Result<PlainSecret, BootRefused> {
     let ciphertext = match secret {
         BootSecret::Plaintext(plaintext) => return Ok(plaintext),
         BootSecret::Ciphertext(ciphertext) => ciphertext,
@@ -195,7 +233,7 @@ async fn reveal(kms: &Kms, name: &'static str, secret: BootSecret) -> Result<Pla
 /// What KMS makes of the ciphertext of a boot secret, however long it takes until it does.
 async fn decrypt(
     kms: &Kms,
-    name: &'static str,
+    name: &str,
     ciphertext: &SecretCiphertext,
 ) -> Result<Zeroizing<Vec<u8>>, BootRefused> {
     let mut failures = 0;
@@ -221,15 +259,19 @@ pub(crate) enum NotDecrypted {
 /// One try.
 pub(crate) async fn decrypt_once(
     kms: &Kms,
-    name: &'static str,
+    name: &str,
     SecretCiphertext { generation, bytes }: &SecretCiphertext,
 ) -> Result<Zeroizing<Vec<u8>>, NotDecrypted> {
     let number = generation.map(|generation| generation.to_string());
-    let mut context = vec![("nitro-signer", "boot-secret"), ("name", name)];
+    let (context_name, key) = context_of(name);
+    let mut context = vec![("nitro-signer", "boot-secret"), ("name", context_name)];
+    context.extend(key.map(|key| ("key", key)));
     context.extend(number.as_deref().map(|number| ("generation", number)));
     kms.decrypt(bytes, Purpose::BootSecret, &context).await.map_err(|fault| match fault {
-        KmsFault::InvalidCiphertext => NotDecrypted::ForGood(BootRefused::NotACiphertext(name, *generation)),
-        KmsFault::ForeignKey => NotDecrypted::ForGood(BootRefused::ForeignKey(name)),
+        KmsFault::InvalidCiphertext => {
+            NotDecrypted::ForGood(BootRefused::NotACiphertext(name.to_owned(), *generation))
+        }
+        KmsFault::ForeignKey => NotDecrypted::ForGood(BootRefused::ForeignKey(name.to_owned())),
         fault => NotDecrypted::Yet(fault),
     })
 }

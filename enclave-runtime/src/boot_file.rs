@@ -13,14 +13,15 @@ use zeroize::Zeroizing;
 
 use self::assignments::for_each_assignment;
 use crate::configuration::{
-    Configuration, Generation, Generations, InvalidGeneration, SecretSource, Secrets, TlsMode,
-    WrongGeneration,
+    ApiKeyRole, Configuration, Generation, Generations, INTERNAL_API_KEY, InvalidGeneration, SecretSource,
+    Secrets, TlsMode, WrongGeneration,
 };
 
 pub use self::assignments::LineFault;
 pub use self::secret::{InvalidSecret, PlainSecret, check_secret};
 
-/// Secrets and settings take 2 KiB, and their ciphertexts 16 at most; the rest is for a chain of TLS certificates.
+/// Ten secrets and the settings take 4 KiB, their ciphertexts 8 as long as no secret is longer than 256 bytes; the rest
+/// is for a chain of TLS certificates.
 pub const MAX_BOOT_FILE_BYTES: usize = 64 * 1024;
 
 /// What KMS takes for `Decrypt`.
@@ -29,10 +30,12 @@ const MAX_CIPHERTEXT_BYTES: usize = 6144;
 /// What the boot file says, checked against the measured configuration.
 #[derive(Debug)]
 pub struct BootFile {
-    /// What clients present.
-    pub internal_api_key: BootSecret,
+    /// What clients present: one for each of `nitro.toml`'s API keys, in their order.
+    pub api_keys: Vec<BootSecret>,
     /// What tickets are signed with.
     pub ticket_signing_secret: BootSecret,
+    /// What tickets were signed with before, while that changes.
+    pub previous_ticket_signing_secret: Option<BootSecret>,
     /// The certificate to present, if `nitro.toml` asks for one.
     pub tls: Option<TlsVariables>,
 }
@@ -75,7 +78,7 @@ pub enum BootSecret {
 }
 
 /// Why a boot file is refused, in one line that repeats nothing of a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InvalidBootFile {
     /// It is longer than [`MAX_BOOT_FILE_BYTES`].
     TooLong,
@@ -87,29 +90,31 @@ pub enum InvalidBootFile {
         fault: LineFault,
     },
     /// A variable that is read is set twice, so which one counts would be a matter of opinion.
-    SetTwice(&'static str),
+    SetTwice(String),
     /// A variable that is read has no value.
-    Empty(&'static str),
+    Empty(String),
     /// `AWS_REGION` is not the measured one.
     OtherRegion,
     /// `KMS_KEY_ARN` is not the measured sealing key.
     OtherSealingKey,
     /// The secret is not there in the form that `nitro.toml` asks for.
-    Missing(&'static str),
+    Missing(String),
     /// A secret is there that everyone on the parent can read, where `nitro.toml` asks for KMS.
-    PlaintextRefused(&'static str),
+    PlaintextRefused(String),
+    /// An API key is there that `nitro.toml` gives no role.
+    NoRole(String),
     /// A ciphertext is there, where `nitro.toml` asks for the secret itself.
-    CiphertextRefused(&'static str),
+    CiphertextRefused(String),
     /// A certificate or its key is there, where `nitro.toml` asks for none.
     TlsRefused(&'static str),
     /// It begins as with a generation, which is none.
-    NotAGeneration(&'static str),
+    NotAGeneration(String),
     /// It is of a generation that the image does not open.
-    Generation(&'static str, WrongGeneration),
+    Generation(String, WrongGeneration),
     /// Not standard base64 with its padding, in its one spelling.
-    NotBase64(&'static str),
+    NotBase64(String),
     /// Longer than KMS takes.
-    CiphertextTooLong(&'static str),
+    CiphertextTooLong(String),
     /// The secret protects nothing.
     Secret(InvalidSecret),
 }
@@ -132,6 +137,10 @@ impl fmt::Display for InvalidBootFile {
             Self::PlaintextRefused(name) => {
                 write!(formatter, "{name} is refused in plaintext: nitro.toml asks for it from KMS")
             }
+            Self::NoRole(name) => write!(
+                formatter,
+                "{name} has no role: list the key under [api_keys] in nitro.toml and build again, or remove the line"
+            ),
             Self::CiphertextRefused(name) => {
                 write!(formatter, "{name} is refused: nitro.toml asks for the secret itself")
             }
@@ -153,45 +162,30 @@ impl fmt::Display for InvalidBootFile {
 
 impl std::error::Error for InvalidBootFile {}
 
-/// A boot secret's two variables.
-struct Variables {
-    plaintext: &'static str,
-    ciphertext: &'static str,
-}
+pub(crate) const TICKET_SIGNING_SECRET: &str = "TICKET_SIGNING_SECRET";
 
-const INTERNAL_API_KEY: Variables =
-    Variables { plaintext: "INTERNAL_API_KEY", ciphertext: "INTERNAL_API_KEY_CIPHERTEXT" };
+/// The ticket secret before, while that changes.
+pub(crate) const PREVIOUS_TICKET_SIGNING_SECRET: &str = "TICKET_SIGNING_SECRET_PREVIOUS";
 
-const TICKET_SIGNING_SECRET: Variables =
-    Variables { plaintext: "TICKET_SIGNING_SECRET", ciphertext: "TICKET_SIGNING_SECRET_CIPHERTEXT" };
-
-/// A key has one form only: whoever could read it could be us.
-const TLS_KEY: Variables = Variables { plaintext: "TLS_KEY", ciphertext: "TLS_KEY_CIPHERTEXT" };
+/// Has one form only: whoever could read it could be us.
+const TLS_KEY: &str = "TLS_KEY";
 
 /// Stands before the generation of a ciphertext. No base64 begins like this.
 const GENERATION: &str = "generation-";
 
 const TLS_CERT_CHAIN: &str = "TLS_CERT_CHAIN";
 
+const TLS_KEY_CIPHERTEXT: &str = "TLS_KEY_CIPHERTEXT";
+
 const REGION: &str = "AWS_REGION";
 
 const KEY_ARN: &str = "KMS_KEY_ARN";
 
-/// The variables that are read. The others are the proxy's and the scripts'.
-const NAMES: [&str; 9] = [
-    REGION,
-    KEY_ARN,
-    INTERNAL_API_KEY.plaintext,
-    INTERNAL_API_KEY.ciphertext,
-    TICKET_SIGNING_SECRET.plaintext,
-    TICKET_SIGNING_SECRET.ciphertext,
-    TLS_CERT_CHAIN,
-    TLS_KEY.plaintext,
-    TLS_KEY.ciphertext,
-];
-
 /// Those that are read again while the signer runs.
-const TLS_NAMES: [&str; 3] = [TLS_CERT_CHAIN, TLS_KEY.plaintext, TLS_KEY.ciphertext];
+const TLS_NAMES: [&str; 3] = [TLS_CERT_CHAIN, TLS_KEY, TLS_KEY_CIPHERTEXT];
+
+/// The longest name that is repeated in an error: that of an API key's ciphertext.
+const MAX_REPEATED_NAME_BYTES: usize = 60;
 
 impl BootFile {
     /// Reads what came from the parent, in the syntax of systemd's `EnvironmentFile=`.
@@ -205,7 +199,7 @@ impl BootFile {
         if bytes.len() > MAX_BOOT_FILE_BYTES {
             return Err(InvalidBootFile::TooLong);
         }
-        let mut values = Values::default();
+        let mut values = Values::of(configuration);
         for_each_assignment(bytes, |name, value| values.take(name, value))?;
 
         let region = configuration.kms.region.as_str();
@@ -217,13 +211,18 @@ impl BootFile {
             return Err(InvalidBootFile::OtherSealingKey);
         }
         let Secrets { internal_api_key, ticket_signing_secret, generations } = configuration.secrets;
+        let mut api_keys = Vec::new();
+        for ApiKeyRole { variable, .. } in &configuration.api_keys {
+            api_keys.push(values.secret(variable, internal_api_key, generations)?);
+        }
+        let ticket = |values: &mut Values, name| values.secret(name, ticket_signing_secret, generations);
         Ok(Self {
-            internal_api_key: values.secret(&INTERNAL_API_KEY, internal_api_key, generations)?,
-            ticket_signing_secret: values.secret(
-                &TICKET_SIGNING_SECRET,
-                ticket_signing_secret,
-                generations,
-            )?,
+            api_keys,
+            ticket_signing_secret: ticket(&mut values, TICKET_SIGNING_SECRET)?,
+            previous_ticket_signing_secret: values
+                .has(PREVIOUS_TICKET_SIGNING_SECRET)
+                .then(|| ticket(&mut values, PREVIOUS_TICKET_SIGNING_SECRET))
+                .transpose()?,
             tls: match configuration.tls {
                 TlsMode::Provided => Some(values.tls(generations)?),
                 TlsMode::Off | TlsMode::SelfSigned { .. } | TlsMode::Acme(_) => values.no_tls()?,
@@ -241,7 +240,7 @@ impl TlsVariables {
         if bytes.len() > MAX_BOOT_FILE_BYTES {
             return Err(InvalidBootFile::TooLong);
         }
-        let mut values = Values::default();
+        let mut values = Values::named(TLS_NAMES);
         for_each_assignment(bytes, |name, value| match name {
             name if TLS_NAMES.contains(&name) => values.take(name, value),
             _ => Ok(()),
@@ -250,56 +249,81 @@ impl TlsVariables {
     }
 }
 
-/// The values of [`NAMES`], as far as the file has set them.
-#[derive(Default)]
-struct Values([Option<Zeroizing<Vec<u8>>>; NAMES.len()]);
+/// The variables that are read, with their values as far as the file has set them. Other variables are the proxy's and
+/// the scripts'.
+struct Values(Vec<(String, Option<Zeroizing<Vec<u8>>>)>);
 
 impl Values {
+    fn of(configuration: &Configuration) -> Self {
+        let api_keys = configuration.api_keys.iter().map(|key| key.variable.as_str());
+        let secrets = api_keys.chain([TICKET_SIGNING_SECRET, PREVIOUS_TICKET_SIGNING_SECRET]);
+        let mut values = Self::named([REGION, KEY_ARN].into_iter().chain(TLS_NAMES));
+        for secret in secrets {
+            values.0.extend([secret.to_owned(), ciphertext_of(secret)].map(|name| (name, None)));
+        }
+        values
+    }
+
+    fn named<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
+        Self(names.into_iter().map(|name| (name.to_owned(), None)).collect())
+    }
+
     fn take(&mut self, name: &str, value: &[u8]) -> Result<(), InvalidBootFile> {
-        let Some(index) = NAMES.iter().position(|known| *known == name) else { return Ok(()) };
-        if self.0[index].is_some() {
-            return Err(InvalidBootFile::SetTwice(NAMES[index]));
+        let Some((_, known)) = self.0.iter_mut().find(|(known, _)| known == name) else {
+            return match name.strip_prefix(INTERNAL_API_KEY) {
+                Some(rest) if rest.starts_with('_') => Err(InvalidBootFile::NoRole(repeatable(name))),
+                _ => Ok(()),
+            };
+        };
+        if known.is_some() {
+            return Err(InvalidBootFile::SetTwice(name.to_owned()));
         }
         if value.is_empty() {
-            return Err(InvalidBootFile::Empty(NAMES[index]));
+            return Err(InvalidBootFile::Empty(name.to_owned()));
         }
-        self.0[index] = Some(Zeroizing::new(value.to_vec()));
+        *known = Some(Zeroizing::new(value.to_vec()));
         Ok(())
     }
 
-    fn remove(&mut self, name: &'static str) -> Option<Zeroizing<Vec<u8>>> {
-        let index = NAMES.iter().position(|known| *known == name)?;
-        self.0[index].take()
+    fn remove(&mut self, name: &str) -> Option<Zeroizing<Vec<u8>>> {
+        self.0.iter_mut().find(|(known, _)| known == name)?.1.take()
+    }
+
+    /// Whether the file has set the secret `name` in either form.
+    fn has(&self, name: &str) -> bool {
+        let ciphertext = ciphertext_of(name);
+        self.0.iter().any(|(known, value)| (known == name || *known == ciphertext) && value.is_some())
     }
 
     fn secret(
         &mut self,
-        names: &Variables,
+        name: &str,
         source: SecretSource,
         generations: Generations,
     ) -> Result<BootSecret, InvalidBootFile> {
-        match (source, self.remove(names.plaintext), self.remove(names.ciphertext)) {
-            (SecretSource::Kms, Some(_), _) => Err(InvalidBootFile::PlaintextRefused(names.plaintext)),
+        let in_ciphertext = ciphertext_of(name);
+        match (source, self.remove(name), self.remove(&in_ciphertext)) {
+            (SecretSource::Kms, Some(_), _) => Err(InvalidBootFile::PlaintextRefused(name.to_owned())),
             (SecretSource::Kms, None, Some(value)) => {
-                ciphertext(names.ciphertext, &value, generations).map(BootSecret::Ciphertext)
+                ciphertext(&in_ciphertext, &value, generations).map(BootSecret::Ciphertext)
             }
-            (SecretSource::Kms, None, None) => Err(InvalidBootFile::Missing(names.ciphertext)),
-            (SecretSource::Env, _, Some(_)) => Err(InvalidBootFile::CiphertextRefused(names.ciphertext)),
-            (SecretSource::Env, Some(value), None) => PlainSecret::new(names.plaintext, value)
-                .map(BootSecret::Plaintext)
-                .map_err(InvalidBootFile::Secret),
-            (SecretSource::Env, None, None) => Err(InvalidBootFile::Missing(names.plaintext)),
+            (SecretSource::Kms, None, None) => Err(InvalidBootFile::Missing(in_ciphertext)),
+            (SecretSource::Env, _, Some(_)) => Err(InvalidBootFile::CiphertextRefused(in_ciphertext)),
+            (SecretSource::Env, Some(value), None) => {
+                PlainSecret::new(name, value).map(BootSecret::Plaintext).map_err(InvalidBootFile::Secret)
+            }
+            (SecretSource::Env, None, None) => Err(InvalidBootFile::Missing(name.to_owned())),
         }
     }
 
     fn tls(&mut self, generations: Generations) -> Result<TlsVariables, InvalidBootFile> {
-        if self.remove(TLS_KEY.plaintext).is_some() {
-            return Err(InvalidBootFile::PlaintextRefused(TLS_KEY.plaintext));
+        if self.remove(TLS_KEY).is_some() {
+            return Err(InvalidBootFile::PlaintextRefused(TLS_KEY.to_owned()));
         }
-        let mut required = |name| self.remove(name).ok_or(InvalidBootFile::Missing(name));
+        let mut required = |name: &str| self.remove(name).ok_or(InvalidBootFile::Missing(name.to_owned()));
         let cert_chain = required(TLS_CERT_CHAIN)?.to_vec();
-        let key_ciphertext = required(TLS_KEY.ciphertext)?;
-        let key_ciphertext = ciphertext(TLS_KEY.ciphertext, &key_ciphertext, generations)?;
+        let key_ciphertext = required(TLS_KEY_CIPHERTEXT)?;
+        let key_ciphertext = ciphertext(TLS_KEY_CIPHERTEXT, &key_ciphertext, generations)?;
         Ok(TlsVariables { cert_chain, key_ciphertext })
     }
 
@@ -312,30 +336,52 @@ impl Values {
     }
 }
 
+/// What the encryption context of a boot secret says of `variable`: its `name`, and the `key` of an API key that has a
+/// name of its own. A ticket secret keeps its context when the next one takes its place.
+#[must_use]
+pub fn context_of(variable: &str) -> (&str, Option<&str>) {
+    let api_key = variable.strip_prefix(INTERNAL_API_KEY).and_then(|rest| rest.strip_prefix('_'));
+    match (variable, api_key) {
+        (PREVIOUS_TICKET_SIGNING_SECRET, _) => (TICKET_SIGNING_SECRET, None),
+        (_, Some(key)) => (INTERNAL_API_KEY, Some(key)),
+        _ => (variable, None),
+    }
+}
+
+/// The variable of a secret that KMS encrypted.
+fn ciphertext_of(name: &str) -> String {
+    format!("{name}_CIPHERTEXT")
+}
+
+/// The start of a name that may be of any length.
+fn repeatable(name: &str) -> String {
+    name.chars().take(MAX_REPEATED_NAME_BYTES).collect()
+}
+
 /// Reads what [`SecretCiphertext`] writes, and checks its generation.
 fn ciphertext(
-    name: &'static str,
+    name: &str,
     value: &[u8],
     generations: Generations,
 ) -> Result<SecretCiphertext, InvalidBootFile> {
-    let not_base64 = InvalidBootFile::NotBase64(name);
-    let value = str::from_utf8(value).map_err(|_| not_base64)?;
+    let not_base64 = || InvalidBootFile::NotBase64(name.to_owned());
+    let value = str::from_utf8(value).map_err(|_| not_base64())?;
     let (generation, base64) = match value.strip_prefix(GENERATION) {
         None => (None, value),
         Some(rest) => {
-            let not_a_generation = InvalidBootFile::NotAGeneration(name);
-            let (generation, base64) = rest.split_once(':').ok_or(not_a_generation)?;
-            (Some(generation.parse::<Generation>().map_err(|InvalidGeneration| not_a_generation)?), base64)
+            let not_a_generation = || InvalidBootFile::NotAGeneration(name.to_owned());
+            let (generation, base64) = rest.split_once(':').ok_or_else(not_a_generation)?;
+            (Some(generation.parse::<Generation>().map_err(|InvalidGeneration| not_a_generation())?), base64)
         }
     };
-    generations.check(generation).map_err(|fault| InvalidBootFile::Generation(name, fault))?;
-    let bytes = Base64::decode_vec(base64).map_err(|_| not_base64)?;
+    generations.check(generation).map_err(|fault| InvalidBootFile::Generation(name.to_owned(), fault))?;
+    let bytes = Base64::decode_vec(base64).map_err(|_| not_base64())?;
     if bytes.len() > MAX_CIPHERTEXT_BYTES {
-        return Err(InvalidBootFile::CiphertextTooLong(name));
+        return Err(InvalidBootFile::CiphertextTooLong(name.to_owned()));
     }
     // After a generation there may be nothing.
     if bytes.is_empty() {
-        return Err(InvalidBootFile::Empty(name));
+        return Err(InvalidBootFile::Empty(name.to_owned()));
     }
     Ok(SecretCiphertext { generation, bytes })
 }

@@ -2,6 +2,7 @@
 
 mod acme;
 mod amazon_roots;
+mod api_keys;
 mod generation;
 mod https_url;
 mod key_arn;
@@ -25,6 +26,7 @@ use crate::init::HEARTBEAT_PORT;
 use crate::signer_memory::Capacity;
 
 pub use self::acme::Acme;
+pub use self::api_keys::{ApiKeyRole, INTERNAL_API_KEY, MAX_API_KEYS, Role};
 pub use self::generation::{Generation, Generations, InvalidGeneration, WrongGeneration};
 pub use self::https_url::{HttpsUrl, NoHttpsUrl};
 pub use self::key_arn::{InvalidKeyArn, KeyArn};
@@ -79,6 +81,8 @@ pub struct Configuration {
     pub kms: Kms,
     /// Where each boot secret comes from.
     pub secrets: Secrets,
+    /// The 1 to 8 API keys, no two alike: `INTERNAL_API_KEY` first.
+    pub api_keys: Vec<ApiKeyRole>,
     /// How clients are answered.
     pub tls: TlsMode,
     /// How much the signer can hold.
@@ -174,9 +178,9 @@ impl Kms {
 /// Where each boot secret comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Secrets {
-    /// `INTERNAL_API_KEY`.
+    /// `INTERNAL_API_KEY`, and every other API key.
     pub internal_api_key: SecretSource,
-    /// `TICKET_SIGNING_SECRET`.
+    /// `TICKET_SIGNING_SECRET`, and the one before it.
     pub ticket_signing_secret: SecretSource,
     /// Of those that KMS opens, the key of a TLS certificate included.
     pub generations: Generations,
@@ -301,6 +305,7 @@ impl Configuration {
                 )?,
                 generations: generations(&document.secrets)?,
             },
+            api_keys: api_keys::api_keys(&document.api_keys)?,
             tls: tls(&document)?,
             capacity,
             limits,

@@ -68,10 +68,10 @@ pub mod tls;
 mod token_bucket;
 mod trusted_clock;
 
-pub use api_key::{ApiKey, EmptyApiKey};
+pub use api_key::{ApiKey, ApiKeys, EmptyApiKey, SameApiKey};
 pub use boot_file::{
     BootFile, BootSecret, InvalidBootFile, InvalidSecret, LineFault, MAX_BOOT_FILE_BYTES, PlainSecret,
-    SecretCiphertext, TlsVariables, check_secret,
+    SecretCiphertext, TlsVariables, check_secret, context_of,
 };
 pub use configuration::{Configuration, InvalidConfiguration};
 pub use data_key::DataKey;

@@ -12,8 +12,9 @@ use enclave_core::{
     SignRequest, Signer, with_burnt_stack,
 };
 
-use crate::api_key::ApiKey;
+use crate::api_key::ApiKeys;
 use crate::attestor::Attestor;
+use crate::configuration::Role;
 use crate::entropy;
 use crate::http::{Answer, Failure, attestation_reply, key_proof_reply, reply, sealed_reply};
 use crate::nsm::Nsm;
@@ -48,7 +49,7 @@ pub struct Service<S> {
 
 /// What it takes to answer.
 struct Duty<S> {
-    api_key: ApiKey,
+    api_keys: ApiKeys,
     /// In locked memory; `None` once wiped. A holder of the lock never waits.
     signer: &'static Mutex<Option<Signer<'static>>>,
     sealer: S,
@@ -81,25 +82,22 @@ impl<S: Sealer> Service<S> {
     /// If it is open already: a signer has one set of secrets for life.
     pub fn open(
         &self,
-        api_key: ApiKey,
+        api_keys: ApiKeys,
         signer: &'static Mutex<Option<Signer<'static>>>,
         sealer: S,
         seed: HashSeed,
     ) {
-        let is_first = self.duty.set(Duty { api_key, signer, sealer, seed }).is_ok();
+        let is_first = self.duty.set(Duty { api_keys, signer, sealer, seed }).is_ok();
         assert!(is_first, "a service opens once");
     }
 
-    /// Whether `presented` is the API key.
+    /// What the holder of the API key that `presented` is may ask for.
     ///
     /// # Errors
     /// [`Failure::InvalidApiKey`], and [`Failure::KeyServiceUnavailable`] before it is open.
-    pub fn admit(&self, presented: Option<&[u8]>) -> Result<(), Failure> {
+    pub fn admit(&self, presented: Option<&[u8]>) -> Result<Role, Failure> {
         let duty = self.duty()?;
-        match presented {
-            Some(presented) if duty.api_key.matches(presented) => Ok(()),
-            _ => Err(Failure::InvalidApiKey),
-        }
+        presented.and_then(|presented| duty.api_keys.role_of(presented)).ok_or(Failure::InvalidApiKey)
     }
 
     /// Whether requests are welcome.
@@ -286,7 +284,7 @@ mod tests {
     use std::process::Command;
 
     use super::{AbortOnPanic, Duty};
-    use crate::api_key::ApiKey;
+    use crate::api_key::ApiKeys;
     use crate::http::Failure;
     use crate::restore::{RestorePlaces, Standing};
     use crate::sealer::{NotOpened, NotSealed, Sealer};
@@ -323,8 +321,8 @@ mod tests {
         if std::env::var_os(IN_CHILD).is_some() {
             let capacity = Capacity { max_keys: 1, max_nonces: 1, max_ticket_ttl_s: 1 };
             let duty = Duty {
-                api_key: ApiKey::new(b"key").unwrap(),
-                signer: signer(capacity, b"secret").unwrap(),
+                api_keys: ApiKeys::default(),
+                signer: signer(capacity, b"secret", None).unwrap(),
                 sealer: NoSealer,
                 seed: seed().unwrap(),
             };

@@ -67,17 +67,22 @@ impl std::fmt::Display for NoSigner {
 
 impl std::error::Error for NoSigner {}
 
-/// Makes an empty signer that lives as long as the process, or until it is set to `None`.
+/// Makes an empty signer that lives as long as the process, or until it is set to `None`. It takes tickets of
+/// `previous_ticket_secret` too, if there is one.
 ///
 /// # Errors
 /// [`NoSigner`]
 pub fn signer(
     capacity: Capacity,
     ticket_secret: &[u8],
+    previous_ticket_secret: Option<&[u8]>,
 ) -> Result<&'static Mutex<Option<Signer<'static>>>, NoSigner> {
     with_burnt_stack(|| {
-        let tickets = TicketVerifier::new(ticket_secret, capacity.max_ticket_ttl_s)
+        let mut tickets = TicketVerifier::new(ticket_secret, capacity.max_ticket_ttl_s)
             .map_err(|_| NoSigner::EmptyTicketSecret)?;
+        if let Some(previous) = previous_ticket_secret {
+            tickets = tickets.accepting_previous(previous).map_err(|_| NoSigner::EmptyTicketSecret)?;
+        }
         let key_slots =
             leak_locked(capacity.max_keys as usize, || KeySlot::VACANT).map_err(NoSigner::Memory)?;
         let nonce_slots = leak(capacity.max_nonces as usize, || NonceSlot::VACANT)?;

@@ -12,10 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use enclave_runtime::acme::{AccountKey, AcmeState, CertificateKey, KeptCertificate};
+use enclave_runtime::configuration::Role;
 use enclave_runtime::tls::{PrivateKey, TlsFront, TlsIdentity};
 use enclave_runtime::{
-    ApiKey, BootFile, BootSecret, Capacity, DataKey, LocalSealer, PlainSecret, RecipientKey, Service,
-    SoftwareNsm, TrustedClock, seed, signer,
+    ApiKey, ApiKeys, BootFile, BootSecret, Capacity, DataKey, LocalSealer, PlainSecret, RecipientKey,
+    Service, SoftwareNsm, TrustedClock, seed, signer,
 };
 use zeroize::Zeroizing;
 
@@ -58,6 +59,7 @@ fn sealer() -> LocalSealer {
 #[test]
 fn what_is_printed_shows_no_secret() {
     assert_prints(&api_key(), "ApiKey { .. }");
+    assert_prints(&ApiKeys::one(api_key(), Role::Sign), "ApiKeys([(ApiKey { .. }, Sign)])");
     assert_prints(&kept_certificate(), "KeptCertificate { .. }");
     assert_prints(&acme_state(), "AcmeState { .. }");
     assert_prints(&sealer(), "LocalSealer { .. }");
@@ -67,13 +69,13 @@ fn what_is_printed_shows_no_secret() {
     assert_prints(&plain_secret(), "PlainSecret { .. }");
     assert_prints(&BootSecret::Plaintext(plain_secret()), "Plaintext(PlainSecret { .. })");
     let capacity = Capacity { max_keys: 1, max_nonces: 1, max_ticket_ttl_s: 1 };
-    let signer = signer(capacity, &SECRET).unwrap();
+    let signer = signer(capacity, &SECRET, Some(&SECRET)).unwrap();
     assert_prints(&signer, "Mutex { data: Some(Signer { .. }), poisoned: false, .. }");
     let nsm = Arc::new(SoftwareNsm::ephemeral().unwrap());
     let clock = TrustedClock::start(&*nsm, Duration::from_secs(5)).unwrap();
     let now = clock.unix_time();
     let service = Service::closed(nsm, Arc::new(clock));
-    service.open(api_key(), signer, sealer(), seed().unwrap());
+    service.open(ApiKeys::one(api_key(), Role::Full), signer, sealer(), seed().unwrap());
     assert_prints(&service, "Service { .. }");
     let identity = TlsIdentity::self_signed(&["signer".to_owned()], now).unwrap();
     assert_prints(&identity, "TlsIdentity { .. }");
@@ -89,6 +91,7 @@ fn no_secret_is_copied_unseen_or_compared_byte_by_byte() {
         AccountKey,
         AcmeState,
         ApiKey,
+        ApiKeys,
         BootFile,
         BootSecret,
         CertificateKey,

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use enclave_runtime::configuration::Generation;
 use enclave_runtime::{BootFile, BootSecret, Configuration, SecretCiphertext, TlsVariables};
-use fuzz::boot_file::{GENERATIONS, OPENING_KEY_ARN, SEALING_KEY_ARN, Said, Secret, judge};
+use fuzz::boot_file::{API_KEYS, GENERATIONS, OPENING_KEY_ARN, SEALING_KEY_ARN, Said, Secret, judge};
 use libfuzzer_sys::fuzz_target;
 
 static CONFIGURATIONS: LazyLock<[Configuration; 3]> = LazyLock::new(|| {
@@ -18,7 +18,7 @@ static CONFIGURATIONS: LazyLock<[Configuration; 3]> = LazyLock::new(|| {
             &format!("generation = {}\noldest_generation = {}", GENERATIONS.end(), GENERATIONS.start()),
             "self-signed",
         ),
-        configuration("env", "kms", "", "provided"),
+        configuration("env", "kms", &format!("[api_keys]\n{} = \"sign\"", API_KEYS[1]), "provided"),
     ]
 });
 
@@ -41,8 +41,11 @@ fn check(data: &[u8], configuration: &Configuration, api_key_from_kms: bool, is_
         assert!(again.cert_chain == tls.cert_chain && again.key_ciphertext == tls.key_ciphertext);
     }
     let ours = ours.ok().map(|boot| Said {
-        internal_api_key: secret(boot.internal_api_key, api_key_from_kms),
+        api_keys: boot.api_keys.into_iter().map(|key| secret(key, api_key_from_kms)).collect(),
         ticket_signing_secret: secret(boot.ticket_signing_secret, !api_key_from_kms),
+        previous_ticket_signing_secret: boot
+            .previous_ticket_signing_secret
+            .map(|previous| secret(previous, !api_key_from_kms)),
         tls: boot.tls.map(|tls| (tls.cert_chain, ciphertext(tls.key_ciphertext))),
     });
     assert_eq!(ours, judge(data, api_key_from_kms, is_certificate_asked_for), "{}", data.escape_ascii());
@@ -63,7 +66,7 @@ fn secret(secret: BootSecret, from_kms: bool) -> Secret {
 fn configuration(
     internal_api_key: &str,
     ticket_signing_secret: &str,
-    generations: &str,
+    after_secrets: &str,
     tls_mode: &str,
 ) -> Configuration {
     Configuration::parse(&format!(
@@ -78,7 +81,7 @@ fn configuration(
         [secrets]
         internal_api_key = "{internal_api_key}"
         ticket_signing_secret = "{ticket_signing_secret}"
-        {generations}
+        {after_secrets}
         [tls]
         mode = "{tls_mode}"
         "#

@@ -16,13 +16,18 @@ pub const OPENING_KEY_ARN: &str =
 /// What a good boot file says.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Said {
-    /// The secret, or its ciphertext.
-    pub internal_api_key: Secret,
+    /// The secrets, or their ciphertexts.
+    pub api_keys: Vec<Secret>,
     /// The secret, or its ciphertext.
     pub ticket_signing_secret: Secret,
+    /// The one before, or its ciphertext.
+    pub previous_ticket_signing_secret: Option<Secret>,
     /// The certificates and the key's ciphertext.
     pub tls: Option<(Vec<u8>, Secret)>,
 }
+
+/// The API keys that have a role where a certificate is asked for. Elsewhere the first one alone has.
+pub const API_KEYS: [&str; 2] = ["INTERNAL_API_KEY", "INTERNAL_API_KEY_WORKER"];
 
 /// The bytes of a secret or its ciphertext, and the generation of that: 0 for none.
 pub type Secret = (u32, Vec<u8>);
@@ -62,6 +67,17 @@ pub fn judge(file: &[u8], api_key_from_kms: bool, is_certificate_asked_for: bool
             _ => None,
         }
     };
+    let api_keys = if is_certificate_asked_for { &API_KEYS[..] } else { &API_KEYS[..1] };
+    let has_role = |name: &str| {
+        let name = name.strip_suffix("_CIPHERTEXT").unwrap_or(name);
+        !name.starts_with("INTERNAL_API_KEY_") || api_keys.contains(&name)
+    };
+    if !assignments.iter().all(|(name, _)| has_role(name)) {
+        return None;
+    }
+    let previous = "TICKET_SIGNING_SECRET_PREVIOUS";
+    let has_previous =
+        assignments.iter().any(|(name, _)| name.strip_suffix("_CIPHERTEXT").unwrap_or(name) == previous);
     if value("AWS_REGION")?.is_some_and(|region| region != "us-east-1") {
         return None;
     }
@@ -75,8 +91,12 @@ pub fn judge(file: &[u8], api_key_from_kms: bool, is_certificate_asked_for: bool
         _ => return None,
     };
     Some(Said {
-        internal_api_key: secret("INTERNAL_API_KEY", api_key_from_kms)?,
+        api_keys: api_keys.iter().map(|name| secret(name, api_key_from_kms)).collect::<Option<_>>()?,
         ticket_signing_secret: secret("TICKET_SIGNING_SECRET", !api_key_from_kms)?,
+        previous_ticket_signing_secret: match has_previous {
+            true => Some(secret(previous, !api_key_from_kms)?),
+            false => None,
+        },
         tls,
     })
 }

@@ -22,11 +22,12 @@ use std::time::Duration;
 use clap::Parser;
 use clap::builder::RangedI64ValueParser;
 use enclave_runtime::acme::AcmeRelays;
+use enclave_runtime::configuration::Role;
 use enclave_runtime::http::{Limits, serve};
 use enclave_runtime::tls::{TlsFront, TlsIdentity};
 use enclave_runtime::{
-    ApiKey, Capacity, ClockFault, Listen, LocalSealer, Nsm, Parent, Pcrs as SoftwarePcrs, Relay, Service,
-    SoftwareNsm, Stopped, TrustedClock, harden, read_configuration, seed, signer,
+    ApiKey, ApiKeys, Capacity, ClockFault, Listen, LocalSealer, Nsm, Parent, Pcrs as SoftwarePcrs, Relay,
+    Service, SoftwareNsm, Stopped, TrustedClock, harden, read_configuration, seed, signer,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use transport::{Address, Listener};
@@ -257,6 +258,7 @@ fn run_alone(arguments: &Arguments, nsm: Arc<dyn Nsm>) -> Result<(), NotStarted>
 
     let api_key = secret("INTERNAL_API_KEY")?;
     let api_key = ApiKey::new(api_key.as_bytes()).map_err(|_| misconfigured("INTERNAL_API_KEY is empty"))?;
+    let api_keys = ApiKeys::one(api_key, Role::Full);
     let sealer = LocalSealer::from_hex(&secret("SEALING_KEY")?)
         .map_err(|_| misconfigured("SEALING_KEY must be 64 hex digits"))?;
     let ticket_secret = secret("TICKET_SIGNING_SECRET")?;
@@ -265,11 +267,11 @@ fn run_alone(arguments: &Arguments, nsm: Arc<dyn Nsm>) -> Result<(), NotStarted>
         max_nonces: arguments.max_nonces,
         max_ticket_ttl_s: arguments.max_ticket_ttl_s,
     };
-    let signer = signer(capacity, ticket_secret.as_bytes()).map_err(unavailable)?;
+    let signer = signer(capacity, ticket_secret.as_bytes(), None).map_err(unavailable)?;
     drop(ticket_secret);
     let clock = Arc::new(TrustedClock::start(&*nsm, NSM_PATIENCE).map_err(unavailable)?);
     let service = Arc::new(Service::closed(Arc::clone(&nsm), Arc::clone(&clock)));
-    service.open(api_key, signer, sealer, seed().map_err(unavailable)?);
+    service.open(api_keys, signer, sealer, seed().map_err(unavailable)?);
     let limits = Limits { max_requests_in_flight: arguments.max_requests_in_flight, ..Limits::default() };
 
     let front = match arguments.tls {

@@ -69,9 +69,9 @@ fn is_like(bytes: &[u8], text: &str) -> bool {
 }
 
 /// Why a secret protects nothing. Names it, and tells nothing of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidSecret {
-    name: &'static str,
+    name: String,
     fault: SecretFault,
 }
 
@@ -85,7 +85,7 @@ enum SecretFault {
 
 impl fmt::Display for InvalidSecret {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.name;
+        let name = &self.name;
         match self.fault {
             SecretFault::Empty => write!(formatter, "{name} is empty"),
             SecretFault::Placeholder => write!(formatter, "{name} is a placeholder, not a secret"),
@@ -101,7 +101,7 @@ impl std::error::Error for InvalidSecret {}
 ///
 /// # Errors
 /// [`InvalidSecret`]
-pub fn check_secret(name: &'static str, secret: &[u8]) -> Result<(), InvalidSecret> {
+pub fn check_secret(name: &str, secret: &[u8]) -> Result<(), InvalidSecret> {
     let fault = if secret.is_empty() {
         SecretFault::Empty
     } else if PLACEHOLDERS.iter().any(|placeholder| placeholder.fits(secret)) || is_repetition(secret) {
@@ -114,7 +114,7 @@ pub fn check_secret(name: &'static str, secret: &[u8]) -> Result<(), InvalidSecr
     } else {
         return Ok(());
     };
-    Err(InvalidSecret { name, fault })
+    Err(InvalidSecret { name: name.to_owned(), fault })
 }
 
 fn is_repetition(secret: &[u8]) -> bool {
@@ -136,7 +136,7 @@ impl PlainSecret {
     ///
     /// # Errors
     /// [`InvalidSecret`]
-    pub fn new(name: &'static str, secret: Zeroizing<Vec<u8>>) -> Result<Self, InvalidSecret> {
+    pub fn new(name: &str, secret: Zeroizing<Vec<u8>>) -> Result<Self, InvalidSecret> {
         check_secret(name, &secret)?;
         Ok(Self(secret))
     }

@@ -1,7 +1,7 @@
 use base64ct::{Base64, Encoding as _};
 
-use super::{BootFile, BootSecret, MAX_BOOT_FILE_BYTES, SecretCiphertext, TlsVariables};
-use crate::configuration::{Configuration, Generation, Generations, TlsMode};
+use super::{BootFile, BootSecret, MAX_BOOT_FILE_BYTES, SecretCiphertext, TlsVariables, context_of};
+use crate::configuration::{ApiKeyRole, Configuration, Generation, Generations, Role, TlsMode};
 
 const FIRST: &str = "arn:aws:kms:eu-central-1:111122223333:key/11111111-12ab-34cd-56ef-1234567890ab";
 const SECOND: &str = "arn:aws:kms:eu-central-1:111122223333:key/22222222-12ab-34cd-56ef-1234567890ab";
@@ -48,7 +48,7 @@ fn reads_what_nitro_toml_asks_for() {
          KMS_KEY_ARN='{FIRST}'\n{API_KEY}{CIPHERTEXT}"
     );
     let boot = parse(&text).unwrap();
-    let BootSecret::Plaintext(api_key) = &boot.internal_api_key else { panic!("a ciphertext") };
+    let BootSecret::Plaintext(api_key) = &boot.api_keys[0] else { panic!("a ciphertext") };
     assert_eq!(api_key.secret_bytes(), b"kX2vQ9mT4bW7zL0a");
     assert!(
         matches!(&boot.ticket_signing_secret, BootSecret::Ciphertext(it) if it == &ciphertext(None, [1, 2, 3]))
@@ -62,11 +62,126 @@ fn reads_what_nitro_toml_asks_for() {
         "env",
     )
     .unwrap();
-    assert!(
-        matches!(&boot.internal_api_key, BootSecret::Ciphertext(it) if it == &ciphertext(None, [4, 5, 6]))
-    );
+    assert!(matches!(&boot.api_keys[0], BootSecret::Ciphertext(it) if it == &ciphertext(None, [4, 5, 6])));
     let BootSecret::Plaintext(secret) = &boot.ticket_signing_secret else { panic!("a ciphertext") };
     assert_eq!(secret.secret_bytes(), b"zL0akX2vQ9mT4bW7");
+}
+
+/// With the roles of API keys, as `nitro.toml` has them.
+fn with_api_keys(internal_api_key: &str, ticket_signing_secret: &str) -> Configuration {
+    let mut configuration = configuration(internal_api_key, ticket_signing_secret);
+    let key = |variable: &str, role| ApiKeyRole { variable: variable.to_owned(), role };
+    configuration.api_keys =
+        vec![key("INTERNAL_API_KEY", Role::Full), key("INTERNAL_API_KEY_WORKER", Role::Sign)];
+    configuration
+}
+
+#[test]
+fn named_api_keys_come_as_the_first_one_does() {
+    let worker = "INTERNAL_API_KEY_WORKER=bW7zL0akX2vQ9mT4\n";
+    let boot =
+        BootFile::parse(format!("{worker}{CIPHERTEXT}{API_KEY}").as_bytes(), &with_api_keys("env", "kms"))
+            .unwrap();
+    let plain = |secret: &BootSecret| match secret {
+        BootSecret::Plaintext(secret) => secret.secret_bytes().to_vec(),
+        BootSecret::Ciphertext(_) => panic!("a ciphertext"),
+    };
+    let plain: Vec<_> = boot.api_keys.iter().map(plain).collect();
+    assert_eq!(plain, [b"kX2vQ9mT4bW7zL0a", b"bW7zL0akX2vQ9mT4"]);
+
+    let sealed = "INTERNAL_API_KEY_CIPHERTEXT=BAUG\nINTERNAL_API_KEY_WORKER_CIPHERTEXT=AQID\n";
+    let text = format!("{sealed}{CIPHERTEXT}");
+    let boot = BootFile::parse(text.as_bytes(), &with_api_keys("kms", "kms")).unwrap();
+    let expected = [[4, 5, 6], [1, 2, 3]].map(|bytes| ciphertext(None, bytes));
+    for (secret, expected) in boot.api_keys.iter().zip(&expected) {
+        assert!(matches!(secret, BootSecret::Ciphertext(it) if it == expected));
+    }
+
+    let refused = |text: &str, source| {
+        let text = format!("{text}{CIPHERTEXT}");
+        BootFile::parse(text.as_bytes(), &with_api_keys(source, "kms")).unwrap_err().to_string()
+    };
+    for (text, source, line) in [
+        (API_KEY.to_owned(), "env", "INTERNAL_API_KEY_WORKER is missing"),
+        (worker.to_owned(), "env", "INTERNAL_API_KEY is missing"),
+        (format!("{API_KEY}{worker}{worker}"), "env", "INTERNAL_API_KEY_WORKER is set twice"),
+        (format!("{API_KEY}INTERNAL_API_KEY_WORKER=\n"), "env", "INTERNAL_API_KEY_WORKER is empty"),
+        (
+            format!("{API_KEY}INTERNAL_API_KEY_WORKER=short\n"),
+            "env",
+            "INTERNAL_API_KEY_WORKER is shorter than 16 bytes",
+        ),
+        (
+            format!("{API_KEY}INTERNAL_API_KEY_WORKER_CIPHERTEXT=AQID\n"),
+            "env",
+            "INTERNAL_API_KEY_WORKER_CIPHERTEXT is refused: nitro.toml asks for the secret itself",
+        ),
+        (
+            format!("INTERNAL_API_KEY_CIPHERTEXT=BAUG\n{worker}"),
+            "kms",
+            "INTERNAL_API_KEY_WORKER is refused in plaintext: nitro.toml asks for it from KMS",
+        ),
+        (
+            "INTERNAL_API_KEY_CIPHERTEXT=BAUG\n".to_owned(),
+            "kms",
+            "INTERNAL_API_KEY_WORKER_CIPHERTEXT is missing",
+        ),
+    ] {
+        assert_eq!(refused(&text, source), line, "{text}");
+    }
+    let no_role =
+        "has no role: list the key under [api_keys] in nitro.toml and build again, or remove the line";
+    for name in ["INTERNAL_API_KEY_OTHER", "INTERNAL_API_KEY_OTHER_CIPHERTEXT", "INTERNAL_API_KEY_"] {
+        assert_eq!(refused(&format!("{API_KEY}{worker}{name}=x\n"), "env"), format!("{name} {no_role}"));
+    }
+    let long = format!("INTERNAL_API_KEY_{}", "A".repeat(1000));
+    assert_eq!(refused(&format!("{long}=x\n"), "env"), format!("{} {no_role}", &long[..60]));
+}
+
+#[test]
+fn a_ticket_secret_may_come_with_the_one_before() {
+    let previous = "TICKET_SIGNING_SECRET_PREVIOUS_CIPHERTEXT=BAUG\n";
+    let boot = parse(&format!("{API_KEY}{CIPHERTEXT}{previous}")).unwrap();
+    let expected = ciphertext(None, [4, 5, 6]);
+    assert!(
+        matches!(&boot.previous_ticket_signing_secret, Some(BootSecret::Ciphertext(it)) if *it == expected)
+    );
+    assert!(parse(&format!("{API_KEY}{CIPHERTEXT}")).unwrap().previous_ticket_signing_secret.is_none());
+    let plain = "TICKET_SIGNING_SECRET_PREVIOUS=zL0akX2vQ9mT4bW7\n";
+    for (text, line) in [
+        (format!("{API_KEY}{previous}"), "TICKET_SIGNING_SECRET_CIPHERTEXT is missing"),
+        (
+            format!("{API_KEY}{CIPHERTEXT}{plain}"),
+            "TICKET_SIGNING_SECRET_PREVIOUS is refused in plaintext: nitro.toml asks for it from KMS",
+        ),
+        (
+            format!("{API_KEY}{CIPHERTEXT}{previous}{previous}"),
+            "TICKET_SIGNING_SECRET_PREVIOUS_CIPHERTEXT is set twice",
+        ),
+        (
+            format!("{API_KEY}{CIPHERTEXT}TICKET_SIGNING_SECRET_PREVIOUS_CIPHERTEXT=generation-1:AQID\n"),
+            "TICKET_SIGNING_SECRET_PREVIOUS_CIPHERTEXT is of generation 1, and nitro.toml has none",
+        ),
+    ] {
+        assert_eq!(refusal(&text), line, "{text}");
+    }
+    let short =
+        format!("{API_KEY}TICKET_SIGNING_SECRET=kX2vQ9mT4bW7zL0a\nTICKET_SIGNING_SECRET_PREVIOUS=short\n");
+    let line = "TICKET_SIGNING_SECRET_PREVIOUS is shorter than 16 bytes";
+    assert_eq!(parse_as(&short, "env", "env").unwrap_err(), line);
+}
+
+#[test]
+fn a_secret_is_sealed_for_its_use() {
+    for (variable, context) in [
+        ("INTERNAL_API_KEY", ("INTERNAL_API_KEY", None)),
+        ("INTERNAL_API_KEY_WORKER_2", ("INTERNAL_API_KEY", Some("WORKER_2"))),
+        ("TICKET_SIGNING_SECRET", ("TICKET_SIGNING_SECRET", None)),
+        ("TICKET_SIGNING_SECRET_PREVIOUS", ("TICKET_SIGNING_SECRET", None)),
+        ("TLS_KEY", ("TLS_KEY", None)),
+    ] {
+        assert_eq!(context_of(variable), context);
+    }
 }
 
 const CHAIN: &str = "TLS_CERT_CHAIN=\"-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n\"\n";
@@ -257,7 +372,7 @@ fn a_ciphertext_is_of_a_generation_that_nitro_toml_allows() {
         let generations = configuration.secrets.generations;
         assert_eq!(
             TlsVariables::parse(text.as_bytes(), generations).err(),
-            outcome.as_ref().err().copied().filter(|fault| fault.to_string().starts_with("TLS"))
+            outcome.as_ref().err().cloned().filter(|fault| fault.to_string().starts_with("TLS"))
         );
         outcome.map_err(|fault| fault.to_string())
     };

@@ -11,7 +11,7 @@ use super::{InvalidConfiguration, MAX_CONFIGURATION_BYTES};
 const MAX_REPEATED_KEY_BYTES: usize = 40;
 
 /// The keys of [`Document`] that are tables.
-const TABLES: [&str; 8] = ["enclave", "vsock", "kms", "secrets", "tls", "acme", "limits", "pcr"];
+const TABLES: [&str; 9] = ["enclave", "vsock", "kms", "secrets", "api_keys", "tls", "acme", "limits", "pcr"];
 
 /// What the file may contain.
 #[derive(Deserialize, Default)]
@@ -23,6 +23,8 @@ pub(super) struct Document {
     pub(super) vsock: Vsock,
     pub(super) kms: Kms,
     pub(super) secrets: Secrets,
+    /// A table whose keys are for the operator to choose.
+    pub(super) api_keys: Source,
     pub(super) tls: Tls,
     pub(super) acme: Acme,
     pub(super) limits: Limits,

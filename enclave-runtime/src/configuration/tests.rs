@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Configuration, Generation, Generations, KeyArn, MAX_CONFIGURATION_BYTES, SecretSource, TlsMode};
+use super::{
+    Configuration, Generation, Generations, KeyArn, MAX_CONFIGURATION_BYTES, Role, SecretSource, TlsMode,
+};
 use crate::http::Limits;
 use crate::signer_memory::Capacity;
 
@@ -167,6 +169,62 @@ fn reads_what_is_named() {
     assert_eq!(limits.deadlines.idle, Duration::from_secs(355));
     let pcr = configuration.pcr;
     assert_eq!((pcr.pcr0, pcr.pcr1, pcr.pcr2), (Some([0x0a; 48]), None, Some([0xff; 48])));
+}
+
+#[test]
+fn api_keys_have_roles() {
+    let read = |table: &str| -> Vec<(String, Role)> {
+        let configuration = Configuration::parse(&format!("{LEAST}{table}\n")).unwrap();
+        configuration.api_keys.into_iter().map(|key| (key.variable, key.role)).collect()
+    };
+    let key = |name: &str, role| (name.to_owned(), role);
+    let alone = [key("INTERNAL_API_KEY", Role::Full)];
+    assert_eq!(read(""), alone);
+    assert_eq!(read("[api_keys]"), alone);
+    assert_eq!(read("[api_keys]\nINTERNAL_API_KEY = \"full\""), alone);
+    let named =
+        "INTERNAL_API_KEY_A = \"full\"\nINTERNAL_API_KEY = \"sign\"\nINTERNAL_API_KEY_2_B = \"backup\"";
+    assert_eq!(
+        read(&format!("[api_keys]\n{named}")),
+        [
+            key("INTERNAL_API_KEY", Role::Sign),
+            key("INTERNAL_API_KEY_2_B", Role::Backup),
+            key("INTERNAL_API_KEY_A", Role::Full),
+        ]
+    );
+    let seven: String = (1..8).map(|number| format!("INTERNAL_API_KEY_{number} = \"sign\"\n")).collect();
+    assert_eq!(read(&format!("[api_keys]\n{seven}")).len(), 8);
+
+    let refused = |line: &str| refusal(&format!("{LEAST}[api_keys]\n{line}\n"));
+    let no_name = "api_keys: a name that is neither INTERNAL_API_KEY nor INTERNAL_API_KEY_ and 1 to 32 of A to Z, 0 to 9 \
+                   and _, not ending in CIPHERTEXT";
+    for name in [
+        "worker",
+        "INTERNAL_API_KEY_",
+        "INTERNAL_API_KEYS",
+        "INTERNAL_API_KEY_worker",
+        "INTERNAL_API_KEY_A-B",
+        "INTERNAL_API_KEY_CIPHERTEXT",
+        "INTERNAL_API_KEY_A_CIPHERTEXT",
+        "\"INTERNAL_API_KEY_A B\"",
+        "TICKET_SIGNING_SECRET",
+        &format!("INTERNAL_API_KEY_{}", "A".repeat(33)),
+    ] {
+        assert_eq!(refused(&format!("{name} = \"sign\"")), no_name, "{name}");
+    }
+    let no_role = "api_keys.INTERNAL_API_KEY_A: neither full, sign nor backup";
+    for role in ["\"\"", "\"Sign\"", "\"sign,backup\"", "[\"sign\", \"backup\"]", "1", "true"] {
+        assert_eq!(refused(&format!("INTERNAL_API_KEY_A = {role}")), no_role, "{role}");
+    }
+    assert_eq!(
+        refused("INTERNAL_API_KEY_A = \"sign\"\nINTERNAL_API_KEY_A = \"full\""),
+        "line 11: not TOML: duplicate key"
+    );
+    assert_eq!(
+        refused(&format!("{seven}INTERNAL_API_KEY_8 = \"sign\"")),
+        "api_keys: more than 8 keys, INTERNAL_API_KEY included"
+    );
+    assert_eq!(refusal(&format!("api_keys = 1\n{LEAST}")), "api_keys: not a table");
 }
 
 #[test]

@@ -35,8 +35,10 @@ pub enum Failure {
     HeadTooLarge,
     /// It came in the clear, where TLS is spoken.
     NotTls,
-    /// No API key, or not the API key.
+    /// No API key, or none that is known.
     InvalidApiKey,
+    /// The role of the API key does not allow the operation.
+    NotAllowed,
     /// No such path.
     NoSuchPath,
     /// The path has other methods: these.
@@ -72,6 +74,7 @@ impl Failure {
             Self::MalformedHttp | Self::NotTls => StatusCode::BAD_REQUEST,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::InvalidApiKey => StatusCode::UNAUTHORIZED,
+            Self::NotAllowed => StatusCode::FORBIDDEN,
             Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::NoSuchMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -100,6 +103,7 @@ impl Failure {
             Self::Refused(refusal) => return reply(&Reply::Refused(refusal)),
             Self::NotTls => "Client sent an HTTP request to an HTTPS port",
             Self::InvalidApiKey => "Invalid internal API key",
+            Self::NotAllowed => "Not allowed for this API key",
             Self::NoSuchPath => "Not found",
             Self::NoSuchMethod(_) => "Method not allowed",
             Self::BodyTooLarge => "Request body too large",

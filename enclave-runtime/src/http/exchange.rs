@@ -132,7 +132,7 @@ fn before_body<S: Sealer>(server: &Server<S>, request: &Request<Incoming>) -> Re
         return Ok(Target::Attestation { nonce: nonce_of(request.uri().query())? });
     }
     let headers = request.headers();
-    server.service.admit(only(headers, &API_KEY).map(HeaderValue::as_bytes))?;
+    let role = server.service.admit(only(headers, &API_KEY).map(HeaderValue::as_bytes))?;
     let operation = match path {
         "/internal/generate" => Operation::Generate,
         "/internal/sign" => Operation::Sign,
@@ -144,6 +144,9 @@ fn before_body<S: Sealer>(server: &Server<S>, request: &Request<Incoming>) -> Re
     };
     if request.method() != Method::POST {
         return Err(Failure::NoSuchMethod("POST"));
+    }
+    if !role.allows(operation) {
+        return Err(Failure::NotAllowed);
     }
     if request.body().size_hint().lower() > MAX_BODY_BYTES as u64 {
         return Err(Failure::BodyTooLarge);

@@ -1,9 +1,9 @@
 //! The secrets that an enclave gets from KMS when it starts, and what it takes for one.
 
 use std::fmt;
+use std::str::FromStr;
 
-use clap::ValueEnum;
-use enclave_runtime::configuration::{SecretSource, TlsMode};
+use enclave_runtime::configuration::{INTERNAL_API_KEY, SecretSource, TlsMode};
 use enclave_runtime::tls::{InvalidPair, check_pair};
 use enclave_runtime::{Configuration, InvalidSecret, check_secret};
 use rustls::pki_types::UnixTime;
@@ -15,25 +15,53 @@ use crate::api_key::{ApiKey, InvalidApiKey};
 pub const MAX_SECRET_BYTES: usize = 4096;
 
 /// A variable of the boot file, less `_CIPHERTEXT`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretName {
-    /// What clients present.
-    #[value(name = "INTERNAL_API_KEY")]
-    InternalApiKey,
+    /// What clients present: `INTERNAL_API_KEY`, or the variable of another key.
+    ApiKey(String),
     /// What tickets are signed with.
-    #[value(name = "TICKET_SIGNING_SECRET")]
     TicketSigningSecret,
     /// The private key of a TLS certificate, in PEM or DER.
-    #[value(name = "TLS_KEY")]
     TlsKey,
 }
 
+/// It is the variable of no boot secret that is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownSecretName;
+
+impl fmt::Display for UnknownSecretName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(
+            "neither INTERNAL_API_KEY nor another variable of api_keys in nitro.toml, TICKET_SIGNING_SECRET nor TLS_KEY",
+        )
+    }
+}
+
+impl std::error::Error for UnknownSecretName {}
+
+impl FromStr for SecretName {
+    type Err = UnknownSecretName;
+
+    fn from_str(variable: &str) -> Result<Self, UnknownSecretName> {
+        match variable {
+            "TICKET_SIGNING_SECRET" => Ok(Self::TicketSigningSecret),
+            "TLS_KEY" => Ok(Self::TlsKey),
+            _ => match variable.strip_prefix(INTERNAL_API_KEY) {
+                Some(rest) if rest.is_empty() || rest.starts_with('_') => {
+                    Ok(Self::ApiKey(variable.to_owned()))
+                }
+                _ => Err(UnknownSecretName),
+            },
+        }
+    }
+}
+
 impl SecretName {
-    /// As the boot file and the encryption context have it.
+    /// As the boot file has it.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
-            Self::InternalApiKey => "INTERNAL_API_KEY",
+            Self::ApiKey(variable) => variable,
             Self::TicketSigningSecret => "TICKET_SIGNING_SECRET",
             Self::TlsKey => "TLS_KEY",
         }
@@ -41,9 +69,9 @@ impl SecretName {
 
     /// The line of `nitro.toml` by which the signer asks for it from KMS.
     #[must_use]
-    pub const fn setting(self) -> &'static str {
+    pub const fn setting(&self) -> &'static str {
         match self {
-            Self::InternalApiKey => "secrets.internal_api_key = \"kms\"",
+            Self::ApiKey(_) => "secrets.internal_api_key = \"kms\"",
             Self::TicketSigningSecret => "secrets.ticket_signing_secret = \"kms\"",
             Self::TlsKey => "tls.mode = \"provided\"",
         }
@@ -51,18 +79,27 @@ impl SecretName {
 
     /// Whether a signer with this configuration asks for it from KMS. Another refuses its ciphertext.
     #[must_use]
-    pub fn is_from_kms(self, configuration: &Configuration) -> bool {
+    pub fn is_from_kms(&self, configuration: &Configuration) -> bool {
         let source = match self {
-            Self::InternalApiKey => configuration.secrets.internal_api_key,
+            Self::ApiKey(_) => configuration.secrets.internal_api_key,
             Self::TicketSigningSecret => configuration.secrets.ticket_signing_secret,
             Self::TlsKey => return matches!(configuration.tls, TlsMode::Provided),
         };
         source == SecretSource::Kms
     }
 
+    /// Whether a signer with this configuration knows what it is for. Another refuses it.
+    #[must_use]
+    pub fn is_listed(&self, configuration: &Configuration) -> bool {
+        match self {
+            Self::ApiKey(variable) => configuration.api_keys.iter().any(|key| key.variable == *variable),
+            Self::TicketSigningSecret | Self::TlsKey => true,
+        }
+    }
+
     /// Whether it is a text, and not what may end in any byte.
     #[must_use]
-    pub const fn is_text(self) -> bool {
+    pub const fn is_text(&self) -> bool {
         !matches!(self, Self::TlsKey)
     }
 
@@ -70,18 +107,18 @@ impl SecretName {
     ///
     /// # Errors
     /// [`UnsuitableSecret`]
-    pub fn check(self, secret: &[u8], chain_pem: Option<&[u8]>) -> Result<(), UnsuitableSecret> {
+    pub fn check(&self, secret: &[u8], chain_pem: Option<&[u8]>) -> Result<(), UnsuitableSecret> {
         if secret.len() > MAX_SECRET_BYTES {
             return Err(UnsuitableSecret::TooLong);
         }
-        if self == Self::TlsKey {
+        if *self == Self::TlsKey {
             let chain_pem = chain_pem.unwrap_or_default();
             let checked = check_pair(chain_pem, secret, UnixTime::now());
             return checked.map(|_| ()).map_err(UnsuitableSecret::Pair);
         }
         check_secret(self.as_str(), secret).map_err(UnsuitableSecret::Secret)?;
         match self {
-            Self::InternalApiKey => {
+            Self::ApiKey(_) => {
                 ApiKey::new(Zeroizing::new(secret.to_vec())).map(|_| ()).map_err(UnsuitableSecret::ApiKey)
             }
             Self::TicketSigningSecret | Self::TlsKey => Ok(()),
@@ -96,7 +133,7 @@ impl fmt::Display for SecretName {
 }
 
 /// Why the signer would not start with a secret. Repeats nothing of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnsuitableSecret {
     /// Longer than KMS encrypts.
     TooLong,
@@ -123,14 +160,28 @@ impl std::error::Error for UnsuitableSecret {}
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_SECRET_BYTES, SecretName};
+    use super::{MAX_SECRET_BYTES, SecretName, UnknownSecretName};
+
+    #[test]
+    fn a_name_is_the_variable_of_a_secret_that_is_sealed() {
+        let names = ["INTERNAL_API_KEY", "INTERNAL_API_KEY_WORKER", "TICKET_SIGNING_SECRET", "TLS_KEY"];
+        for name in names {
+            assert_eq!(name.parse::<SecretName>().unwrap().as_str(), name);
+        }
+        for name in
+            ["", "internal_api_key", "INTERNAL_API_KEYS", "TICKET_SIGNING_SECRET_PREVIOUS", "SEALING_KEY"]
+        {
+            assert_eq!(name.parse::<SecretName>(), Err(UnknownSecretName), "{name}");
+        }
+    }
 
     #[test]
     fn what_the_signer_would_refuse_is_refused() {
         let said =
-            |name: SecretName, secret: &[u8]| name.check(secret, None).map_err(|fault| fault.to_string());
+            |name: &SecretName, secret: &[u8]| name.check(secret, None).map_err(|fault| fault.to_string());
         let long = "0123456789abcdef".repeat(MAX_SECRET_BYTES / 16);
-        for name in [SecretName::InternalApiKey, SecretName::TicketSigningSecret] {
+        let api_key = SecretName::ApiKey("INTERNAL_API_KEY_WORKER".to_owned());
+        for name in [&api_key, &SecretName::TicketSigningSecret] {
             assert_eq!(said(name, b"0mEyH5c7nPzQ81ka"), Ok(()));
             assert_eq!(said(name, b"0mEyH5c7nPzQ81k"), Err(format!("{name} is shorter than 16 bytes")));
             assert_eq!(
@@ -141,7 +192,7 @@ mod tests {
             let too_long = "longer than the 4096 bytes that KMS encrypts";
             assert_eq!(said(name, format!("{long}0").as_bytes()), Err(too_long.to_owned()));
         }
-        said(SecretName::InternalApiKey, b" 0mEyH5c7nPzQ81ka").unwrap_err();
-        said(SecretName::TicketSigningSecret, b" 0mEyH5c7nPzQ81ka").unwrap();
+        said(&api_key, b" 0mEyH5c7nPzQ81ka").unwrap_err();
+        said(&SecretName::TicketSigningSecret, b" 0mEyH5c7nPzQ81ka").unwrap();
     }
 }

@@ -11,8 +11,8 @@ use aws_sigv4::http_request::{PayloadChecksumKind, SignableBody, SignableRequest
 use aws_sigv4::sign::v4;
 use base64ct::{Base64, Encoding as _};
 use bytes::Bytes;
-use enclave_runtime::SecretCiphertext;
 use enclave_runtime::configuration::{Generation, KeyArn};
+use enclave_runtime::{SecretCiphertext, context_of};
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request};
@@ -85,7 +85,7 @@ pub async fn encrypt(
     client: &Client,
     credentials: &Credentials,
     key: &KeyArn,
-    name: SecretName,
+    name: &SecretName,
     generation: Option<Generation>,
     secret: &[u8],
 ) -> Result<SecretCiphertext, KmsFault> {
@@ -111,20 +111,23 @@ pub async fn encrypt(
 /// Written by hand, into memory of its final size: what grows leaves copies behind.
 fn body(
     key: &KeyArn,
-    name: SecretName,
+    name: &SecretName,
     generation: Option<Generation>,
     secret: &[u8],
 ) -> Option<Zeroizing<Vec<u8>>> {
     let mut encoded = Zeroizing::new(vec![0; Base64::encoded_len(secret)]);
     let plaintext = Base64::encode(secret, &mut encoded).ok()?;
     let generation = generation.map_or_else(String::new, |it| format!(r#","generation":"{it}""#));
-    // An ARN, the name of a variable, a number and base64 have nothing that JSON would escape.
+    let (context_name, api_key) = context_of(name.as_str());
+    let api_key = api_key.map_or_else(String::new, |it| format!(r#","key":"{it}""#));
+    // An ARN, the name of a variable of nitro.toml, a number and base64 have nothing that JSON would escape.
     let parts = [
         r#"{"KeyId":""#,
         key.as_str(),
         r#"","EncryptionContext":{"nitro-signer":"boot-secret","name":""#,
-        name.as_str(),
+        context_name,
         r#"""#,
+        &api_key,
         &generation,
         r#"},"Plaintext":""#,
         plaintext,
@@ -209,16 +212,22 @@ mod tests {
     #[test]
     fn a_body_is_json_of_its_final_size() {
         let key = "arn:aws:kms:us-east-1:999988887777:key/1234abcd-12ab-34cd-56ef-1234567890ab";
-        let mut context = json!({ "nitro-signer": "boot-secret", "name": "TICKET_SIGNING_SECRET" });
-        for generation in [None, Generation::new(7)] {
-            if generation.is_some() {
-                context["generation"] = "7".into();
+        for (name, mut context) in [
+            ("TICKET_SIGNING_SECRET", json!({ "name": "TICKET_SIGNING_SECRET" })),
+            ("INTERNAL_API_KEY", json!({ "name": "INTERNAL_API_KEY" })),
+            ("INTERNAL_API_KEY_WORKER", json!({ "name": "INTERNAL_API_KEY", "key": "WORKER" })),
+        ] {
+            context["nitro-signer"] = "boot-secret".into();
+            let name: SecretName = name.parse().unwrap();
+            for generation in [None, Generation::new(7)] {
+                if generation.is_some() {
+                    context["generation"] = "7".into();
+                }
+                let body = body(&key.parse().unwrap(), &name, generation, b"\x00\"\xff").unwrap();
+                assert_eq!(body.len(), body.capacity());
+                let expected = json!({ "KeyId": key, "EncryptionContext": context, "Plaintext": "ACL/" });
+                assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), expected);
             }
-            let name = SecretName::TicketSigningSecret;
-            let body = body(&key.parse().unwrap(), name, generation, b"\x00\"\xff").unwrap();
-            assert_eq!(body.len(), body.capacity());
-            let expected = json!({ "KeyId": key, "EncryptionContext": context, "Plaintext": "ACL/" });
-            assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), expected);
         }
     }
 

@@ -1,8 +1,11 @@
 //! `signerctl secret seal`
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
+use std::str::FromStr as _;
 
-use clap::Args;
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::{Arg, Args, Command};
 use enclave_runtime::configuration::KeyArn;
 use enclave_runtime::tls::MAX_CHAIN_BYTES;
 use serde_json::json;
@@ -44,8 +47,9 @@ Examples:
   AWS_PROFILE=sealer signerctl secret seal TICKET_SIGNING_SECRET --nitro-toml infra/nitro.toml
   signerctl secret seal TLS_KEY --certificate chain.pem --nitro-toml infra/nitro.toml < key.pem")]
 pub(crate) struct SecretSeal {
-    /// The secret's variable
-    #[arg(value_name = "NAME")]
+    /// The secret's variable: INTERNAL_API_KEY, another API key's variable under [api_keys] of nitro.toml,
+    /// TICKET_SIGNING_SECRET or TLS_KEY
+    #[arg(value_name = "NAME", value_parser = SecretNameParser)]
     name: SecretName,
 
     /// The certificates of a TLS_KEY in PEM, the server's first, as they will be in TLS_CERT_CHAIN: the pair is checked
@@ -78,6 +82,28 @@ pub(crate) struct SecretSeal {
     json: bool,
 }
 
+/// Takes the variable of any API key, and offers to shells the names that every signer has.
+#[derive(Clone)]
+struct SecretNameParser;
+
+impl TypedValueParser for SecretNameParser {
+    type Value = SecretName;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<SecretName, clap::Error> {
+        SecretName::from_str.parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let names = ["INTERNAL_API_KEY", "TICKET_SIGNING_SECRET", "TLS_KEY"];
+        Some(Box::new(names.into_iter().map(PossibleValue::new)))
+    }
+}
+
 impl SecretSeal {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let nitro_toml = read_nitro_toml(&self.nitro_toml)?;
@@ -85,6 +111,10 @@ impl SecretSeal {
         let of_configuration = |line: String| Failure::of_file(EX_CONFIG, &self.nitro_toml, line);
         if !self.name.is_from_kms(configuration) {
             let line = format!("has not {}: the signer would refuse a ciphertext", self.name.setting());
+            return Err(of_configuration(line));
+        }
+        if !self.name.is_listed(configuration) {
+            let line = format!("has no {} under [api_keys]: the signer would refuse it", self.name);
             return Err(of_configuration(line));
         }
         let allowed = &configuration.kms.boot_secret_key_arns;
@@ -110,7 +140,7 @@ impl SecretSeal {
             let checked = self.name.check(&secret, chain.as_deref());
             checked.map_err(|fault| Failure::new(EX_DATAERR, fault))?;
             let generation = configuration.secrets.generations.own;
-            let sealed = encrypt(&client, &credentials, key, self.name, generation, &secret).await;
+            let sealed = encrypt(&client, &credentials, key, &self.name, generation, &secret).await;
             let sealed = sealed.map_err(|fault| {
                 let code = if fault.is_refusal() { NOT_GOOD } else { EX_UNAVAILABLE };
                 Failure::new(code, format_args!("{}: {fault}", client.endpoint()))

@@ -307,6 +307,11 @@ fn what_the_signer_would_refuse_never_reaches_kms() {
         EX_CONFIG,
         "sealing.toml: has not secrets.internal_api_key = \"kms\": the signer would refuse a ciphertext",
     );
+    account.configure("kms", "kms", &account.parent.kms.authority_pem);
+    account.seal("INTERNAL_API_KEY_WORKER", API_KEY.as_bytes(), &[]).refuses(
+        EX_CONFIG,
+        "sealing.toml: has no INTERNAL_API_KEY_WORKER under [api_keys]: the signer would refuse it",
+    );
     let plain = format!("http://localhost:{}", account.port);
     let mut command =
         account.signerctl(&["secret", "seal", "TICKET_SIGNING_SECRET", "--nitro-toml", "sealing.toml"]);

@@ -12,7 +12,11 @@ pub(super) fn first_boot_file(configuration: &Configuration) -> String {
         SecretSource::Kms => format!("{name}_CIPHERTEXT"),
     };
     let secrets = configuration.secrets;
-    let api_key = secret("INTERNAL_API_KEY", secrets.internal_api_key);
+    let api_keys: String = configuration
+        .api_keys
+        .iter()
+        .map(|key| format!("{}=\n", secret(&key.variable, secrets.internal_api_key)))
+        .collect();
     let ticket = secret("TICKET_SIGNING_SECRET", secrets.ticket_signing_secret);
     let tls = match configuration.tls {
         TlsMode::Provided => {
@@ -33,7 +37,7 @@ pub(super) fn first_boot_file(configuration: &Configuration) -> String {
          \n\
          # What the API sends as x-internal-api-key: 16 bytes or more, and no placeholder. A _CIPHERTEXT is what kms:Encrypt\n\
          # made of it, in base64.\n\
-         {api_key}=\n\
+         {api_keys}\
          \n\
          # What the API signs tickets with, likewise.\n\
          {ticket}=\n\
