@@ -72,6 +72,8 @@ pub struct NitroToml {
     pub tls: &'static str,
     /// `limits.max_requests_in_flight`.
     pub max_requests_in_flight: u32,
+    /// More tables, whole.
+    pub tables: &'static str,
 }
 
 /// A running signer with its proxy.
@@ -128,6 +130,7 @@ impl Parent {
             generations: "",
             tls: "mode = \"off\"",
             max_requests_in_flight: 1024,
+            tables: "",
         };
         Ok(Self {
             kms,
@@ -190,6 +193,7 @@ impl Parent {
             generations,
             tls,
             max_requests_in_flight,
+            tables,
         } = &self.nitro_toml;
         let boot_secret_key_arns = match boot_secret_key_arns {
             Some(key_arns) => format!("boot_secret_key_arns = {}\n", Value::from(key_arns.clone())),
@@ -205,7 +209,7 @@ impl Parent {
              {generations}\n\
              [tls]\n{tls}\n\
              [limits]\nmax_keys = 20000\nmax_nonces = 65536\n\
-             max_requests_in_flight = {max_requests_in_flight}\n",
+             max_requests_in_flight = {max_requests_in_flight}\n{tables}\n",
             Value::from(opening_key_arns.clone()),
             Value::from(self.kms.authority_pem.clone()),
         );

@@ -9,6 +9,8 @@ pub const OK: &str = r#"{"ok":true}"#;
 
 /// 401: the API key.
 pub const UNAUTHORIZED: &str = "Invalid internal API key";
+/// 403: the role of the API key.
+pub const NOT_ALLOWED: &str = "Not allowed for this API key";
 /// 404: the path.
 pub const NOT_FOUND: &str = "Not found";
 /// 405: the method.
@@ -37,6 +39,8 @@ pub const IDENTITY_MISMATCH: &str = "Ticket identity mismatch";
 pub const DIGEST_MISMATCH: &str = "Ticket digest mismatch";
 /// 409: the ticket's nonce was used.
 pub const REPLAY: &str = "Replay detected for ticket nonce";
+/// 429: a rate limit.
+pub const TOO_MANY_REQUESTS: &str = "Too many requests";
 /// 400: a sealed key of no known form.
 pub const MALFORMED_SEALED_KEY: &str = "Malformed sealed key";
 /// 500: a sealed key that does not open.

@@ -136,6 +136,12 @@ impl Kms {
         self.encrypt(key, &json!({"nitro-signer": "boot-secret", "name": name}), secret.as_bytes())
     }
 
+    /// Encrypts an API key that has a name, `INTERNAL_API_KEY_<name>`, as an administrator does.
+    pub fn encrypt_api_key(&self, key: &Key, name: &str, api_key: &str) -> Result<String, Failure> {
+        let context = json!({"nitro-signer": "boot-secret", "name": "INTERNAL_API_KEY", "key": name});
+        self.encrypt(key, &context, api_key.as_bytes())
+    }
+
     /// Encrypts a boot secret as an administrator does for an image of this generation.
     pub fn encrypt_boot_secret_of(
         &self,
