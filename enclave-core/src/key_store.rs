@@ -8,7 +8,7 @@ use crate::identity::IdentityId;
 use crate::key_binding::KeyBinding;
 use crate::key_origin::KeyOrigin;
 use crate::secret_key::{KeyPair, PublicKey, SecretKey};
-use crate::slot_table::{Entry, Slot, SlotTable};
+use crate::slot_table::{Entry, Position, Slot, SlotTable};
 
 /// What a [`KeySlot`] holds.
 pub struct StoredKey {
@@ -90,8 +90,13 @@ impl<'s> KeyStore<'s> {
     /// The key of `identity`.
     #[must_use]
     pub fn find(&self, identity: &IdentityId) -> Option<&KeyPair> {
+        self.locate(identity).map(|(_, pair)| pair)
+    }
+
+    /// The key of `identity`, and the slot that it is in.
+    pub(crate) fn locate(&self, identity: &IdentityId) -> Option<(Position, &KeyPair)> {
         let position = self.0.find(identity.as_bytes())?;
-        Some(&self.0.entry(position)?.pair)
+        Some((position, &self.0.entry(position)?.pair))
     }
 
     /// What there is to say in public of the key of `identity`.

@@ -5,6 +5,7 @@
 //!              (json)      key_store: is it there?      (schnorr,
 //!                                                        generator)
 //!                          ticket: MAC, exp, scope, identity, digest
+//!                          signature_limits: not too fast?
 //!                          nonce_ledger: unseen? recorded
 //! ```
 //!
@@ -42,6 +43,7 @@ mod reply;
 mod request;
 mod schnorr;
 mod secret_key;
+mod signature_limits;
 mod signer;
 mod slot_table;
 mod stack;
@@ -69,6 +71,7 @@ pub use request::{
 };
 pub use schnorr::{Signature, SigningFailed};
 pub use secret_key::{InvalidSecretKey, KeyPair, PublicKey, SecretKey};
+pub use signature_limits::{Pace, PaceSlot, SignatureLimits};
 pub use signer::{SignPermit, Signer};
 pub use slot_table::Slot;
 pub use stack::with_burnt_stack;

@@ -142,9 +142,7 @@ impl<'s> NonceLedger<'s> {
         if exp_unix_s <= self.forgotten_until_unix_s {
             return Err(NotRecorded::Forgotten);
         }
-        let mut hasher = SipHasher24::new_with_key(self.fingerprint_seed.bytes());
-        hasher.write(nonce);
-        let fingerprint = hasher.finish128().as_bytes();
+        let fingerprint = self.fingerprint(nonce);
         if self.nonces.find(&fingerprint).is_some() {
             return Err(NotRecorded::Seen);
         }
@@ -160,6 +158,17 @@ impl<'s> NonceLedger<'s> {
             }
         }
         Ok(Recorded(()))
+    }
+
+    /// Whether it holds the nonce, so that [`record`](Self::record) would refuse it as seen.
+    pub(crate) fn has_seen(&self, nonce: &[u8]) -> bool {
+        self.nonces.find(&self.fingerprint(nonce)).is_some()
+    }
+
+    fn fingerprint(&self, nonce: &[u8]) -> [u8; 16] {
+        let mut hasher = SipHasher24::new_with_key(self.fingerprint_seed.bytes());
+        hasher.write(nonce);
+        hasher.finish128().as_bytes()
     }
 
     /// Lets a few nonces go whose tickets have expired.

@@ -25,4 +25,9 @@ pub enum Refusal {
     Replay,
     /// No room for another key or nonce.
     AtCapacity,
+    /// A rate limit is used up. Nothing else was.
+    TooManyRequests {
+        /// When to come back; 1 or more.
+        retry_after_s: u32,
+    },
 }

@@ -74,6 +74,7 @@ impl Refusal {
             Self::DigestMismatch => "Ticket digest mismatch",
             Self::Replay => "Replay detected for ticket nonce",
             Self::AtCapacity => "Signer is at capacity",
+            Self::TooManyRequests { .. } => "Too many requests",
         }
     }
 }

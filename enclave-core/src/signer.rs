@@ -18,6 +18,7 @@ use crate::refusal::Refusal;
 use crate::request::SignRequest;
 use crate::schnorr::{self, Signature, SigningFailed};
 use crate::secret_key::{KeyPair, SecretKey};
+use crate::signature_limits::SignatureLimits;
 use crate::ticket::TicketVerifier;
 
 /// Keys, used nonces and the ticket secret.
@@ -26,7 +27,11 @@ pub struct Signer<'s> {
     nonces: NonceLedger<'s>,
     tickets: TicketVerifier,
     seed: HashSeed,
+    limits: SignatureLimits<'s>,
 }
+
+/// After how long a signature that was too fast is allowed: the slowest pace is one a second.
+const RETRY_AFTER_S: u32 = 1;
 
 /// One signature's worth of permission: the ticket was checked and its nonce is recorded.
 #[must_use]
@@ -52,20 +57,28 @@ impl<'s> Signer<'s> {
     /// Puts a signer together; `seed` is for hashing the names in claims.
     #[must_use]
     pub fn new(keys: KeyStore<'s>, nonces: NonceLedger<'s>, tickets: TicketVerifier, seed: HashSeed) -> Self {
-        Self { keys, nonces, tickets, seed }
+        Self { keys, nonces, tickets, seed, limits: SignatureLimits::default() }
+    }
+
+    /// The signer with limits.
+    #[must_use]
+    pub fn limited(self, limits: SignatureLimits<'s>) -> Self {
+        Self { limits, ..self }
     }
 
     /// Decides whether a digest may be signed, and uses up the ticket's nonce if it may.
     ///
     /// The order is the API's: an unknown identity is told before the ticket is looked at, because the client then
-    /// imports the backup and sends the same ticket again; and a refused ticket keeps its nonce.
+    /// imports the backup and sends the same ticket again; and a refused ticket keeps its nonce. Limits count what may
+    /// be signed and nothing else, so that nobody uses them up without good tickets; a used ticket is told as that.
     ///
     /// # Errors
     /// [`Refusal::KeyNotFound`], then [`Refusal::InvalidTicket`], [`Refusal::WrongScope`],
-    /// [`Refusal::IdentityMismatch`], [`Refusal::DigestMismatch`], [`Refusal::Replay`], [`Refusal::AtCapacity`]
+    /// [`Refusal::IdentityMismatch`], [`Refusal::DigestMismatch`], [`Refusal::Replay`],
+    /// [`Refusal::TooManyRequests`], [`Refusal::AtCapacity`]
     pub fn authorize(&mut self, request: SignRequest<'_>, now_unix_ms: u64) -> Result<SignPermit, Refusal> {
         let SignRequest { identity, digest, ticket } = request;
-        let pair = self.keys.find(&identity).ok_or(Refusal::KeyNotFound)?;
+        let (position, pair) = self.keys.locate(&identity).ok_or(Refusal::KeyNotFound)?;
         let claims =
             self.tickets.verify(ticket, now_unix_ms, &self.seed).map_err(|_| Refusal::InvalidTicket)?;
         if !claims.may_sign {
@@ -77,12 +90,19 @@ impl<'s> Signer<'s> {
         if claims.digest_hash != Some(&digest.hash_hex()) {
             return Err(Refusal::DigestMismatch);
         }
+        if !self.limits.have_room(position, now_unix_ms) {
+            return Err(match self.nonces.has_seen(claims.nonce) {
+                true => Refusal::Replay,
+                false => Refusal::TooManyRequests { retry_after_s: RETRY_AFTER_S },
+            });
+        }
         let nonce = match self.nonces.record(claims.nonce, claims.exp_unix_s, now_unix_ms / 1000) {
             Ok(recorded) => recorded,
             Err(NotRecorded::Seen) => return Err(Refusal::Replay),
             Err(NotRecorded::Full) => return Err(Refusal::AtCapacity),
             Err(NotRecorded::Forgotten) => return Err(Refusal::InvalidTicket),
         };
+        self.limits.count(position, now_unix_ms);
         let vacant = KeyPair { secret: SecretKey::vacant(), public: pair.public };
         let mut permit = SignPermit { pair: vacant, digest, _nonce: nonce };
         permit.pair.secret.copy_from(&pair.secret);

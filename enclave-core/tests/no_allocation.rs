@@ -14,9 +14,13 @@ mod whole_request;
 mod workbench;
 
 use std::hint::black_box;
+use std::num::NonZeroU32;
 use std::sync::Barrier;
 
-use enclave_core::{IdentityRequest, MAX_REPLY_BYTES, MAX_TEXT_BYTES, Refusal, SignRequest, Signer};
+use enclave_core::{
+    IdentityRequest, MAX_REPLY_BYTES, MAX_TEXT_BYTES, Pace, PaceSlot, Refusal, SignRequest, SignatureLimits,
+    Signer,
+};
 
 use counting_allocator::allocator_calls;
 use whole_request::{
@@ -199,6 +203,18 @@ fn tickets_are_judged() {
         first(&mut signer);
         let reply = reply(case, &SIGN, &mut signer, &body);
         assert!(reply.contains(expected), "{case}: {reply}");
+    }
+}
+
+#[test]
+fn limits_are_kept_without_memory_of_their_own() {
+    let pace = Pace::per_second(NonZeroU32::MIN);
+    let slots = vec![PaceSlot::UNUSED; 2].leak();
+    let mut signer = with_key().limited(SignatureLimits::default().in_all(pace).per_key(pace, slots));
+    for (nonce, expected) in [("a", SIGNED), ("b", "Too many requests"), ("a", Refusal::Replay.text())] {
+        let ticket = Claims::good(1, DIGEST, nonce).ticket();
+        let reply = reply(nonce, &SIGN, &mut signer, &sign_body(1, DIGEST, &ticket));
+        assert!(reply.contains(expected), "{nonce}: {reply}");
     }
 }
 

@@ -59,7 +59,7 @@ impl Attestor {
         tls_spki: Option<Arc<[u8]>>,
     ) -> Result<Vec<u8>, Failure> {
         let is_shared = nonce.is_none();
-        if !is_shared && !self.with_nonce.take() {
+        if !is_shared && self.with_nonce.take().is_err() {
             return Err(Failure::Busy);
         }
         let content = Content {

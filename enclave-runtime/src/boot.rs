@@ -150,15 +150,20 @@ pub(crate) async fn boot(
         }
     }
     let sealer = KmsSealer::new(Arc::clone(kms), data_keys);
-    let signer = signer(configuration.capacity, ticket_secret.secret_bytes(), previous_secret)
-        .map_err(BootRefused::NoSigner)?;
+    let signer = signer(
+        configuration.capacity,
+        configuration.rate_limits,
+        ticket_secret.secret_bytes(),
+        previous_secret,
+    )
+    .map_err(BootRefused::NoSigner)?;
     match previous_secret {
         None => tracing::info!("tickets verify under {TICKET_SIGNING_SECRET}"),
         Some(_) => tracing::info!(
             "tickets verify under {TICKET_SIGNING_SECRET}, and under {PREVIOUS_TICKET_SIGNING_SECRET} until that is removed"
         ),
     }
-    service.open(api_keys, signer, sealer, seed().map_err(BootRefused::NoSigner)?);
+    service.open(api_keys, signer, sealer, seed().map_err(BootRefused::NoSigner)?, configuration.rate_limits);
     Ok(file.tls)
 }
 

@@ -6,6 +6,7 @@ mod api_keys;
 mod generation;
 mod https_url;
 mod key_arn;
+mod rate_limits;
 mod region;
 mod table;
 
@@ -13,7 +14,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use enclave_core::{KeySlot, NonceSlot};
+use enclave_core::{KeySlot, NonceSlot, PaceSlot};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{PemObject as _, SectionKind};
 use rustls::pki_types::{CertificateDer, DnsName};
@@ -30,6 +31,7 @@ pub use self::api_keys::{ApiKeyRole, INTERNAL_API_KEY, MAX_API_KEYS, Role};
 pub use self::generation::{Generation, Generations, InvalidGeneration, WrongGeneration};
 pub use self::https_url::{HttpsUrl, NoHttpsUrl};
 pub use self::key_arn::{InvalidKeyArn, KeyArn};
+pub use self::rate_limits::RateLimits;
 pub use self::region::{Partition, Region, UnknownRegion};
 
 /// The committed file has 3 KiB; 16 trust anchors have 32.
@@ -89,6 +91,8 @@ pub struct Configuration {
     pub capacity: Capacity,
     /// What the server lets clients take; what the file does not name is as by default.
     pub limits: Limits,
+    /// How often keys sign and are generated.
+    pub rate_limits: RateLimits,
     /// Which measurements the image has. Never in the measured copy, which would have to contain its own hash.
     pub pcr: Pcrs,
 }
@@ -286,7 +290,8 @@ impl Configuration {
             memory_mib: document.enclave.memory_mib.required_number("enclave.memory_mib", MEMORY_MIB)?,
         };
         let (capacity, limits) = limits(&document.limits)?;
-        check_memory(enclave, capacity, limits)?;
+        let rate_limits = rate_limits::rate_limits(&document.rate_limits)?;
+        check_memory(enclave, capacity, limits, rate_limits)?;
         Ok(Self {
             name: name(&document.name)?,
             enclave,
@@ -309,6 +314,7 @@ impl Configuration {
             tls: tls(&document)?,
             capacity,
             limits,
+            rate_limits,
             pcr: Pcrs {
                 pcr0: pcr(&document.pcr.pcr0, "pcr.PCR0")?,
                 pcr1: pcr(&document.pcr.pcr1, "pcr.PCR1")?,
@@ -588,8 +594,14 @@ fn limits(table: &table::Limits) -> Result<(Capacity, Limits), InvalidConfigurat
 }
 
 /// An enclave whose limits cannot be met would start, and be killed at its busiest.
-fn check_memory(enclave: Enclave, capacity: Capacity, limits: Limits) -> Result<(), InvalidConfiguration> {
-    let keys = u64::from(capacity.max_keys) * size_of::<KeySlot>() as u64;
+fn check_memory(
+    enclave: Enclave,
+    capacity: Capacity,
+    limits: Limits,
+    rate_limits: RateLimits,
+) -> Result<(), InvalidConfiguration> {
+    let pace_bytes = rate_limits.signatures_per_second_per_identity.map_or(0, |_| size_of::<PaceSlot>());
+    let keys = u64::from(capacity.max_keys) * (size_of::<KeySlot>() + pace_bytes) as u64;
     let nonces = u64::from(capacity.max_nonces) * size_of::<NonceSlot>() as u64;
     let requests = u64::from(limits.max_requests_in_flight) * BYTES_PER_REQUEST;
     if keys + nonces + requests > u64::from(enclave.memory_mib) << 20 {

@@ -4,8 +4,10 @@
 //! Whatever sees a signing key runs inside [`with_burnt_stack`], because moving a secret leaves its bytes behind in dead
 //! frames, and waits for nothing.
 
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
 
 use enclave_core::{
     AttestRequest, GenerateRequest, HashSeed, IdentityRequest, ImportRequest, KeyPair, Refusal, Reply,
@@ -14,12 +16,13 @@ use enclave_core::{
 
 use crate::api_key::ApiKeys;
 use crate::attestor::Attestor;
-use crate::configuration::Role;
+use crate::configuration::{RateLimits, Role};
 use crate::entropy;
 use crate::http::{Answer, Failure, attestation_reply, key_proof_reply, reply, sealed_reply};
 use crate::nsm::Nsm;
 use crate::restore::{RestorePlaces, Standing};
 use crate::sealer::{NotOpened, NotSealed, Sealer};
+use crate::token_bucket::TokenBucket;
 use crate::trusted_clock::TrustedClock;
 
 /// What a caller can ask for.
@@ -54,6 +57,13 @@ struct Duty<S> {
     signer: &'static Mutex<Option<Signer<'static>>>,
     sealer: S,
     seed: HashSeed,
+    /// How often keys are generated, if that is limited.
+    generation_limit: Option<TokenBucket>,
+}
+
+/// A second or more, since what was refused at once is asked again at once.
+fn whole_seconds(wait: Duration) -> u32 {
+    u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1)
 }
 
 impl<S> std::fmt::Debug for Service<S> {
@@ -86,8 +96,12 @@ impl<S: Sealer> Service<S> {
         signer: &'static Mutex<Option<Signer<'static>>>,
         sealer: S,
         seed: HashSeed,
+        rate_limits: RateLimits,
     ) {
-        let is_first = self.duty.set(Duty { api_keys, signer, sealer, seed }).is_ok();
+        const MINUTE: Duration = Duration::from_secs(60);
+        let bucket = |keys: NonZeroU32| TokenBucket::full(keys.get(), MINUTE / keys.get());
+        let generation_limit = rate_limits.keys_generated_per_minute.map(bucket);
+        let is_first = self.duty.set(Duty { api_keys, signer, sealer, seed, generation_limit }).is_ok();
         assert!(is_first, "a service opens once");
     }
 
@@ -169,6 +183,9 @@ impl<S: Sealer> Duty<S> {
         // Before the work of making a key; decided again when it is stored.
         if self.with_signer(|signer| Ok(signer.holds(&request.identity)))? {
             return Err(Refusal::KeyExists.into());
+        }
+        if let Some(limit) = &self.generation_limit {
+            limit.take().map_err(|wait| Refusal::TooManyRequests { retry_after_s: whole_seconds(wait) })?;
         }
         let pair = KeyPair::generate(entropy::fill)?;
         self.with_signer(|signer| Ok(signer.store_generated(&request.identity, &pair)?))?;
@@ -283,8 +300,9 @@ mod tests {
     use std::os::unix::process::ExitStatusExt as _;
     use std::process::Command;
 
-    use super::{AbortOnPanic, Duty};
+    use super::{AbortOnPanic, Duration, Duty, whole_seconds};
     use crate::api_key::ApiKeys;
+    use crate::configuration::RateLimits;
     use crate::http::Failure;
     use crate::restore::{RestorePlaces, Standing};
     use crate::sealer::{NotOpened, NotSealed, Sealer};
@@ -322,9 +340,10 @@ mod tests {
             let capacity = Capacity { max_keys: 1, max_nonces: 1, max_ticket_ttl_s: 1 };
             let duty = Duty {
                 api_keys: ApiKeys::default(),
-                signer: signer(capacity, b"secret", None).unwrap(),
+                signer: signer(capacity, RateLimits::default(), b"secret", None).unwrap(),
                 sealer: NoSealer,
                 seed: seed().unwrap(),
+                generation_limit: None,
             };
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 duty.with_signer(|_| -> Result<(), Failure> { panic!("half way") })
@@ -340,6 +359,13 @@ mod tests {
             .unwrap();
         const SIGABRT: i32 = 6;
         assert_eq!(outcome.status.signal(), Some(SIGABRT), "{outcome:?}");
+    }
+
+    #[test]
+    fn a_wait_is_told_in_whole_seconds() {
+        for (wait_ms, told_s) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (59_001, 60)] {
+            assert_eq!(whole_seconds(Duration::from_millis(wait_ms)), told_s);
+        }
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::ops::RangeInclusive;
 use std::sync::Mutex;
 
 use enclave_core::{
-    ExpirySecond, HashSeed, KeySlot, KeyStore, NonceLedger, NonceSlot, Signer, TicketVerifier, wheel_seconds,
-    with_burnt_stack,
+    ExpirySecond, HashSeed, KeySlot, KeyStore, NonceLedger, NonceSlot, Pace, PaceSlot, SignatureLimits,
+    Signer, TicketVerifier, wheel_seconds, with_burnt_stack,
 };
 
+use crate::configuration::RateLimits;
 use crate::entropy;
 use crate::locked_memory::{MemoryNotLocked, leak_locked};
 
@@ -74,6 +75,7 @@ impl std::error::Error for NoSigner {}
 /// [`NoSigner`]
 pub fn signer(
     capacity: Capacity,
+    rate_limits: RateLimits,
     ticket_secret: &[u8],
     previous_ticket_secret: Option<&[u8]>,
 ) -> Result<&'static Mutex<Option<Signer<'static>>>, NoSigner> {
@@ -89,7 +91,15 @@ pub fn signer(
         let wheel = leak(wheel_seconds(capacity.max_ticket_ttl_s), || ExpirySecond::VACANT)?;
         let keys = KeyStore::new(key_slots, seed()?);
         let nonces = NonceLedger::new(nonce_slots, wheel, seed()?, seed()?);
-        let mut signer = Some(Signer::new(keys, nonces, tickets, seed()?));
+        let mut limits = SignatureLimits::default();
+        if let Some(times) = rate_limits.signatures_per_second {
+            limits = limits.in_all(Pace::per_second(times));
+        }
+        if let Some(times) = rate_limits.signatures_per_second_per_identity {
+            let slots = leak(capacity.max_keys as usize, || PaceSlot::UNUSED)?;
+            limits = limits.per_key(Pace::per_second(times), slots);
+        }
+        let mut signer = Some(Signer::new(keys, nonces, tickets, seed()?).limited(limits));
         let places = leak_locked(1, || Mutex::new(signer.take())).map_err(NoSigner::Memory)?;
         Ok(&places[0])
     })

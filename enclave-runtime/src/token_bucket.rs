@@ -23,16 +23,18 @@ impl TokenBucket {
         Self { pace, slack, full_at: Mutex::new(Instant::now()) }
     }
 
-    /// Takes a token; whether there was one.
-    pub(crate) fn take(&self) -> bool {
+    /// Takes a token, or tells how long it takes until there is one.
+    pub(crate) fn take(&self) -> Result<(), Duration> {
         let now = Instant::now();
         let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
         let from = (*full_at).max(now);
-        let has_token = from - now <= self.slack;
-        if has_token {
-            *full_at = from + self.pace;
+        match (from - now).checked_sub(self.slack) {
+            Some(wait) if !wait.is_zero() => Err(wait),
+            _ => {
+                *full_at = from + self.pace;
+                Ok(())
+            }
         }
-        has_token
     }
 }
 
@@ -45,14 +47,16 @@ mod tests {
     const PACE: Duration = Duration::from_millis(250);
 
     fn take_all(bucket: &TokenBucket) -> usize {
-        (0..1000).filter(|_| bucket.take()).count()
+        (0..1000).filter(|_| bucket.take().is_ok()).count()
     }
 
     #[tokio::test(start_paused = true)]
     async fn it_gives_what_it_holds_and_then_what_comes_back() {
         let bucket = TokenBucket::full(5, PACE);
         assert_eq!(take_all(&bucket), 5);
+        assert_eq!(bucket.take(), Err(PACE));
         tokio::time::advance(PACE - Duration::from_millis(1)).await;
+        assert_eq!(bucket.take(), Err(Duration::from_millis(1)));
         assert_eq!(take_all(&bucket), 0, "what was refused cost nothing, and brought nothing");
         tokio::time::advance(Duration::from_millis(1)).await;
         assert_eq!(take_all(&bucket), 1);

@@ -324,7 +324,7 @@ impl Record {
             Ok(Judged { is_taken: false, .. }) | Err(NoTime::Unconfirmed { .. }) => self.refusals += 1,
             Err(_) => self.failures += 1,
         }
-        if !self.lines.take() {
+        if self.lines.take().is_err() {
             return false;
         }
         let Self { disagreements, refusals, failures, .. } = *self;

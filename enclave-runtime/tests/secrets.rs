@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use enclave_runtime::acme::{AccountKey, AcmeState, CertificateKey, KeptCertificate};
-use enclave_runtime::configuration::Role;
+use enclave_runtime::configuration::{RateLimits, Role};
 use enclave_runtime::tls::{PrivateKey, TlsFront, TlsIdentity};
 use enclave_runtime::{
     ApiKey, ApiKeys, BootFile, BootSecret, Capacity, DataKey, LocalSealer, PlainSecret, RecipientKey,
@@ -69,13 +69,19 @@ fn what_is_printed_shows_no_secret() {
     assert_prints(&plain_secret(), "PlainSecret { .. }");
     assert_prints(&BootSecret::Plaintext(plain_secret()), "Plaintext(PlainSecret { .. })");
     let capacity = Capacity { max_keys: 1, max_nonces: 1, max_ticket_ttl_s: 1 };
-    let signer = signer(capacity, &SECRET, Some(&SECRET)).unwrap();
+    let signer = signer(capacity, RateLimits::default(), &SECRET, Some(&SECRET)).unwrap();
     assert_prints(&signer, "Mutex { data: Some(Signer { .. }), poisoned: false, .. }");
     let nsm = Arc::new(SoftwareNsm::ephemeral().unwrap());
     let clock = TrustedClock::start(&*nsm, Duration::from_secs(5)).unwrap();
     let now = clock.unix_time();
     let service = Service::closed(nsm, Arc::new(clock));
-    service.open(ApiKeys::one(api_key(), Role::Full), signer, sealer(), seed().unwrap());
+    service.open(
+        ApiKeys::one(api_key(), Role::Full),
+        signer,
+        sealer(),
+        seed().unwrap(),
+        RateLimits::default(),
+    );
     assert_prints(&service, "Service { .. }");
     let identity = TlsIdentity::self_signed(&["signer".to_owned()], now).unwrap();
     assert_prints(&identity, "TlsIdentity { .. }");

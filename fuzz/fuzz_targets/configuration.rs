@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use enclave_runtime::configuration::{Acme, HttpsUrl, TlsMode};
+use enclave_runtime::configuration::{Acme, ApiKeyRole, HttpsUrl, TlsMode};
 use enclave_runtime::{Capacity, Configuration};
 use libfuzzer_sys::fuzz_target;
 
@@ -34,6 +34,20 @@ fuzz_target!(|text: &str| {
 
     let generations = configuration.secrets.generations;
     assert!(generations.oldest.is_none() || generations.oldest <= generations.own, "{generations:?}");
+
+    let api_keys = &configuration.api_keys;
+    assert!((1..=8).contains(&api_keys.len()) && api_keys[0].variable == "INTERNAL_API_KEY");
+    for (index, key) in api_keys.iter().enumerate() {
+        let differs = |other: &ApiKeyRole| other.variable != key.variable;
+        assert!(api_keys[..index].iter().all(differs), "{api_keys:?}");
+        assert!(!key.variable.ends_with("_CIPHERTEXT") && key.variable.len() <= 49, "{api_keys:?}");
+    }
+    let rates = configuration.rate_limits;
+    assert!(
+        rates.signatures_per_second.is_none()
+            || rates.signatures_per_second_per_identity <= rates.signatures_per_second,
+        "{rates:?}"
+    );
 
     let vsock = configuration.vsock;
     let mut ports = [

@@ -1,6 +1,10 @@
 //! What is checked before what, and what a refusal leaves as it was.
 
-use enclave_core::{KeyOrigin, Refusal, SignRequest, Signer, TicketVerifier};
+use std::num::NonZeroU32;
+
+use enclave_core::{
+    KeyOrigin, Pace, PaceSlot, Refusal, SignRequest, SignatureLimits, Signer, TicketVerifier,
+};
 
 use super::workbench::{
     Claims, MAX_TTL_S, NOW_S, SECRET, SEED, authorize, identity, pair, sign_body, signer, signer_with,
@@ -89,6 +93,36 @@ fn a_full_ledger_refuses_and_keeps_the_ticket_good() {
     }
     assert_eq!(verdict(&mut signer, 1, &Claims::good(1, DIGEST, "e")), Some(Refusal::AtCapacity));
     assert_eq!(verdict(&mut signer, 1, &Claims::good(1, DIGEST, "a")), Some(Refusal::Replay));
+}
+
+#[test]
+fn a_limit_counts_what_may_be_signed_and_keeps_tickets_good() {
+    let mut slots = [PaceSlot::UNUSED; 4];
+    let pace = |times| Pace::per_second(NonZeroU32::new(times).unwrap());
+    let limits = SignatureLimits::default().in_all(pace(3)).per_key(pace(2), &mut slots);
+    let mut signer = signer(4, 8).limited(limits);
+    signer.store_generated(&identity(1), &pair([9; 32])).unwrap();
+    signer.store_generated(&identity(2), &pair([8; 32])).unwrap();
+    let too_many = Some(Refusal::TooManyRequests { retry_after_s: 1 });
+    let good = |nonce| Claims::good(1, DIGEST, nonce);
+    let late = Claims { exp_s: NOW_S, ..good("late") };
+    for _ in 0..10 {
+        assert_eq!(verdict(&mut signer, 1, &late), Some(Refusal::InvalidTicket));
+        assert_eq!(verdict(&mut signer, 2, &good("a")), Some(Refusal::IdentityMismatch));
+    }
+    assert_eq!(verdict(&mut signer, 1, &good("a")), None, "refusals cost nothing of the limits");
+    assert_eq!(verdict(&mut signer, 1, &good("a")), Some(Refusal::Replay));
+    assert_eq!(verdict(&mut signer, 1, &good("b")), None);
+    assert_eq!(verdict(&mut signer, 1, &good("c")), too_many);
+    assert_eq!(verdict(&mut signer, 1, &good("a")), Some(Refusal::Replay), "a 409 stays a 409");
+    assert_eq!(verdict(&mut signer, 1, &late), Some(Refusal::InvalidTicket));
+    assert_eq!(verdict(&mut signer, 2, &Claims::good(2, DIGEST, "d")), None);
+    assert_eq!(verdict(&mut signer, 2, &Claims::good(2, DIGEST, "e")), too_many, "three in all");
+    for (identity, nonce, now_unix_ms) in [(1, "c", NOW_S * 1000 + 501), (2, "e", NOW_S * 1000 + 1001)] {
+        let mut body = sign_body(identity, DIGEST, &Claims::good(identity, DIGEST, nonce).ticket());
+        let request = SignRequest::parse(&mut body, &SEED).unwrap();
+        assert_eq!(signer.authorize(request, now_unix_ms).err(), None, "its ticket was not used up");
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ use std::time::Duration;
 use clap::Parser;
 use clap::builder::RangedI64ValueParser;
 use enclave_runtime::acme::AcmeRelays;
-use enclave_runtime::configuration::Role;
+use enclave_runtime::configuration::{RateLimits, Role};
 use enclave_runtime::http::{Limits, serve};
 use enclave_runtime::tls::{TlsFront, TlsIdentity};
 use enclave_runtime::{
@@ -267,11 +267,12 @@ fn run_alone(arguments: &Arguments, nsm: Arc<dyn Nsm>) -> Result<(), NotStarted>
         max_nonces: arguments.max_nonces,
         max_ticket_ttl_s: arguments.max_ticket_ttl_s,
     };
-    let signer = signer(capacity, ticket_secret.as_bytes(), None).map_err(unavailable)?;
+    let signer =
+        signer(capacity, RateLimits::default(), ticket_secret.as_bytes(), None).map_err(unavailable)?;
     drop(ticket_secret);
     let clock = Arc::new(TrustedClock::start(&*nsm, NSM_PATIENCE).map_err(unavailable)?);
     let service = Arc::new(Service::closed(Arc::clone(&nsm), Arc::clone(&clock)));
-    service.open(api_keys, signer, sealer, seed().map_err(unavailable)?);
+    service.open(api_keys, signer, sealer, seed().map_err(unavailable)?, RateLimits::default());
     let limits = Limits { max_requests_in_flight: arguments.max_requests_in_flight, ..Limits::default() };
 
     let front = match arguments.tls {

@@ -11,7 +11,8 @@ use super::{InvalidConfiguration, MAX_CONFIGURATION_BYTES};
 const MAX_REPEATED_KEY_BYTES: usize = 40;
 
 /// The keys of [`Document`] that are tables.
-const TABLES: [&str; 9] = ["enclave", "vsock", "kms", "secrets", "api_keys", "tls", "acme", "limits", "pcr"];
+const TABLES: [&str; 10] =
+    ["enclave", "vsock", "kms", "secrets", "api_keys", "tls", "acme", "limits", "rate_limits", "pcr"];
 
 /// What the file may contain.
 #[derive(Deserialize, Default)]
@@ -28,6 +29,7 @@ pub(super) struct Document {
     pub(super) tls: Tls,
     pub(super) acme: Acme,
     pub(super) limits: Limits,
+    pub(super) rate_limits: RateLimits,
     pub(super) pcr: Pcr,
 }
 
@@ -99,6 +101,14 @@ pub(super) struct Limits {
     pub(super) max_requests_in_flight: Source,
     pub(super) max_connections: Source,
     pub(super) idle_timeout_s: Source,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RateLimits {
+    pub(super) signatures_per_second_per_identity: Source,
+    pub(super) signatures_per_second: Source,
+    pub(super) keys_generated_per_minute: Source,
 }
 
 #[derive(Deserialize, Default)]

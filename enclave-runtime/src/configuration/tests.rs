@@ -1,9 +1,11 @@
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::{
-    Configuration, Generation, Generations, KeyArn, MAX_CONFIGURATION_BYTES, Role, SecretSource, TlsMode,
+    Configuration, Generation, Generations, KeyArn, MAX_CONFIGURATION_BYTES, RateLimits, Role, SecretSource,
+    TlsMode,
 };
 use crate::http::Limits;
 use crate::signer_memory::Capacity;
@@ -225,6 +227,45 @@ fn api_keys_have_roles() {
         "api_keys: more than 8 keys, INTERNAL_API_KEY included"
     );
     assert_eq!(refusal(&format!("api_keys = 1\n{LEAST}")), "api_keys: not a table");
+}
+
+#[test]
+fn rate_limits_are_off_unless_they_are_named() {
+    let read = |table: &str| Configuration::parse(&format!("{LEAST}{table}\n")).unwrap().rate_limits;
+    assert_eq!(read(""), RateLimits::default());
+    assert_eq!(read("[rate_limits]"), RateLimits::default());
+    let limits = read(
+        "[rate_limits]\nsignatures_per_second_per_identity = 10\nsignatures_per_second = 1000000\n\
+         keys_generated_per_minute = 1",
+    );
+    let expected = RateLimits {
+        signatures_per_second_per_identity: NonZeroU32::new(10),
+        signatures_per_second: NonZeroU32::new(1_000_000),
+        keys_generated_per_minute: NonZeroU32::new(1),
+    };
+    assert_eq!(limits, expected);
+    for name in ["signatures_per_second_per_identity", "signatures_per_second", "keys_generated_per_minute"] {
+        for value in ["0", "-1", "1000001", "1.5", "\"1\"", "true"] {
+            assert_eq!(
+                refusal(&format!("{LEAST}[rate_limits]\n{name} = {value}\n")),
+                format!("rate_limits.{name}: not a whole number from 1 to 1000000")
+            );
+        }
+    }
+    let more = "[rate_limits]\nsignatures_per_second_per_identity = 2\nsignatures_per_second = 1\n";
+    assert_eq!(
+        refusal(&format!("{LEAST}{more}")),
+        "rate_limits.signatures_per_second_per_identity: more than rate_limits.signatures_per_second"
+    );
+    assert_eq!(refusal(&format!("{LEAST}[rate_limits]\nsign = 1\n")), "line 10: unknown key sign");
+    // 8 bytes more for each key.
+    let keys = "[limits]\nmax_keys = 4700000\nmax_nonces = 1\n";
+    let keys = format!("{}{keys}", LEAST.replace("memory_mib = 512", "memory_mib = 450"));
+    Configuration::parse(&keys).unwrap();
+    assert_eq!(
+        refusal(&format!("{keys}[rate_limits]\nsignatures_per_second_per_identity = 1\n")),
+        "limits: more memory than enclave.memory_mib"
+    );
 }
 
 #[test]

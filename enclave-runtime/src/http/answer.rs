@@ -89,6 +89,7 @@ impl Failure {
                 Refusal::KeyNotFound => StatusCode::NOT_FOUND,
                 Refusal::KeyExists | Refusal::Replay => StatusCode::CONFLICT,
                 Refusal::AtCapacity => StatusCode::SERVICE_UNAVAILABLE,
+                Refusal::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             },
             Self::MalformedSealedKey => StatusCode::BAD_REQUEST,
             Self::UnopenableSealedKey => StatusCode::INTERNAL_SERVER_ERROR,
@@ -151,8 +152,14 @@ impl Answer {
             if let Failure::NoSuchMethod(allowed) = failure {
                 headers.insert(ALLOW, HeaderValue::from_static(allowed));
             }
-            if matches!(failure, Failure::Busy | Failure::Refused(Refusal::AtCapacity)) {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            match failure {
+                Failure::Busy | Failure::Refused(Refusal::AtCapacity) => {
+                    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                }
+                Failure::Refused(Refusal::TooManyRequests { retry_after_s }) => {
+                    headers.insert(RETRY_AFTER, HeaderValue::from(*retry_after_s));
+                }
+                _ => {}
             }
         }
         if close {

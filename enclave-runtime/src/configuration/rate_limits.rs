@@ -1,0 +1,41 @@
+//! `[rate_limits]`: how often keys sign and are generated.
+
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
+
+use super::InvalidConfiguration;
+use super::table::{self, Source, fault};
+
+/// More than any machine makes, so that whoever wants no limit names none.
+const TIMES: RangeInclusive<u32> = 1..=1_000_000;
+
+/// How often keys sign and are generated; as often as asked for where it says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RateLimits {
+    /// Signatures of each identity: that many at once, and again at an even pace.
+    pub signatures_per_second_per_identity: Option<NonZeroU32>,
+    /// Signatures of all identities, likewise; no fewer than of one.
+    pub signatures_per_second: Option<NonZeroU32>,
+    /// Keys that are generated, likewise.
+    pub keys_generated_per_minute: Option<NonZeroU32>,
+}
+
+pub(super) fn rate_limits(table: &table::RateLimits) -> Result<RateLimits, InvalidConfiguration> {
+    const PER_IDENTITY: &str = "rate_limits.signatures_per_second_per_identity";
+    let times =
+        |source: &Source, key| source.number(key, TIMES).map(|number| number.and_then(NonZeroU32::new));
+    let limits = RateLimits {
+        signatures_per_second_per_identity: times(&table.signatures_per_second_per_identity, PER_IDENTITY)?,
+        signatures_per_second: times(&table.signatures_per_second, "rate_limits.signatures_per_second")?,
+        keys_generated_per_minute: times(
+            &table.keys_generated_per_minute,
+            "rate_limits.keys_generated_per_minute",
+        )?,
+    };
+    match (limits.signatures_per_second_per_identity, limits.signatures_per_second) {
+        (Some(one), Some(all)) if one > all => {
+            Err(fault(PER_IDENTITY, "more than rate_limits.signatures_per_second"))
+        }
+        _ => Ok(limits),
+    }
+}
