@@ -272,6 +272,31 @@ fn a_secret_is_bound_to_the_generation_of_the_configuration() {
 }
 
 #[test]
+fn a_named_api_key_is_sealed_for_its_name() {
+    let mut account = Account::new();
+    let roles = "[api_keys]\nINTERNAL_API_KEY_WORKER = \"sign\"\n";
+    let measured = std::fs::read_to_string(account.path("sealing.toml")).unwrap();
+    std::fs::write(account.path("sealing.toml"), measured + roles).unwrap();
+    let first = account.sealed("INTERNAL_API_KEY", API_KEY.as_bytes(), &[]);
+    let worker = account.sealed("INTERNAL_API_KEY_WORKER", b"a-worker-key-8121-aeb3", &[]);
+    account.parent.nitro_toml.internal_api_key = "kms";
+    account.parent.nitro_toml.tables = roles;
+    account.parent.set("INTERNAL_API_KEY", None);
+    account.parent.set("INTERNAL_API_KEY_CIPHERTEXT", Some(&first));
+    account.parent.set("INTERNAL_API_KEY_WORKER_CIPHERTEXT", Some(&worker));
+    account.parent.secrets.api_key = "a-worker-key-8121-aeb3".to_owned();
+    let attested = account.parent.ready().unwrap();
+    let not_allowed = "Not allowed for this API key";
+    attested.server().signer().generate(&new_identity()).is_error(403, not_allowed).unwrap();
+    drop(attested);
+    // Root on the parent cannot make the first key of it, which has every right.
+    account.parent.set("INTERNAL_API_KEY_CIPHERTEXT", Some(&worker));
+    let line = "INTERNAL_API_KEY_CIPHERTEXT is not what KMS encrypts with the context nitro-signer=boot-secret, \
+                name=INTERNAL_API_KEY";
+    account.parent.start().unwrap().refuses(EX_CONFIG, line).unwrap();
+}
+
+#[test]
 fn what_the_signer_would_refuse_never_reaches_kms() {
     let account = Account::new();
     account.parent.kms.forget_calls().unwrap();
