@@ -8,6 +8,7 @@ mod answer;
 mod exchange;
 pub mod head_gate;
 mod nonce_query;
+mod places;
 mod server;
 
 pub use answer::{Answer, Failure};

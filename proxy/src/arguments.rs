@@ -50,8 +50,10 @@ pub struct Arguments {
     #[arg(long = "route", value_name = "LISTEN=DIAL", required = true)]
     routes: Vec<Route>,
 
-    /// Connections served at once, per route; others wait in the listen backlog
-    #[arg(long, value_name = "N", default_value_t = 1_024,
+    // More than the enclave takes: only the enclave knows which connections are idle, and closes those.
+    /// Connections served at once, per route; others wait in the listen backlog. To be more than limits.max_connections
+    /// of nitro.toml
+    #[arg(long, value_name = "N", default_value_t = 2_048,
           value_parser = clap::value_parser!(u32).range(1..=MAX_CONNECTIONS_LIMIT))]
     max_connections: u32,
 
@@ -182,7 +184,7 @@ mod tests {
         let config = config(&["--route", "tcp:127.0.0.1:0=vsock:16:5000"]).unwrap();
         assert!(config.limits.idle_timeout > Duration::from_secs(75));
         assert!(config.limits.dial_timeout < Duration::from_secs(1));
-        assert_eq!(config.limits.max_connections, 1_024);
+        assert_eq!(config.limits.max_connections, 2_048);
         assert_eq!(config.admin, None);
     }
 

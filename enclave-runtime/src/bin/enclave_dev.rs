@@ -166,7 +166,7 @@ const EX_CONFIG: u8 = 78;
 const NSM_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Up to the connections served: more can never be in flight.
-const REQUESTS_IN_FLIGHT: RangeInclusive<u32> = 1..=2048;
+const REQUESTS_IN_FLIGHT: RangeInclusive<u32> = 1..=1024;
 
 /// Up to a day: longer is never.
 const BOOT_FILE_INTERVALS_S: RangeInclusive<u32> = 1..=86_400;

@@ -551,7 +551,7 @@ fn every_refusal_has_its_line() {
             "limits.max_requests_in_flight: not a whole number from 1 to 16384",
         ),
         (
-            and("[limits]\nmax_requests_in_flight = 2049"),
+            and("[limits]\nmax_requests_in_flight = 1025"),
             "limits.max_requests_in_flight: more than limits.max_connections",
         ),
         (and("[limits]\nidle_timeout_s = 0"), "limits.idle_timeout_s: not a whole number from 1 to 4000"),

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::answer::{Answer, Failure};
 use super::head_gate::{BodyFault, HeadVerdict, MAX_CHUNK_BYTES};
 use super::nonce_query::nonce_of;
+use super::places::RequestInProgress;
 use super::server::{Channel, Server};
 use crate::restore::Standing;
 use crate::sealer::Sealer;
@@ -47,6 +48,7 @@ pub(super) async fn answer<S: Sealer>(
     server: &Server<S>,
     channel: &Channel,
     standing: &Standing,
+    in_progress: &RequestInProgress<'_>,
     verdict: HeadVerdict,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Abandoned> {
@@ -71,7 +73,10 @@ pub(super) async fn answer<S: Sealer>(
                 server.service.attest(nonce, channel.tls_spki()).await.unwrap_or_else(Answer::Failed);
             return Ok(early(answer, request).await);
         }
-        Ok(Target::Operation(operation)) => operation,
+        Ok(Target::Operation(operation)) => {
+            in_progress.shows_key();
+            operation
+        }
         Err(failure) => return Ok(early(Answer::Failed(failure), request).await),
     };
     let Ok(_in_flight) = server.requests_in_flight.try_acquire() else {

@@ -20,6 +20,7 @@ use transport::{Listener, Stream};
 
 use super::exchange::{self, Abandoned};
 use super::head_gate::{Deadlines, HeadGate, MAX_HEAD_BYTES, MAX_HEADERS};
+use super::places::{Place, Places};
 use crate::restore::{RestorePlaces, Standing};
 use crate::sealer::Sealer;
 use crate::service::Service;
@@ -28,11 +29,13 @@ use crate::tls::{HANDSHAKE_DEADLINE, Received, TlsFront, TlsIdentity};
 /// What the server lets clients take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at one time; more wait in the listen backlog. Twice what the proxy passes by default.
+    /// Connections at one time. Above three quarters, newcomers close idle ones; while all are busy, they wait in the
+    /// listen backlog. Half of what the proxy passes by default: only here is it known who is idle, so this limit has
+    /// to be met first.
     pub max_connections: usize,
-    /// Requests whose body is being read or that are being served at one time; more are answered 503. As many as the
-    /// proxy passes connections by default, so that clients that stall their bodies take nobody else's place; bounds
-    /// the memory of bodies to 32 MiB.
+    /// Requests whose body is being read or that are being served at one time; more are answered 503. As many as there
+    /// may be connections, so that clients that stall their bodies take nobody else's place; bounds the memory of
+    /// bodies to 32 MiB.
     pub max_requests_in_flight: u32,
     /// From the end of a head to the end of its body.
     pub body_deadline: Duration,
@@ -50,7 +53,7 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_connections: 2048,
+            max_connections: 1024,
             max_requests_in_flight: 1024,
             body_deadline: Duration::from_secs(10),
             deadlines: Deadlines::default(),
@@ -91,6 +94,7 @@ pub(super) struct Server<S> {
     pub(super) key_proofs: Semaphore,
     /// Tells a client how long its connection may be idle.
     keep_alive: HeaderValue,
+    places: Arc<Places>,
 }
 
 /// What requests come over.
@@ -136,6 +140,7 @@ pub async fn serve<S: Sealer>(
         restores: RestorePlaces::new(half - exports),
         key_proofs: Semaphore::new(half.min(MAX_KEY_PROOFS)),
         keep_alive: keep_alive(limits.deadlines.idle),
+        places: Arc::new(Places::new(&limits)),
     });
     let (draining, _) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -182,13 +187,28 @@ pub(crate) async fn accept(listener: &Listener) -> Stream {
     }
 }
 
+/// Serves a connection until it ends, or has to make room for another and does not.
 async fn serve_connection<S: Sealer>(
     server: Arc<Server<S>>,
     stream: Stream,
+    draining: watch::Receiver<bool>,
+) {
+    let place = server.places.take();
+    tokio::select! {
+        biased;
+        () = serve_stream(server, stream, &place, draining) => {}
+        () = place.overstays() => {}
+    }
+}
+
+async fn serve_stream<S: Sealer>(
+    server: Arc<Server<S>>,
+    stream: Stream,
+    place: &Place,
     mut draining: watch::Receiver<bool>,
 ) {
     let Some(front) = server.tls.clone() else {
-        return serve_http(server, stream, Channel::Clear, draining).await;
+        return serve_http(server, stream, Channel::Clear, place, draining).await;
     };
     let patience = if *draining.borrow_and_update() { DRAIN_HEAD_DEADLINE } else { HANDSHAKE_DEADLINE };
     let received = {
@@ -196,14 +216,18 @@ async fn serve_connection<S: Sealer>(
         tokio::select! {
             biased;
             received = timeout(patience, receiving.as_mut()) => received,
+            // Nothing is served yet, so there is nothing to end in order.
+            () = place.must_close() => return,
             _ = draining.changed() => timeout(DRAIN_HEAD_DEADLINE, receiving).await,
         }
     };
     match received {
         Ok(Some(Received::Secured(stream, identity))) => {
-            serve_http(server, stream, Channel::Secured(identity), draining).await;
+            serve_http(server, stream, Channel::Secured(identity), place, draining).await;
         }
-        Ok(Some(Received::Clear(stream))) => serve_http(server, stream, Channel::NotTls, draining).await,
+        Ok(Some(Received::Clear(stream))) => {
+            serve_http(server, stream, Channel::NotTls, place, draining).await;
+        }
         Ok(None) | Err(_) => {}
     }
 }
@@ -212,6 +236,7 @@ async fn serve_http<S: Sealer>(
     server: Arc<Server<S>>,
     stream: impl AsyncRead + AsyncWrite + Unpin,
     channel: Channel,
+    place: &Place,
     mut draining: watch::Receiver<bool>,
 ) {
     let one_request = *draining.borrow_and_update();
@@ -224,12 +249,15 @@ async fn serve_http<S: Sealer>(
     let is_draining = draining.clone();
     let answer = service_fn(|request| {
         let verdict = verdicts.take();
+        let in_progress = place.begin_request();
         let (server, channel, standing) = (Arc::clone(&server), Arc::clone(&channel), Arc::clone(&standing));
         let stays = is_persistent(&request);
         let is_draining = &is_draining;
         async move {
-            let mut response = exchange::answer(&server, &channel, &standing, verdict, request).await?;
-            if stays && !*is_draining.borrow() && !response.headers().contains_key(CONNECTION) {
+            let mut response = exchange::answer(&server, &channel, &standing, &in_progress, verdict, request).await?;
+            if in_progress.is_last() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            } else if stays && !*is_draining.borrow() && !response.headers().contains_key(CONNECTION) {
                 response.headers_mut().insert(KEEP_ALIVE, server.keep_alive.clone());
             }
             Ok::<_, Abandoned>(response)
@@ -250,6 +278,7 @@ async fn serve_http<S: Sealer>(
         biased;
         _ = connection.as_mut() => return,
         _ = draining.changed() => connection.as_mut().graceful_shutdown(),
+        () = place.must_close() => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
 }

@@ -74,6 +74,8 @@ pub struct NitroToml {
     pub max_requests_in_flight: u32,
     /// More tables, whole.
     pub tables: &'static str,
+    /// More lines under `[limits]`.
+    pub limits: &'static str,
 }
 
 /// A running signer with its proxy.
@@ -131,6 +133,7 @@ impl Parent {
             tls: "mode = \"off\"",
             max_requests_in_flight: 1024,
             tables: "",
+            limits: "",
         };
         Ok(Self {
             kms,
@@ -194,6 +197,7 @@ impl Parent {
             tls,
             max_requests_in_flight,
             tables,
+            limits,
         } = &self.nitro_toml;
         let boot_secret_key_arns = match boot_secret_key_arns {
             Some(key_arns) => format!("boot_secret_key_arns = {}\n", Value::from(key_arns.clone())),
@@ -209,7 +213,8 @@ impl Parent {
              {generations}\n\
              [tls]\n{tls}\n\
              [limits]\nmax_keys = 20000\nmax_nonces = 65536\n\
-             max_requests_in_flight = {max_requests_in_flight}\n{tables}\n",
+             max_requests_in_flight = {max_requests_in_flight}\n\
+             {limits}\n{tables}\n",
             Value::from(opening_key_arns.clone()),
             Value::from(self.kms.authority_pem.clone()),
         );

@@ -133,9 +133,7 @@ impl Laboratory {
             format!("hybrid:{vsock}:7102=file:{}", path.join("env").display()),
             format!("hybrid:{vsock}:7103=stdout:"),
         ];
-        let mut arguments: Vec<&str> = routes.iter().flat_map(|route| ["--route", route.as_str()]).collect();
-        // What the guest cannot take yet waits with the client, and not in the device.
-        arguments.extend(["--max-connections", "2048"]);
+        let arguments: Vec<&str> = routes.iter().flat_map(|route| ["--route", route.as_str()]).collect();
         let mut proxy = Process::start("proxy", &binaries().proxy, &arguments, &[])?;
         let address = proxy.ready("proxy: listening on tcp:")?;
         let address = address.split_once(", dialing").and_then(|(address, _)| address.parse().ok());

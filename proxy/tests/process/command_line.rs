@@ -71,7 +71,7 @@ fn help_names_every_option_with_its_default() {
     for text in [
         "--route <LISTEN=DIAL>",
         "--max-connections <N>",
-        "[default: 1024]",
+        "[default: 2048]",
         "--dial-timeout-ms <MS>",
         "[default: 900]",
         "--progress-timeout-s <S>",

@@ -23,8 +23,9 @@ async fn two_thousand_clients_share_the_permits() {
     let place = Place::new();
     let listener = place.listen();
     // The enclave of this test is as busy as the machine.
-    let patient = ["--dial-timeout-ms", "60000"];
-    let proxy = RunningProxy::start(&["--route", &route_to(&place.socket()), patient[0], patient[1]]);
+    let options = ["--max-connections", &PERMITS.to_string(), "--dial-timeout-ms", "60000"];
+    let route = route_to(&place.socket());
+    let proxy = RunningProxy::start(&[&["--route", route.as_str()], &options[..]].concat());
 
     let now = Arc::new(AtomicUsize::new(0));
     let most = Arc::new(AtomicUsize::new(0));

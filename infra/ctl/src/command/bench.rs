@@ -15,8 +15,8 @@ use crate::failure::{EX_DATAERR, EX_UNAVAILABLE, Failure, NOT_GOOD, print};
 use crate::progress::Progress;
 use crate::wait::wait_for;
 
-/// A signer serves 1,024 requests at one time unless told otherwise, behind a proxy that passes as many connections.
-const MAX_CONNECTIONS: u64 = 1024;
+/// Three quarters of the 1,024 connections that a signer takes unless told otherwise: above that, it closes idle ones.
+const MAX_CONNECTIONS: u64 = 768;
 
 /// Half of the keys that a signer has room for unless told otherwise: the other half is in use.
 const MAX_IDENTITIES: u64 = 100_000;

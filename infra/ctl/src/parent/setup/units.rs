@@ -48,8 +48,8 @@ fn acme_settings(acme: &Acme, vsock: Vsock, listen_port: u16) -> String {
     format!(
         "# For tls.mode = \"acme\".\n\
          Environment=\"ACME_ROUTES={}\"\n\
-         # Two descriptors for each of 9 times 1,024 connections, and some.\n\
-         LimitNOFILE=24576\n\
+         # Two descriptors for each of 9 times 2,048 connections, and some.\n\
+         LimitNOFILE=40960\n\
          # The folder of the sealed certificate, which only the proxy may read and write.\n\
          StateDirectory=nitro-signer/acme\n\
          StateDirectoryMode=0700\n\
