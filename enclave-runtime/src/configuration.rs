@@ -590,6 +590,15 @@ fn limits(table: &table::Limits) -> Result<(Capacity, Limits), InvalidConfigurat
     if let Some(idle_s) = table.idle_timeout_s.number("limits.idle_timeout_s", Deadlines::IDLE_TIMEOUT_S)? {
         limits.deadlines.idle = Duration::from_secs(idle_s.into());
     }
+    const LIFETIME: &str = "limits.connection_lifetime_s";
+    if let Some(lifetime_s) = table.connection_lifetime_s.number(LIFETIME, Limits::CONNECTION_LIFETIME_S)? {
+        limits.connection_lifetime = Duration::from_secs(lifetime_s.into());
+    }
+    const REQUESTS_EACH: &str = "limits.max_requests_per_connection";
+    let requests = &table.max_requests_per_connection;
+    if let Some(requests) = requests.number(REQUESTS_EACH, Limits::REQUESTS_PER_CONNECTION)? {
+        limits.max_requests_per_connection = requests;
+    }
     Ok((capacity, limits))
 }
 

@@ -101,4 +101,6 @@ fuzz_target!(|text: &str| {
     let limits = configuration.limits;
     assert!((1..=16_384).contains(&limits.max_connections));
     assert!((1..=limits.max_connections).contains(&(limits.max_requests_in_flight as usize)));
+    assert!((1..=86_400).contains(&limits.connection_lifetime.as_secs()));
+    assert!(limits.max_requests_per_connection > 0);
 });

@@ -101,6 +101,8 @@ pub(super) struct Limits {
     pub(super) max_requests_in_flight: Source,
     pub(super) max_connections: Source,
     pub(super) idle_timeout_s: Source,
+    pub(super) connection_lifetime_s: Source,
+    pub(super) max_requests_per_connection: Source,
 }
 
 #[derive(Deserialize, Default)]

@@ -139,6 +139,8 @@ fn reads_what_is_named() {
         max_requests_in_flight = 3
         max_connections = 4
         idle_timeout_s = 355
+        connection_lifetime_s = 86400
+        max_requests_per_connection = 4294967295
         [pcr]
         PCR0 = "{}"
         PCR2 = "{}"
@@ -169,6 +171,8 @@ fn reads_what_is_named() {
     let limits = configuration.limits;
     assert_eq!((limits.max_requests_in_flight, limits.max_connections), (3, 4));
     assert_eq!(limits.deadlines.idle, Duration::from_secs(355));
+    assert_eq!(limits.connection_lifetime, Duration::from_secs(86_400));
+    assert_eq!(limits.max_requests_per_connection, u32::MAX);
     let pcr = configuration.pcr;
     assert_eq!((pcr.pcr0, pcr.pcr1, pcr.pcr2), (Some([0x0a; 48]), None, Some([0xff; 48])));
 }
@@ -556,6 +560,22 @@ fn every_refusal_has_its_line() {
         ),
         (and("[limits]\nidle_timeout_s = 0"), "limits.idle_timeout_s: not a whole number from 1 to 4000"),
         (and("[limits]\nidle_timeout_s = 4001"), "limits.idle_timeout_s: not a whole number from 1 to 4000"),
+        (
+            and("[limits]\nconnection_lifetime_s = 0"),
+            "limits.connection_lifetime_s: not a whole number from 1 to 86400",
+        ),
+        (
+            and("[limits]\nconnection_lifetime_s = 86401"),
+            "limits.connection_lifetime_s: not a whole number from 1 to 86400",
+        ),
+        (
+            and("[limits]\nmax_requests_per_connection = 0"),
+            "limits.max_requests_per_connection: not a whole number from 1 to 4294967295",
+        ),
+        (
+            and("[limits]\nmax_requests_per_connection = 4294967296"),
+            "limits.max_requests_per_connection: not a whole number from 1 to 4294967295",
+        ),
         (and("[pcr]\nPCR0 = \"00\""), "pcr.PCR0: not 96 hex digits"),
         (and(&format!("[pcr]\nPCR1 = \"{}\"", "0g".repeat(48))), "pcr.PCR1: not 96 hex digits"),
         (and("[pcr]\nPCR2 = 0"), "pcr.PCR2: not text"),

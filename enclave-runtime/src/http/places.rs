@@ -11,23 +11,29 @@
 //! Each request moves its connection out of an ordered map and back into it, under a lock that nobody holds while waiting.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::server::Limits;
+use crate::entropy;
 
 /// How long a connection that was told to close may take to say goodbye: a round trip across an ocean.
 const CLOSE_DEADLINE: Duration = Duration::from_millis(250);
+
+/// Of the connection lifetime: connections that began together do not end together.
+const LIFETIME_JITTER_DIVISOR: u32 = 4;
 
 /// The places of one server.
 pub(super) struct Places {
     max_connections: usize,
     /// Above so many, a newcomer closes an idle connection.
     max_idle: usize,
+    lifetime: Duration,
+    max_requests: u32,
     occupants: Mutex<Occupants>,
 }
 
@@ -54,6 +60,8 @@ impl Places {
         Self {
             max_connections: limits.max_connections,
             max_idle: limits.max_connections - limits.max_connections.div_ceil(4),
+            lifetime: limits.connection_lifetime,
+            max_requests: limits.max_requests_per_connection,
             occupants: Mutex::default(),
         }
     }
@@ -75,6 +83,8 @@ impl Places {
             has_shown_key: AtomicBool::new(false),
             number: AtomicU64::new(turn.number),
             is_busy: AtomicBool::new(false),
+            requests: AtomicU32::new(0),
+            ends_at: Instant::now() + jittered(self.lifetime),
         }
     }
 
@@ -100,6 +110,15 @@ impl Occupants {
     }
 }
 
+/// The lifetime of one connection: up to a quarter shorter.
+fn jittered(lifetime: Duration) -> Duration {
+    let mut random = [0];
+    // Without randomness nothing is signed either; this connection just lives as long as it may.
+    let _ = entropy::fill(&mut random);
+    let [random] = random;
+    lifetime - lifetime / (LIFETIME_JITTER_DIVISOR * u32::from(u8::MAX)) * u32::from(random)
+}
+
 /// The place of one connection, until it is dropped.
 pub(super) struct Place {
     places: Arc<Places>,
@@ -108,6 +127,8 @@ pub(super) struct Place {
     /// With `has_shown_key`, the turn that it has while it is idle.
     number: AtomicU64,
     is_busy: AtomicBool,
+    requests: AtomicU32,
+    ends_at: Instant,
 }
 
 impl Place {
@@ -115,6 +136,8 @@ impl Place {
     pub(super) fn begin_request(&self) -> RequestInProgress<'_> {
         let closing = self.places.occupants().idle.remove(&self.turn());
         self.is_busy.store(true, Ordering::Relaxed);
+        let requests = self.requests.load(Ordering::Relaxed).saturating_add(1);
+        self.requests.store(requests, Ordering::Relaxed);
         RequestInProgress { place: self, closing }
     }
 
@@ -166,9 +189,11 @@ impl RequestInProgress<'_> {
         self.place.has_shown_key.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the connection ends with the answer, since it must make room.
-    pub(super) const fn is_last(&self) -> bool {
+    /// Whether the connection ends with the answer: it is old enough, has had its requests, or must make room.
+    pub(super) fn is_last(&self) -> bool {
         self.closing.is_none()
+            || self.place.requests.load(Ordering::Relaxed) >= self.place.places.max_requests
+            || Instant::now() >= self.place.ends_at
     }
 }
 
@@ -196,7 +221,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use tokio::time::{Instant, timeout};
+    use tokio::time::{Instant, advance, timeout};
 
     use super::{CLOSE_DEADLINE, Place, Places};
     use crate::http::Limits;
@@ -306,5 +331,29 @@ mod tests {
         assert!(timeout(Duration::from_secs(3600), place.overstays()).await.is_err());
         drop(busy);
         place.overstays().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_request_is_by_number_or_by_age() {
+        let limits = Limits {
+            connection_lifetime: Duration::from_secs(100),
+            max_requests_per_connection: 3,
+            ..Limits::default()
+        };
+        let places = Arc::new(Places::new(&limits));
+        let place = places.take();
+        assert_eq!([0; 3].map(|_| place.begin_request().is_last()), [false, false, true]);
+        let crowd: Vec<_> = (0..100).map(|_| places.take()).collect();
+        let are_last = || crowd.iter().filter(|place| place.begin_request().is_last()).count();
+        advance(Duration::from_secs(74)).await;
+        assert_eq!(are_last(), 0);
+        advance(Duration::from_millis(13_500)).await;
+        let half = are_last();
+        assert!((10..=90).contains(&half), "{half} of 100 at seven eighths");
+        let late = places.take();
+        advance(Duration::from_secs(13)).await;
+        assert!(!late.begin_request().is_last());
+        advance(Duration::from_secs(88)).await;
+        assert!(late.begin_request().is_last());
     }
 }

@@ -37,6 +37,11 @@ pub struct Limits {
     /// may be connections, so that clients that stall their bodies take nobody else's place; bounds the memory of
     /// bodies to 32 MiB.
     pub max_requests_in_flight: u32,
+    /// How old a connection may become: the first answer after that says `connection: close`. Each connection has up
+    /// to a quarter less.
+    pub connection_lifetime: Duration,
+    /// Requests on one connection: the answer to the last one says `connection: close`.
+    pub max_requests_per_connection: u32,
     /// From the end of a head to the end of its body.
     pub body_deadline: Duration,
     /// The other waits for a client.
@@ -48,6 +53,12 @@ pub struct Limits {
 impl Limits {
     /// Up to half a GiB of heads.
     pub const CONNECTIONS: RangeInclusive<u32> = 1..=16_384;
+
+    /// Up to a day.
+    pub const CONNECTION_LIFETIME_S: RangeInclusive<u32> = 1..=86_400;
+
+    /// From one request per connection, to more than a connection has in its lifetime.
+    pub const REQUESTS_PER_CONNECTION: RangeInclusive<u32> = 1..=u32::MAX;
 }
 
 impl Default for Limits {
@@ -55,6 +66,10 @@ impl Default for Limits {
         Self {
             max_connections: 1024,
             max_requests_in_flight: 1024,
+            // A client that is always busy shakes hands four times an hour, and has moved after a quarter of one.
+            connection_lifetime: Duration::from_secs(900),
+            // A handshake costs as much as some ten requests: a thousandth of these.
+            max_requests_per_connection: 10_000,
             body_deadline: Duration::from_secs(10),
             deadlines: Deadlines::default(),
             drain_deadline: Duration::from_secs(10),

@@ -390,13 +390,14 @@ fn idle_and_slow_but_in_time(server: &Server) -> Result<(), Failure> {
 }
 
 /// Sends requests and reads nothing. Once nothing more can be sent, the answers are stuck too, for
-/// nobody reads them: from then on the deadline runs, whatever is still taken from the client.
+/// nobody reads them: from then on the deadline runs, whatever is still taken from the client. The answers are long, so
+/// that they are stuck before a connection has had its requests.
 fn never_reads(server: &Server) -> Result<(), Failure> {
     /// More than the kernel's buffers of all sockets on the way hold. What is taken beyond that, a program stores.
     const BUFFERED_MAX_BYTES: usize = 64 << 20;
     let mut connection = server.connect()?;
     connection.stream().set_write_timeout(Some(Duration::from_millis(500)))?;
-    let requests = health().bytes().repeat(100);
+    let requests = Request::new("GET", "/.well-known/attestation").bytes().repeat(100);
     let start = Instant::now();
     let mut sent = 0;
     let mut stuck: Option<Instant> = None;

@@ -1,4 +1,5 @@
-//! More connections than the signer has places for: who gives a place up, and who never does.
+//! More connections than the signer has places for: who gives a place up, and who never does. And connections that have
+//! had their time or their requests.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -6,6 +7,7 @@ use std::time::{Duration, Instant};
 use acceptance::attested::{Attested, Parent};
 use acceptance::contract::HEALTHY;
 use acceptance::failure::ensure;
+use acceptance::raw_http::Response;
 use acceptance::signer::new_identity;
 use acceptance::{Connection, Failure, Request, Rows, Server};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -47,10 +49,11 @@ fn asked_once(server: &Server) -> Result<Connection, Failure> {
     Ok(connection)
 }
 
-fn is_healthy(connection: &mut Connection) -> Result<(), Failure> {
+fn is_healthy(connection: &mut Connection) -> Result<Response, Failure> {
     connection.send(health())?;
     let response = connection.receive()?;
-    ensure(response.text() == HEALTHY, || response.text())
+    ensure(response.text() == HEALTHY, || response.text())?;
+    Ok(response)
 }
 
 /// The time from the connect to the answer.
@@ -87,8 +90,8 @@ fn beside_more_idle_connections_than_places_a_newcomer_is_served_at_once() -> Re
     println!("the slowest of 50 newcomers: {alone:?} alone, {crowded:?} beside {IDLE} idle connections");
     rows.check("newcomers", ensure(crowded < AT_ONCE, || format!("{crowded:?}")));
 
-    rows.check("the connection with the API key stays", is_healthy(&mut with_key));
-    rows.check("the last one stays", is_healthy(&mut idle[IDLE - 1]));
+    rows.check("the connection with the API key stays", is_healthy(&mut with_key).map(drop));
+    rows.check("the last one stays", is_healthy(&mut idle[IDLE - 1]).map(drop));
     let closed = idle[..IDLE - KEPT].iter_mut().try_for_each(|connection| connection.closes_within(GOODBYE));
     rows.check("those idle for longest are closed", closed);
     rows.finish();
@@ -162,7 +165,7 @@ fn who_has_presented_the_key_is_closed_last_and_in_order() -> Result<(), Failure
             rows.check(format!("{way}, with the key, {index}"), keyed[index].closes_within(GOODBYE));
         }
         for connection in &mut newcomers {
-            rows.check(format!("{way}, newcomers stay"), is_healthy(connection));
+            rows.check(format!("{way}, newcomers stay"), is_healthy(connection).map(drop));
         }
     }
     rows.finish();
@@ -222,5 +225,73 @@ fn newcomers_wait_only_while_every_connection_is_busy() -> Result<(), Failure> {
         connection.send(&*rest)?;
         ensure(connection.receive()?.status == 201, || "a busy one is not served".to_owned())?;
     }
+    Ok(())
+}
+
+/// Whether the answer says that its connection ends, which then says nothing of how long it may be idle.
+fn is_last(response: &Response) -> Result<bool, Failure> {
+    let is_last = response.header("connection") == Some("close");
+    ensure(is_last != response.header("keep-alive").is_some(), || format!("{:?}", response.headers))?;
+    Ok(is_last)
+}
+
+#[test]
+fn a_connection_ends_with_an_answer_when_it_is_old() -> Result<(), Failure> {
+    let mut rows = Rows::new("Connections, connection_lifetime_s = 2");
+    for (way, tls) in [("in the clear", IN_THE_CLEAR), ("over TLS", OVER_TLS)] {
+        let (_parent, attested) = signer_with("connection_lifetime_s = 2", 8, tls)?;
+        let server = attested.server();
+        let mut idle = asked_once(&server)?;
+        let mut connection = server.connect()?;
+        let started = Instant::now();
+        while !is_last(&is_healthy(&mut connection)?)? {
+            ensure(started.elapsed() < Duration::from_secs(4), || format!("{way}: it never ends"))?;
+            thread::sleep(Duration::from_millis(20));
+        }
+        let age = started.elapsed();
+        rows.check(format!("{way}, not before"), ensure(age.as_millis() >= 1_400, || format!("{age:?}")));
+        rows.check(format!("{way}, it closes"), connection.closes_within(GOODBYE));
+        // No request is lost on one that was idle when its time came.
+        thread::sleep(Duration::from_secs(2).saturating_sub(age));
+        rows.check(
+            format!("{way}, after a pause"),
+            is_healthy(&mut idle).and_then(|response| ensure(is_last(&response)?, || "it stays".to_owned())),
+        );
+        rows.check(format!("{way}, after a pause it closes"), idle.closes_within(GOODBYE));
+        rows.check(format!("{way}, the next connection"), server.is_well());
+    }
+    rows.finish();
+    Ok(())
+}
+
+#[test]
+fn a_connection_ends_with_the_answer_to_its_last_request() -> Result<(), Failure> {
+    let mut rows = Rows::new("Connections, max_requests_per_connection = 3");
+    for (way, tls) in [("in the clear", IN_THE_CLEAR), ("over TLS", OVER_TLS)] {
+        let (_parent, attested) = signer_with("max_requests_per_connection = 3", 8, tls)?;
+        let server = attested.server();
+        for (kind, requests) in [("one by one", 1), ("five in one write", 5)] {
+            let mut connection = server.connect()?;
+            for number in 1..=3 {
+                if number == 1 || requests == 1 {
+                    connection.send(health().repeat(requests))?;
+                }
+                let answered = connection.receive().and_then(|response| {
+                    ensure(response.text() == HEALTHY, || response.text())?;
+                    ensure(is_last(&response)? == (number == 3), || format!("{:?}", response.headers))
+                });
+                rows.check(format!("{way}, {kind}, {number}"), answered);
+            }
+            rows.check(format!("{way}, {kind}, it closes"), connection.closes_within(GOODBYE));
+        }
+        // A client that reads the header goes on, on one connection after the other.
+        let mut signer = server.signer();
+        let identity = new_identity();
+        let public_key = signer.generated(&identity)?;
+        for _ in 0..10 {
+            rows.check(format!("{way}, signing goes on"), signer.signs_under(&identity, &public_key[2..]));
+        }
+    }
+    rows.finish();
     Ok(())
 }

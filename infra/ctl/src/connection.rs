@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -170,13 +170,15 @@ impl Client {
         // How it ends is seen by whoever asks next.
         tokio::spawn(connection);
         let tls_key = certificate.as_ref().and_then(public_key_of);
-        Ok(Connection { sender, host: self.host.clone(), certificate, tls_key })
+        Ok(Connection { sender, has_last_answer: false, host: self.host.clone(), certificate, tls_key })
     }
 }
 
 /// An open connection. Requests go one after the other.
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
+    /// The signer closes after the answer that came last, which may not have been noticed yet.
+    has_last_answer: bool,
     host: HeaderValue,
     certificate: Option<CertificateDer<'static>>,
     tls_key: Option<Vec<u8>>,
@@ -198,7 +200,7 @@ impl Connection {
     /// Whether another request may be sent.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        !self.sender.is_closed()
+        !self.has_last_answer && !self.sender.is_closed()
     }
 
     /// `GET`s a path, with its query.
@@ -244,10 +246,12 @@ impl Connection {
             let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(|fault| {
                 if fault.is::<LengthLimitError>() { Unreachable::TooLong } else { Unreachable::Cut }
             })?;
-            Ok((head.status, body.to_bytes()))
+            let is_last = head.headers.get(CONNECTION).is_some_and(|option| option == "close");
+            Ok((head.status, body.to_bytes(), is_last))
         };
-        let (status, body): (StatusCode, Bytes) =
+        let (status, body, is_last): (StatusCode, Bytes, bool) =
             timeout(EXCHANGE_DEADLINE, answered).await.unwrap_or(Err(Unreachable::Late("the answer")))?;
+        self.has_last_answer = is_last;
         Ok(Answer { status: status.as_u16(), body })
     }
 }
