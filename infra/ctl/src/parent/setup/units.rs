@@ -12,15 +12,30 @@ const HTTPS_PORT: u16 = 443;
 /// By how much the proxy lets a connection be idle for longer than the enclave does, in seconds: the enclave closes.
 const PROXY_WAITS_LONGER_S: u64 = 15;
 
+/// The proxy passes twice the connections that the enclave takes. Only the enclave knows which of them are idle, so its limit
+/// has to be met first.
+const PROXY_CONNECTIONS_FACTOR: usize = 2;
+
+/// The routes of nitro-parent.service.
+const ROUTES: usize = 5;
+
+/// The routes that `tls.mode = "acme"` adds.
+const ACME_ROUTES: usize = 4;
+
+/// Descriptors of the proxy beside those of its connections: listeners, files, the admin port.
+const SPARE_DESCRIPTORS: usize = 4096;
+
 /// The drop-in of nitro-parent.service, which listens for clients on `listen_port`.
 pub(super) fn drop_in(configuration: &Configuration, listen_port: u16) -> String {
     let Vsock { enclave_app_port, kms_proxy_port, imds_port, boot_port, log_port, .. } = configuration.vsock;
     let host = configuration.kms.endpoint_host();
     let idle_timeout_s = configuration.limits.deadlines.idle.as_secs() + PROXY_WAITS_LONGER_S;
-    let acme = match &configuration.tls {
-        TlsMode::Acme(acme) => acme_settings(acme, configuration.vsock, listen_port),
-        TlsMode::Off | TlsMode::SelfSigned { .. } | TlsMode::Provided => String::new(),
+    let (acme, routes) = match &configuration.tls {
+        TlsMode::Acme(acme) => (acme_settings(acme, configuration.vsock, listen_port), ROUTES + ACME_ROUTES),
+        TlsMode::Off | TlsMode::SelfSigned { .. } | TlsMode::Provided => (String::new(), ROUTES),
     };
+    let max_connections = PROXY_CONNECTIONS_FACTOR * configuration.limits.max_connections;
+    let descriptors = 2 * routes * max_connections + SPARE_DESCRIPTORS;
     format!(
         "# Written by setup-parent.sh, from nitro.toml.\n\
          [Service]\n\
@@ -28,6 +43,9 @@ pub(super) fn drop_in(configuration: &Configuration, listen_port: u16) -> String
          Environment=ENCLAVE_APP_PORT={enclave_app_port} KMS_PROXY_PORT={kms_proxy_port}\n\
          Environment=IMDS_PORT={imds_port} BOOT_PORT={boot_port} LOG_PORT={log_port}\n\
          Environment=IDLE_TIMEOUT_S={idle_timeout_s}\n\
+         Environment=MAX_CONNECTIONS={max_connections}\n\
+         # Two for each connection of each route, and some.\n\
+         LimitNOFILE={descriptors}\n\
          {acme}"
     )
 }
@@ -48,8 +66,6 @@ fn acme_settings(acme: &Acme, vsock: Vsock, listen_port: u16) -> String {
     format!(
         "# For tls.mode = \"acme\".\n\
          Environment=\"ACME_ROUTES={}\"\n\
-         # Two descriptors for each of 9 times 2,048 connections, and some.\n\
-         LimitNOFILE=40960\n\
          # The folder of the sealed certificate, which only the proxy may read and write.\n\
          StateDirectory=nitro-signer/acme\n\
          StateDirectoryMode=0700\n\
