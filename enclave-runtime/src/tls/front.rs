@@ -1,13 +1,24 @@
-//! What stands before the server: tells TLS from everything else, and does the handshakes, so many at one time.
+//! What stands before the server: tells TLS from everything else, and does the handshakes.
+//!
+//! A handshake computes in a few steps, each when the client has sent what the step takes. A step needs a turn, and
+//! gives it back before the handshake waits for the client again. So a client that stalls holds nothing that others
+//! need. Turns go round in the order of arrival, and a client that has gone leaves the queue.
+//!
+//! tokio computes as many steps at a time as it has workers, with or without turns. Turns are there for the clients
+//! that are served already: the workers take tasks in order, and only handshakes with a turn are among those. What a
+//! stalled handshake costs is the memory of a connection, and the server limits connections.
 
+use std::future::poll_fn;
+use std::mem;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
@@ -18,19 +29,13 @@ use crate::acme::is_a_challenge;
 /// From the start of a connection to the end of its handshake: as long as a head may take afterwards.
 pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// From a place among the handshakes to the end: one round trip to the client, two with TLS 1.2, and a packet that is lost
-/// and sent again, from anywhere on earth. Shorter than the whole, so that those who stall with a place give it up while
-/// those who wait for one still do.
-const PLACE_DEADLINE: Duration = Duration::from_secs(3);
+/// Steps of handshakes that are due at one time. A step takes some tenths of a millisecond of a core, so a client that
+/// is served already waits for these a few milliseconds on two cores. With fewer, a thousand busy clients would slow
+/// handshakes down.
+const HANDSHAKE_TURNS: usize = 32;
 
-/// Handshakes between the client's first message and its last. Each takes a millisecond or two of a core, and whoever is
-/// served already waits behind those that are due at the same moment: a tenth of a second on two cores. Who has only
-/// connected, or sent half a message, takes none of these places.
-const MAX_HANDSHAKES: usize = 128;
-
-/// Handshakes of validators: a few of a core's milliseconds, since anybody may come. An ACME server validates from a
-/// handful of places, and what has no turn waits for it.
-const MAX_VALIDATIONS: usize = 8;
+/// The same for validators, whose port is open to everybody: they never keep a second core busy.
+const VALIDATION_TURNS: usize = 1;
 
 /// The type of a record that a handshake begins with (RFC 8446 §5.1).
 const HANDSHAKE_RECORD: u8 = 0x16;
@@ -40,9 +45,9 @@ pub struct TlsFront {
     current: watch::Sender<Arc<TlsIdentity>>,
     /// How to speak with who validates our name for a certificate, while somebody may.
     challenge: watch::Sender<Option<Arc<ServerConfig>>>,
-    handshakes: Semaphore,
+    handshake_turns: Semaphore,
     /// On the port for validators.
-    validations: Semaphore,
+    validation_turns: Semaphore,
 }
 
 impl std::fmt::Debug for TlsFront {
@@ -66,8 +71,8 @@ impl TlsFront {
         Self {
             current: watch::Sender::new(Arc::new(identity)),
             challenge: watch::Sender::new(None),
-            handshakes: Semaphore::new(MAX_HANDSHAKES),
-            validations: Semaphore::new(MAX_VALIDATIONS),
+            handshake_turns: Semaphore::new(HANDSHAKE_TURNS),
+            validation_turns: Semaphore::new(VALIDATION_TURNS),
         }
     }
 
@@ -86,17 +91,22 @@ impl TlsFront {
         Arc::clone(&self.current.borrow())
     }
 
-    /// Takes a new connection; none if there is nothing to say to whoever it is, or no one any more. Has no deadline of
-    /// its own but for the time with a place: the caller ends it after [`HANDSHAKE_DEADLINE`].
+    /// Takes a new connection; none if there is nothing to say to the client, or the client has gone. Has no deadline:
+    /// the caller ends it after [`HANDSHAKE_DEADLINE`].
     pub(crate) async fn receive<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Option<Received<S>> {
         let identity = self.current();
         let (first, stream) = Replayed::peek(stream).await.ok()??;
         match first {
             HANDSHAKE_RECORD => {
                 let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await.ok()?;
-                // Never closed.
-                let _place = self.handshakes.acquire().await.ok()?;
-                timeout(PLACE_DEADLINE, self.shake_hands(hello, identity)).await.ok()?
+                if is_a_challenge(&hello.client_hello()) {
+                    let answer = self.challenge.borrow().clone();
+                    validate(hello, answer?, &self.handshake_turns).await?;
+                    return None;
+                }
+                let config = Arc::clone(identity.config());
+                let stream = shake_hands(hello, config, &self.handshake_turns).await?;
+                Some(Received::Secured(Box::new(stream), identity))
             }
             // A method is a word.
             letter if letter.is_ascii_alphabetic() => Some(Received::Clear(stream)),
@@ -104,56 +114,82 @@ impl TlsFront {
         }
     }
 
-    async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
-        &self,
-        hello: StartHandshake<Replayed<S>>,
-        identity: Arc<TlsIdentity>,
-    ) -> Option<Received<S>> {
-        if is_a_challenge(&hello.client_hello()) {
-            let answer = self.challenge.borrow().clone();
-            validate(hello, answer?).await?;
-            return None;
-        }
-        let stream = hello.into_stream(Arc::clone(identity.config())).await.ok()?;
-        Some(Received::Secured(Box::new(stream), identity))
-    }
-
     /// Takes a new connection that can do nothing but validate our name; none if it does not, or nobody may now. Has no
-    /// deadline of its own but for the time with a place, and takes none of the places of [`receive`](Self::receive).
+    /// deadline, and takes none of the turns of [`receive`](Self::receive).
     pub(crate) async fn receive_validator<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Option<()> {
         let answer = self.challenge.borrow().clone()?;
+        let (_, stream) = Replayed::peek(stream).await.ok()??;
         let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await.ok()?;
         if !is_a_challenge(&hello.client_hello()) {
             return None;
         }
-        // Never closed.
-        let _place = self.validations.acquire().await.ok()?;
-        timeout(PLACE_DEADLINE, validate(hello, answer)).await.ok()?
+        validate(hello, answer, &self.validation_turns).await
     }
 }
 
 /// The handshake is all there is to it (RFC 8737 §3).
 async fn validate<S: AsyncRead + AsyncWrite + Unpin>(
-    hello: StartHandshake<S>,
+    hello: StartHandshake<Replayed<S>>,
     answer: Arc<ServerConfig>,
+    turns: &Semaphore,
 ) -> Option<()> {
-    hello.into_stream(answer).await.ok()?.shutdown().await.ok()
+    shake_hands(hello, answer, turns).await?.shutdown().await.ok()
+}
+
+/// Does the handshake that the client has begun, each step in one of `turns`.
+async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
+    mut hello: StartHandshake<Replayed<S>>,
+    config: Arc<ServerConfig>,
+    turns: &Semaphore,
+) -> Option<TlsStream<Replayed<S>>> {
+    let mut turn = next_turn(turns, &mut hello.io).await?;
+    // The first step computes here already.
+    let mut handshake = hello.into_stream(config);
+    loop {
+        let step = poll_fn(|cx| Poll::Ready(Pin::new(&mut handshake).poll(cx))).await;
+        drop(turn);
+        if let Poll::Ready(outcome) = step {
+            return outcome.ok();
+        }
+        next_wake().await;
+        turn = next_turn(turns, handshake.get_mut()?).await?;
+    }
+}
+
+/// Waits in the queue, unless the client has gone.
+async fn next_turn<'t, S: AsyncRead + Unpin>(
+    turns: &'t Semaphore,
+    stream: &mut Replayed<S>,
+) -> Option<SemaphorePermit<'t>> {
+    tokio::select! {
+        biased;
+        // Never closed.
+        turn = turns.acquire() => turn.ok(),
+        () = stream.ended() => None,
+    }
+}
+
+/// Waits until the task is woken. What was polled before has arranged for that.
+async fn next_wake() {
+    let mut is_woken = false;
+    poll_fn(|_| if mem::replace(&mut is_woken, true) { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::task::Poll;
+    use std::time::Duration;
 
     use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
     use rustls::crypto::CryptoProvider;
     use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
     use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
-    use tokio::time::Instant;
+    use tokio::task::JoinHandle;
+    use tokio::time::timeout;
     use tokio_rustls::TlsConnector;
 
-    use super::{HANDSHAKE_DEADLINE, MAX_HANDSHAKES, MAX_VALIDATIONS, Received, TlsFront};
+    use super::{HANDSHAKE_TURNS, Received, TlsFront};
     use crate::tls::TlsIdentity;
 
     fn identity() -> TlsIdentity {
@@ -250,31 +286,36 @@ mod tests {
         assert!(!on_the_port_for_validators(&front, &[ACME]).await, "nobody is expected any more");
     }
 
-    /// A crowd of validators has places of its own, and gives them up.
+    /// Starts to take a client that has sent `sent`; gives its end too.
+    async fn stall(front: &Arc<TlsFront>, sent: &[u8]) -> (DuplexStream, JoinHandle<bool>) {
+        let (mut client, server) = duplex(64 * 1024);
+        client.write_all(sent).await.unwrap();
+        let front = Arc::clone(front);
+        (client, tokio::spawn(async move { front.receive(server).await.is_some() }))
+    }
+
+    /// Whether a client that trusts `front` gets through its handshake without waiting.
+    async fn is_let_in(front: &TlsFront) -> bool {
+        let connector = TlsConnector::from(Arc::new(client(front)));
+        let (client, server) = duplex(64 * 1024);
+        let both = async { tokio::join!(connector.connect(name(), client), front.receive(server)) };
+        match timeout(Duration::from_millis(1), both).await {
+            Ok((client, received)) => client.is_ok() && matches!(received, Some(Received::Secured(..))),
+            Err(_) => false,
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn validators_take_nothing_from_clients() {
         let front = Arc::new(TlsFront::new(identity()));
         front.answer_challenges_with(Some(crate::acme::answer_of_a_test("signer")));
-        let mut config = client(&front);
-        config.alpn_protocols = vec![ACME.to_vec()];
-        let mut connection = ClientConnection::new(Arc::new(config), name()).unwrap();
-        let mut hello = Vec::new();
-        connection.write_tls(&mut hello).unwrap();
-        let mut crowd = Vec::new();
-        for _ in 0..MAX_VALIDATIONS {
-            let (mut client, server) = duplex(64 * 1024);
-            client.write_all(&hello).await.unwrap();
-            let front = Arc::clone(&front);
-            crowd.push((client, tokio::spawn(async move { front.receive_validator(server).await })));
-        }
-        while front.validations.available_permits() > 0 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(front.handshakes.available_permits(), MAX_HANDSHAKES);
-        assert!(on_the_port_for_validators(&front, &[ACME]).await, "those who stall have gone");
-        for (_client, validated) in crowd {
-            assert!(validated.await.unwrap().is_none());
-        }
+        let all = front.validation_turns.try_acquire().unwrap();
+        assert!(is_let_in(&front).await);
+        let validated = on_the_port_for_validators(&front, &[ACME]);
+        tokio::pin!(validated);
+        assert!(timeout(Duration::from_secs(1), &mut validated).await.is_err(), "without a turn");
+        drop(all);
+        assert!(validated.await);
     }
 
     #[derive(Debug)]
@@ -317,14 +358,14 @@ mod tests {
     }
 
     /// An identity that comes between the start of a connection and its handshake is the next one's.
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_connection_has_the_identity_that_was_there_when_it_came() {
         let front = TlsFront::new(identity());
         let first = front.current();
         let connector = TlsConnector::from(Arc::new(client(&front)));
         let (client, server) = duplex(64 * 1024);
         let mut receiving = Box::pin(front.receive(server));
-        assert!(futures_poll(receiving.as_mut()).await.is_none());
+        assert!(timeout(Duration::from_secs(1), &mut receiving).await.is_err());
         front.present(identity());
         let (client, received) = tokio::join!(connector.connect(name(), client), receiving);
         // It trusts the first only.
@@ -334,73 +375,42 @@ mod tests {
         assert_ne!(front.current().spki(), first.spki());
     }
 
-    async fn futures_poll<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
-        std::future::poll_fn(|cx| match std::pin::Pin::new(&mut future).poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending => Poll::Ready(None),
-        })
-        .await
-    }
-
-    /// Half messages take no place; whole ones do until their client is gone.
-    #[tokio::test]
-    async fn so_many_handshakes_go_on_at_one_time() {
+    #[tokio::test(start_paused = true)]
+    async fn handshakes_that_stall_hold_no_turn() {
         let front = Arc::new(TlsFront::new(identity()));
         let hello = hello(&front);
-        let mut clients = Vec::new();
-        for part in std::iter::repeat_n(&hello[..hello.len() - 1], 10)
-            .chain(std::iter::repeat_n(&hello[..], MAX_HANDSHAKES))
-        {
-            let (mut client, server) = duplex(64 * 1024);
-            client.write_all(part).await.unwrap();
-            let front = Arc::clone(&front);
-            let receiving = tokio::spawn(async move { front.receive(server).await.is_some() });
-            clients.push((client, receiving));
+        let mut stalled = Vec::new();
+        for _ in 0..3 * HANDSHAKE_TURNS {
+            stalled.push(stall(&front, &hello).await);
         }
-        while front.handshakes.available_permits() > 0 {
-            tokio::task::yield_now().await;
+        for (client, _) in &mut stalled {
+            // The server has done its part, so it waits for the client.
+            client.read_u8().await.unwrap();
         }
-        let connector = TlsConnector::from(Arc::new(client(&front)));
-        let (client, server) = duplex(64 * 1024);
-        let mut connecting =
-            Box::pin(async { tokio::join!(connector.connect(name(), client), front.receive(server)) });
-        for _ in 0..100 {
-            assert!(futures_poll(connecting.as_mut()).await.is_none());
-            tokio::task::yield_now().await;
-        }
-        // Two stalled ones go, and there is room.
-        for (client, receiving) in clients.drain(clients.len() - 2..) {
+        assert_eq!(front.handshake_turns.available_permits(), HANDSHAKE_TURNS);
+        assert!(is_let_in(&front).await);
+        for (client, receiving) in stalled {
+            assert!(!receiving.is_finished());
             drop(client);
             assert!(!receiving.await.unwrap());
         }
-        let (client, received) = connecting.await;
-        client.unwrap();
-        assert!(matches!(received, Some(Received::Secured(..))));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn those_who_stall_with_a_place_give_it_up() {
+    async fn handshakes_take_turns_and_a_client_that_has_gone_leaves_the_queue() {
         let front = Arc::new(TlsFront::new(identity()));
         let hello = hello(&front);
-        let mut clients = Vec::new();
-        for _ in 0..MAX_HANDSHAKES {
-            let (mut client, server) = duplex(64 * 1024);
-            client.write_all(&hello).await.unwrap();
-            let front = Arc::clone(&front);
-            clients.push((client, tokio::spawn(async move { front.receive(server).await.is_some() })));
-        }
-        while front.handshakes.available_permits() > 0 {
-            tokio::task::yield_now().await;
-        }
-        let started = Instant::now();
-        let connector = TlsConnector::from(Arc::new(client(&front)));
-        let (client, server) = duplex(64 * 1024);
-        let (client, received) = tokio::join!(connector.connect(name(), client), front.receive(server));
-        client.unwrap();
-        assert!(matches!(received, Some(Received::Secured(..))));
-        assert!(started.elapsed() < HANDSHAKE_DEADLINE / 2, "{:?}", started.elapsed());
-        for (_client, receiving) in clients {
-            assert!(!receiving.await.unwrap());
-        }
+        let mut turns: Vec<_> = std::iter::from_fn(|| front.handshake_turns.try_acquire().ok()).collect();
+        assert_eq!(turns.len(), HANDSHAKE_TURNS);
+        let (gone, receiving) = stall(&front, &hello).await;
+        let (mut waiting, _receiving) = stall(&front, &hello).await;
+        let second = Duration::from_secs(1);
+        assert!(timeout(second, waiting.read_u8()).await.is_err(), "answered without a turn");
+        assert!(!receiving.is_finished());
+        drop(gone);
+        assert!(!timeout(second, receiving).await.expect("it has left").unwrap());
+        turns.pop();
+        timeout(second, waiting.read_u8()).await.expect("it has a turn").unwrap();
+        assert!(is_let_in(&front).await, "one turn is enough for everybody");
     }
 }

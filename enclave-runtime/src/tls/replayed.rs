@@ -1,4 +1,4 @@
-//! A stream of which the first byte has been looked at.
+//! A stream of which the next byte has been looked at.
 
 use std::io;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 /// Gives the byte that was looked at once more, then the rest.
 #[derive(Debug)]
 pub(crate) struct Replayed<S> {
-    first: Option<u8>,
+    next: Option<u8>,
     stream: S,
 }
 
@@ -21,7 +21,19 @@ impl<S: AsyncRead + Unpin> Replayed<S> {
             0 => return Ok(None),
             _ => first,
         };
-        Ok(Some((byte, Self { first: Some(byte), stream })))
+        Ok(Some((byte, Self { next: Some(byte), stream })))
+    }
+
+    /// Waits until the stream ends or fails. Does not notice once there is a byte to read.
+    pub(super) async fn ended(&mut self) {
+        while self.next.is_none() {
+            let mut next = [0];
+            match self.stream.read(&mut next).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => self.next = Some(next[0]),
+            }
+        }
+        std::future::pending::<()>().await;
     }
 }
 
@@ -29,9 +41,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Replayed<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if out.remaining() > 0
-            && let Some(first) = this.first.take()
+            && let Some(next) = this.next.take()
         {
-            out.put_slice(&[first]);
+            out.put_slice(&[next]);
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut this.stream).poll_read(cx, out)
@@ -66,9 +78,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Replayed<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt as _;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::time::timeout;
 
     use super::Replayed;
+
+    async fn has_ended(stream: &mut Replayed<impl AsyncRead + Unpin>) -> bool {
+        timeout(Duration::from_secs(1), stream.ended()).await.is_ok()
+    }
 
     #[tokio::test]
     async fn nothing_gets_lost() {
@@ -79,5 +98,22 @@ mod tests {
         stream.read_to_string(&mut text).await.unwrap();
         assert_eq!(text, "abc");
         assert!(Replayed::peek(&b""[..]).await.unwrap().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_is_noticed_and_no_byte_is_lost() {
+        let (mut client, server) = duplex(8);
+        client.write_all(b"a").await.unwrap();
+        let (_, mut stream) = Replayed::peek(server).await.unwrap().unwrap();
+        assert!(!has_ended(&mut stream).await);
+        assert_eq!(stream.read_u8().await.unwrap(), b'a');
+        assert!(!has_ended(&mut stream).await);
+        client.write_all(b"bc").await.unwrap();
+        drop(client);
+        for byte in [b'b', b'c'] {
+            assert!(!has_ended(&mut stream).await);
+            assert_eq!(stream.read_u8().await.unwrap(), byte);
+        }
+        assert!(has_ended(&mut stream).await);
     }
 }

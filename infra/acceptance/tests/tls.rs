@@ -281,19 +281,87 @@ fn stalled_handshakes_starve_nobody() -> Result<(), Failure> {
     server.is_well()?;
     ensure(started.elapsed() < DEADLINE / 2, || format!("let in after {:?}", started.elapsed()))?;
 
-    // More than there are places, each with its handshake begun.
+    // Nor does a client that has, and stalls then.
     let begun = stalled(&hello, 300)?;
     for _ in 0..20 {
         is_served()?;
         std::thread::sleep(Duration::from_millis(50));
     }
-    // Who comes now is let in as soon as those are given up.
     server.is_well()?;
     is_served()?;
     for mut connection in silent.into_iter().flatten().chain(begun) {
         connection.time_to_close(DEADLINE + SLACK)?;
     }
     server.is_well()
+}
+
+/// How long a new client takes for its handshake, a `/health` and its answer.
+fn time_of_a_new_client(server: &Server) -> Result<Duration, Failure> {
+    let start = Instant::now();
+    server.is_well()?;
+    Ok(start.elapsed())
+}
+
+/// The time that 99 of 100 samples do not exceed.
+fn p99(samples: &mut [Duration]) -> Duration {
+    samples.sort_unstable();
+    samples[(samples.len() * 99).div_ceil(100) - 1]
+}
+
+/// Whether the server waits for the client of `stalled`: it has sent its part and has not closed.
+fn is_waited_for(stalled: &Connection) -> bool {
+    stalled.stream().peek(&mut [0]).is_ok_and(|read| read > 0)
+}
+
+/// Samples beside handshakes that stall and samples without them take turns, so that a busy machine slows both.
+#[test]
+fn a_new_client_does_not_wait_for_handshakes_that_stall() -> Result<(), Failure> {
+    const ROUNDS: usize = 4;
+    /// Of each kind in a round.
+    const SAMPLES: usize = 50;
+    /// Less than this is not told from the noise of a machine with two cores that does other things too: one time slice
+    /// of its scheduler is 3 to 4 ms.
+    const IDLE_MIN: Duration = Duration::from_millis(10);
+    let server = own();
+    let hello = client_hello()?;
+    let mut rows = Rows::new("TLS, a new client beside handshakes that stall");
+    for count in [300, 600, 900] {
+        let (mut idle, mut beside, mut waited_for) = (Vec::new(), Vec::new(), 0);
+        for _ in 0..ROUNDS {
+            for _ in 0..SAMPLES {
+                idle.push(time_of_a_new_client(&server)?);
+            }
+            let mut stalled = Vec::new();
+            for _ in 0..count {
+                let mut connection = Connection::open(server.address())?;
+                connection.send(&hello)?;
+                connection.stream().set_read_timeout(Some(Duration::from_millis(1)))?;
+                stalled.push(connection);
+            }
+            let begun = Instant::now();
+            while begun.elapsed() < DEADLINE / 5 && !stalled.iter().all(is_waited_for) {}
+            for _ in 0..SAMPLES {
+                beside.push(time_of_a_new_client(&server)?);
+                // The stalled ones are cut soon.
+                if begun.elapsed() > DEADLINE * 3 / 5 {
+                    break;
+                }
+            }
+            waited_for += stalled.iter().filter(|stalled| is_waited_for(stalled)).count();
+        }
+        let (idle, beside) = (p99(&mut idle), p99(&mut beside));
+        println!("p99 of a new client: {idle:?} idle, {beside:?} beside {count} that stall");
+        let outcome =
+            ensure(waited_for == count * ROUNDS, || format!("{waited_for} stalled, not {count} each time"))
+                .and_then(|()| {
+                    ensure(beside <= 5 * idle.max(IDLE_MIN), || {
+                        format!("p99 {beside:?}, and {idle:?} when idle")
+                    })
+                });
+        rows.check(format!("{count} that stall"), outcome);
+    }
+    rows.finish();
+    Ok(())
 }
 
 /// Checks that the document which `connection` gets vouches for the key of the certificate that it was shown.
