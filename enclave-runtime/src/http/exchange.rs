@@ -101,6 +101,11 @@ pub(super) async fn answer<S: Sealer>(
     Ok(answer.unwrap_or_else(Answer::Failed).into_response(false))
 }
 
+/// The response to a request that would have to be waited for when there is no more time. Nothing was done.
+pub(super) fn turned_away() -> Response<Full<Bytes>> {
+    Answer::Failed(Failure::Busy).into_response(true)
+}
+
 /// The response to a request whose body nobody wants. The connection stays if the body is short and comes at once;
 /// otherwise what is left of it would be taken for the next request.
 async fn early(answer: Answer, request: Request<Incoming>) -> Response<Full<Bytes>> {

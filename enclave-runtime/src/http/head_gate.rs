@@ -66,7 +66,7 @@ const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: -\r\nconnection: close\r\n\r\n
 
 /// How long a closed connection is still read, so that a client in the middle of sending gets its answer: closing over
 /// unread bytes resets the connection, which can destroy what was written. A few round trips.
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// How much a closed connection is still read: thirty times the largest body accepted.
 const MAX_LINGER_BYTES: usize = 1024 * 1024;

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::ops::RangeInclusive;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use transport::{Listener, Stream};
 
 use super::exchange::{self, Abandoned};
-use super::head_gate::{Deadlines, HeadGate, MAX_HEAD_BYTES, MAX_HEADERS};
+use super::head_gate::{Deadlines, HeadGate, LINGER, MAX_HEAD_BYTES, MAX_HEADERS};
 use super::places::{Place, Places};
 use crate::restore::{RestorePlaces, Standing};
 use crate::sealer::Sealer;
@@ -46,7 +46,8 @@ pub struct Limits {
     pub body_deadline: Duration,
     /// The other waits for a client.
     pub deadlines: Deadlines,
-    /// From the signal to stop until connections that are still open are cut.
+    /// From the signal to stop until connections that are still open are cut. New ones are accepted until 4 s
+    /// before that.
     pub drain_deadline: Duration,
 }
 
@@ -92,7 +93,24 @@ const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 /// waiting in the backlog has sent it already; who has nothing to ask must not hold the drain up.
 const DRAIN_HEAD_DEADLINE: Duration = Duration::from_secs(1);
 
+/// The end of a drain, in which nothing is accepted and nothing begun. What was accepted at the last moment has one
+/// [`DRAIN_HEAD_DEADLINE`] for its handshake, one for its head, and time for lingering after the answer.
+const LAST_ANSWERS: Duration = Duration::from_secs(4);
+
+const _: () = assert!(LAST_ANSWERS.as_millis() >= 2 * DRAIN_HEAD_DEADLINE.as_millis() + LINGER.as_millis());
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
+/// What the server still does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Everything.
+    Serving,
+    /// One request for each connection that is new, and those that have begun.
+    Draining,
+    /// It sends answers: what would still have to be waited for is refused.
+    Closing,
+}
 
 /// What connections share.
 pub(super) struct Server<S> {
@@ -132,8 +150,12 @@ impl Channel {
     }
 }
 
-/// Serves with TLS if there is `tls`, until `stop` is done, then until every connection has got the answers it waits for or the drain deadline
-/// has passed. While it drains, new connections are told so by `/health` and served one request each.
+/// Serves until `stop` is done, and then drains. With `tls`, it serves over TLS only.
+///
+/// In a drain, `/health` tells clients to go elsewhere, and a new connection is served one request. A drain ends when
+/// nobody is connected, or at its deadline. In its last 4 s newcomers are turned away, and a request that still waits
+/// for its body or for a key service gets 503. So the cut finds no request that has begun and is without its answer,
+/// and uses up no ticket.
 pub async fn serve<S: Sealer>(
     listener: Listener,
     service: Arc<Service<S>>,
@@ -157,7 +179,7 @@ pub async fn serve<S: Sealer>(
         keep_alive: keep_alive(limits.deadlines.idle),
         places: Arc::new(Places::new(&limits)),
     });
-    let (draining, _) = watch::channel(false);
+    let (phase, _) = watch::channel(Phase::Serving);
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
     loop {
@@ -166,26 +188,32 @@ pub async fn serve<S: Sealer>(
             () = &mut stop => break,
             Some(_) = connections.join_next() => {}
             stream = accept(&listener), if connections.len() < limits.max_connections => {
-                connections.spawn(serve_connection(Arc::clone(&server), stream, draining.subscribe()));
+                connections.spawn(serve_connection(Arc::clone(&server), stream, phase.subscribe()));
             }
         }
     }
 
     server.service.drain();
-    draining.send_replace(true);
-    let deadline = Instant::now() + limits.drain_deadline;
+    phase.send_replace(Phase::Draining);
+    let begun = Instant::now();
+    let closing = begun + limits.drain_deadline.saturating_sub(LAST_ANSWERS);
     loop {
         tokio::select! {
             biased;
-            () = tokio::time::sleep_until(deadline) => break,
+            () = tokio::time::sleep_until(closing) => break,
             Some(_) = connections.join_next() => {}
             stream = accept(&listener), if connections.len() < limits.max_connections => {
-                connections.spawn(serve_connection(Arc::clone(&server), stream, draining.subscribe()));
+                connections.spawn(serve_connection(Arc::clone(&server), stream, phase.subscribe()));
             }
             // Last: who already waits to be accepted is served too.
             () = std::future::ready(()), if connections.is_empty() => break,
         }
     }
+    // Who comes now is refused by the kernel, and knows that nothing was read.
+    drop(listener);
+    phase.send_replace(Phase::Closing);
+    let last_answers = async { while connections.join_next().await.is_some() {} };
+    let _ = timeout_at(begun + limits.drain_deadline, last_answers).await;
     connections.shutdown().await;
 }
 
@@ -206,12 +234,12 @@ pub(crate) async fn accept(listener: &Listener) -> Stream {
 async fn serve_connection<S: Sealer>(
     server: Arc<Server<S>>,
     stream: Stream,
-    draining: watch::Receiver<bool>,
+    phase: watch::Receiver<Phase>,
 ) {
     let place = server.places.take();
     tokio::select! {
         biased;
-        () = serve_stream(server, stream, &place, draining) => {}
+        () = serve_stream(server, stream, &place, phase) => {}
         () = place.overstays() => {}
     }
 }
@@ -220,12 +248,15 @@ async fn serve_stream<S: Sealer>(
     server: Arc<Server<S>>,
     stream: Stream,
     place: &Place,
-    mut draining: watch::Receiver<bool>,
+    mut phase: watch::Receiver<Phase>,
 ) {
     let Some(front) = server.tls.clone() else {
-        return serve_http(server, stream, Channel::Clear, place, draining).await;
+        return serve_http(server, stream, Channel::Clear, place, phase).await;
     };
-    let patience = if *draining.borrow_and_update() { DRAIN_HEAD_DEADLINE } else { HANDSHAKE_DEADLINE };
+    let patience = match *phase.borrow_and_update() {
+        Phase::Serving => HANDSHAKE_DEADLINE,
+        Phase::Draining | Phase::Closing => DRAIN_HEAD_DEADLINE,
+    };
     let received = {
         let mut receiving = pin!(front.receive(stream));
         tokio::select! {
@@ -233,16 +264,14 @@ async fn serve_stream<S: Sealer>(
             received = timeout(patience, receiving.as_mut()) => received,
             // Nothing is served yet, so there is nothing to end in order.
             () = place.must_close() => return,
-            _ = draining.changed() => timeout(DRAIN_HEAD_DEADLINE, receiving).await,
+            _ = phase.changed() => timeout(DRAIN_HEAD_DEADLINE, receiving).await,
         }
     };
     match received {
         Ok(Some(Received::Secured(stream, identity))) => {
-            serve_http(server, stream, Channel::Secured(identity), place, draining).await;
+            serve_http(server, stream, Channel::Secured(identity), place, phase).await;
         }
-        Ok(Some(Received::Clear(stream))) => {
-            serve_http(server, stream, Channel::NotTls, place, draining).await;
-        }
+        Ok(Some(Received::Clear(stream))) => serve_http(server, stream, Channel::NotTls, place, phase).await,
         Ok(None) | Err(_) => {}
     }
 }
@@ -252,33 +281,38 @@ async fn serve_http<S: Sealer>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     channel: Channel,
     place: &Place,
-    mut draining: watch::Receiver<bool>,
+    mut phase: watch::Receiver<Phase>,
 ) {
-    let one_request = *draining.borrow_and_update();
+    let one_request = *phase.borrow_and_update() != Phase::Serving;
     let mut deadlines = server.limits.deadlines;
     if one_request {
         deadlines.head = deadlines.head.min(DRAIN_HEAD_DEADLINE);
     }
     let (channel, standing) = (Arc::new(channel), Arc::new(Standing::default()));
     let (gate, verdicts) = HeadGate::new(stream, deadlines);
-    let is_draining = draining.clone();
+    let now = phase.clone();
     let answer = service_fn(|request| {
         let verdict = verdicts.take();
         let in_progress = place.begin_request();
         let (server, channel, standing) = (Arc::clone(&server), Arc::clone(&channel), Arc::clone(&standing));
         let stays = is_persistent(&request);
-        let is_draining = &is_draining;
+        let mut phase = now.clone();
         async move {
-            let mut response = exchange::answer(&server, &channel, &standing, &in_progress, verdict, request).await?;
+            let mut response = tokio::select! {
+                // In this order: what needs no waiting is done.
+                biased;
+                response = exchange::answer(&server, &channel, &standing, &in_progress, verdict, request) => response?,
+                () = closing(&mut phase) => exchange::turned_away(),
+            };
             if in_progress.is_last() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            } else if stays && !*is_draining.borrow() && !response.headers().contains_key(CONNECTION) {
+            } else if stays && *phase.borrow() == Phase::Serving && !response.headers().contains_key(CONNECTION) {
                 response.headers_mut().insert(KEEP_ALIVE, server.keep_alive.clone());
             }
             Ok::<_, Abandoned>(response)
         }
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         // The gate's invariant: hyper must not read ahead. And a client may end its side before the answer.
         .half_close(true)
         .keep_alive(!one_request)
@@ -286,16 +320,24 @@ async fn serve_http<S: Sealer>(
         .max_buf_size(2 * MAX_HEAD_BYTES)
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(gate), answer);
-    let mut connection = pin!(connection);
     // How a connection ends is its client's affair: nothing to log that a client could not fill the log with.
-    tokio::select! {
+    let is_open = tokio::select! {
         // In this order: a request that has arrived when the signal comes is read first, and so answered.
         biased;
-        _ = connection.as_mut() => return,
-        _ = draining.changed() => connection.as_mut().graceful_shutdown(),
-        () = place.must_close() => connection.as_mut().graceful_shutdown(),
+        _ = &mut connection => false,
+        _ = phase.changed() => true,
+        () = place.must_close() => true,
+    };
+    if is_open {
+        Pin::new(&mut connection).graceful_shutdown();
+        let _ = (&mut connection).await;
     }
-    let _ = connection.await;
+}
+
+/// Waits until the server begins nothing more.
+async fn closing(phase: &mut watch::Receiver<Phase>) {
+    // An error means that there is no server any more.
+    let _ = phase.wait_for(|phase| *phase == Phase::Closing).await;
 }
 
 /// The value of `keep-alive` in answers: how long a connection may be idle, in whole seconds.

@@ -539,6 +539,57 @@ fn sigterm_answers_what_has_arrived() -> Result<(), Failure> {
     Ok(())
 }
 
+/// A client that stalls and clients that come over and over do not keep the process. Each is answered until nobody is
+/// accepted any more.
+#[test]
+fn a_drain_under_load_answers_whom_it_accepts() -> Result<(), Failure> {
+    /// What a drain may take.
+    const DRAIN: Duration = Duration::from_secs(10);
+    let mut server = Server::own(&[]);
+    let identity = new_identity();
+    let public_key = server.signer().generated(&identity)?;
+    let x_only = bip340::x_only(&public_key).to_owned();
+    let enclave = server.stack().enclave.pid();
+    let (mut stalled, _) = in_flight(&server, &generate(&server))?;
+    let stopped = Instant::now();
+    let clients = thread::scope(|scope| {
+        let (server, identity) = (&server, &identity);
+        let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| signs_until_refused(server, identity))).collect();
+        thread::sleep(Duration::from_millis(300));
+        kill(enclave, Signal::SIGTERM)
+            .map(|()| clients.into_iter().map(|client| client.join()).collect::<Vec<_>>())
+    })?;
+    let status = server.stack().enclave.ended_within(DRAIN)?;
+    let took = stopped.elapsed();
+    ensure(status.code() == Some(0) && took < DRAIN, || format!("{status} after {took:?}"))?;
+    let response = stalled.receive()?;
+    ensure(response.status == 503, || format!("the stalled one: status {}", response.status))?;
+    for client in clients {
+        for (digest, signature) in client.expect("a client does not panic")? {
+            bip340::verify(&signature, &digest, &x_only)?;
+        }
+    }
+    Ok(())
+}
+
+/// Signs on a new connection each time, until one is closed before an answer; gives digests with their signatures. A
+/// 503 is an answer too.
+fn signs_until_refused(server: &Server, identity: &str) -> Result<Vec<([u8; 32], String)>, Failure> {
+    let mut signatures = Vec::new();
+    loop {
+        let mut signer = server.signer();
+        let digest = rand::random();
+        let ticket = signer.ticket(identity, &digest);
+        let exchange = signer.sign(identity, &hex::encode(digest), &ticket);
+        let Ok(response) = exchange.response() else { return Ok(signatures) };
+        match response.status {
+            200 => signatures.push((digest, response.member("signature")?)),
+            503 => {}
+            status => return fail(format!("status {status}: {}", response.text())),
+        }
+    }
+}
+
 #[test]
 fn sigterm_ends_an_idle_stack_at_once() -> Result<(), Failure> {
     let mut server = Server::own(&[]);
