@@ -1,4 +1,4 @@
-//! What a signer that stops owes to the clients that it has accepted.
+//! How connections end, and what a signer that stops owes to the clients that it has accepted.
 
 #![cfg(feature = "dev")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
@@ -206,4 +206,22 @@ async fn a_drain_uses_up_no_ticket_without_its_signature() {
         }
     }
     assert!(all_signed > 100, "{all_signed}");
+}
+
+/// A client in the middle of sending gets its answer: closing over unread bytes would reset the connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_header_does_not_spoil_the_end() {
+    let serving = Serving::start().await;
+    let upgrade = "GET /health HTTP/1.1\r\nhost: x\r\nconnection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\n\
+                   http2-settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n\r\n";
+    let too_large = request("/internal/sign", &"x".repeat(500_000));
+    for first in ["", upgrade] {
+        let mut client = serving.sends(format!("{first}{too_large}").as_bytes()).await;
+        // Long enough for a reset to arrive.
+        sleep(Duration::from_millis(300)).await;
+        let mut answers = String::new();
+        client.read_to_string(&mut answers).await.expect("no reset");
+        assert_eq!(answers.contains("HTTP/1.1 200 "), !first.is_empty(), "{answers:?}");
+        assert!(answers.contains("HTTP/1.1 413 "), "{answers:?}");
+    }
 }

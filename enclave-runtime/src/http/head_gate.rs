@@ -30,7 +30,9 @@
 //! * The gate never waits without a deadline, but in a body, whose deadline is the service's.
 //!
 //! hyper's server must be built with `half_close(true)`, without a header timeout of its own, and with no limit of
-//! its own below the ones here.
+//! its own below the ones here. At the end the gate must be taken back from it and shut down, however the connection
+//! has ended: hyper does not do that after a fault, nor once a request had an `Upgrade` header. To do it twice does no
+//! harm.
 
 mod alarm;
 mod chunked;

@@ -12,7 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Version};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -332,6 +332,9 @@ async fn serve_http<S: Sealer>(
         Pin::new(&mut connection).graceful_shutdown();
         let _ = (&mut connection).await;
     }
+    // hyper leaves a stream open when it fails, and whenever a request had an `Upgrade` header.
+    let mut gate = connection.into_parts().io.into_inner();
+    let _ = gate.shutdown().await;
 }
 
 /// Waits until the server begins nothing more.

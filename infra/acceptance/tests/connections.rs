@@ -1,6 +1,7 @@
 //! "Connections": keep-alive, pipelining, deadlines, limits and draining.
 
 use std::io::ErrorKind;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use acceptance::contract::{
     HEALTHY, INVALID_JSON, KEY_NOT_FOUND, METHOD_NOT_ALLOWED, NOT_FOUND, UNAUTHORIZED, error_body,
 };
 use acceptance::failure::{ensure, fail};
+use acceptance::installation::run;
 use acceptance::raw_http::{has_json_headers, shown};
 use acceptance::signer::{new_identity, sign_body};
 use acceptance::{Connection, Exchange, Failure, Request, Rows, Server, bip340};
@@ -451,6 +453,41 @@ fn an_unwanted_body_ends_no_connection() -> Result<(), Failure> {
             rows.check(row, answered);
         }
     }
+    rows.finish();
+    Ok(())
+}
+
+/// HTTP/1.1 is all that is spoken, so the header means nothing.
+#[test]
+fn an_upgrade_header_changes_nothing() -> Result<(), Failure> {
+    let server = Server::any();
+    let mut rows = Rows::new("Connections, Upgrade");
+    for protocol in ["h2c", "websocket"] {
+        let upgrade = |request: Request, option: &str| {
+            request.header("connection", &format!("{option}Upgrade")).header("upgrade", protocol)
+        };
+        let outcome = server.connect().and_then(|mut connection| {
+            let requests = [
+                (upgrade(health(), ""), 200),
+                (upgrade(generate(&server), ""), 201),
+                (health(), 200),
+                (upgrade(health(), "close, "), 200),
+            ];
+            for (request, status) in requests {
+                connection.send(request.bytes())?;
+                let response = connection.receive()?;
+                ensure(response.status == status, || format!("status {}", response.status))?;
+            }
+            connection.closes_within(Duration::from_secs(5))
+        });
+        rows.check(protocol, outcome);
+    }
+    let url = format!("{}/health", server.base_url());
+    let said = run(Command::new("curl").args(["--silent", "--show-error", "--insecure", "--http2", &url]));
+    let said = said.and_then(|said| {
+        ensure(said.stdout == HEALTHY.as_bytes(), || String::from_utf8_lossy(&said.stdout).into_owned())
+    });
+    rows.check("curl --http2", said);
     rows.finish();
     Ok(())
 }

@@ -364,6 +364,24 @@ fn a_new_client_does_not_wait_for_handshakes_that_stall() -> Result<(), Failure>
     Ok(())
 }
 
+/// What follows an `Upgrade` header ends as TLS has it too.
+#[test]
+fn a_connection_with_an_upgrade_header_ends_with_close_notify() -> Result<(), Failure> {
+    let server = own();
+    let asked =
+        "GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close, Upgrade\r\nupgrade: h2c\r\n\r\n";
+    let mut connection = server.connect()?;
+    connection.send(asked)?;
+    let response = connection.receive()?;
+    ensure(response.text() == HEALTHY, || response.text())?;
+    connection.closes_within(Duration::from_secs(5))?;
+    for version in ["-tls1_2", "-tls1_3"] {
+        let said = s_client(server.address(), &[version, "-ign_eof"], asked)?;
+        ensure(said.contains(HEALTHY) && !said.contains("unexpected eof"), || said.clone())?;
+    }
+    Ok(())
+}
+
 /// Checks that the document which `connection` gets vouches for the key of the certificate that it was shown.
 fn vouches_for_its_key(workshop: &Workshop, connection: &mut Connection) -> Result<Vec<u8>, Failure> {
     let certificates = connection.tls().certificates();
