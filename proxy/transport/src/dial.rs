@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tokio_vsock::{VsockAddr, VsockStream};
 
-use crate::address::{Address, Host};
+use crate::address::{Address, Host, SocketPath};
+use crate::buffer_size::{bound_tcp, bound_unix};
 use crate::stream::Stream;
+use crate::vsock::dial_vsock;
 
 /// The longest reply to `CONNECT`: `OK ` and a 32-bit number take 14 bytes, and no device is known to say
 /// more.
@@ -39,18 +40,30 @@ static LOOKUPS: Semaphore = Semaphore::const_new(8);
 pub async fn dial(address: &Address) -> io::Result<Stream> {
     address.check_dial().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     match address {
-        Address::Tcp { host: Host::Ip(ip), port } => Ok(TcpStream::connect((*ip, *port)).await?.into()),
+        Address::Tcp { host: Host::Ip(ip), port } => Ok(dial_tcp((*ip, *port).into()).await?.into()),
         Address::Tcp { host: Host::Name(name), port } => {
             dial_first(resolve(name.as_str(), *port).await?).await
         }
-        Address::Vsock { cid, port } => Ok(VsockStream::connect(VsockAddr::new(*cid, *port)).await?.into()),
-        Address::Unix { path } => Ok(UnixStream::connect(path.as_path()).await?.into()),
+        Address::Vsock { cid, port } => Ok(dial_vsock(*cid, *port).await?.into()),
+        Address::Unix { path } => Ok(dial_unix(path).await?.into()),
         Address::Hybrid { path, port } => {
-            let mut stream = UnixStream::connect(path.as_path()).await?;
+            let mut stream = dial_unix(path).await?;
             request_port(&mut stream, *port).await?;
             Ok(stream.into())
         }
     }
+}
+
+async fn dial_tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    bound_tcp(&socket)?;
+    socket.connect(address).await
+}
+
+async fn dial_unix(path: &SocketPath) -> io::Result<UnixStream> {
+    let unix = UnixStream::connect(path.as_path()).await?;
+    bound_unix(&unix)?;
+    Ok(unix)
 }
 
 async fn resolve(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
@@ -70,7 +83,7 @@ async fn dial_first(addresses: Vec<SocketAddr>) -> io::Result<Stream> {
     let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     let mut addresses = addresses.into_iter().peekable();
     while let Some(address) = addresses.next() {
-        let attempt = TcpStream::connect(address);
+        let attempt = dial_tcp(address);
         let result = if addresses.peek().is_none() {
             attempt.await
         } else {

@@ -11,16 +11,21 @@
 //!
 //! Nothing here has a deadline of its own: every future is cancelled by dropping it, which closes the
 //! socket it was working on, and the caller knows how long it can wait.
+//!
+//! Every socket has buffers of a fixed size, which `buffer_size.rs` gives the reasons for.
 
 #![forbid(unsafe_code)]
 
 mod address;
+mod buffer_size;
 mod dial;
 mod listener;
 mod socket_file;
 mod stream;
+mod vsock;
 
 pub use address::{ANY_CID, Address, Host, HostName, InvalidAddress, SocketPath};
+pub use buffer_size::{VSOCK_BUFFER_BYTES, VSOCK_KERNEL_BYTES};
 pub use dial::dial;
 pub use listener::Listener;
 pub use stream::{Stream, VSOCK_MAX_WRITE_BYTES};

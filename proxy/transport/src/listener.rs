@@ -3,13 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 
-use nix::sys::socket::{Backlog, listen};
+use nix::sys::socket::Backlog;
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
-use tokio_vsock::{VsockAddr, VsockListener};
 
 use crate::address::{Address, Host};
+use crate::buffer_size::{bound_tcp, bound_unix};
 use crate::socket_file::SocketFile;
 use crate::stream::Stream;
+use crate::vsock::VsockListener;
 
 /// How many connections may wait to be accepted: a burst is to wait, not to be refused. The kernel lowers
 /// it to `net.core.somaxconn`, 4096 by default.
@@ -56,9 +57,7 @@ impl Listener {
                 return Err(invalid(crate::InvalidAddress::ListenOnName));
             }
             Address::Vsock { cid, port } => {
-                let listener = VsockListener::bind(VsockAddr::new(*cid, *port))?;
-                // The crate asks for 128; a second `listen` on a listening socket only changes its backlog.
-                listen(&listener, Backlog::MAXALLOWABLE)?;
+                let listener = VsockListener::bind(*cid, *port, Backlog::MAXALLOWABLE)?;
                 (Socket::Vsock(listener), address.clone())
             }
             Address::Unix { .. } | Address::Hybrid { .. } => {
@@ -80,8 +79,12 @@ impl Listener {
     pub async fn accept(&self) -> io::Result<Stream> {
         Ok(match &self.socket {
             Socket::Tcp(listener) => listener.accept().await?.0.into(),
-            Socket::Unix { listener, .. } => listener.accept().await?.0.into(),
-            Socket::Vsock(listener) => listener.accept().await?.0.into(),
+            Socket::Unix { listener, .. } => {
+                let unix = listener.accept().await?.0;
+                bound_unix(&unix)?;
+                unix.into()
+            }
+            Socket::Vsock(listener) => listener.accept().await?.into(),
         })
     }
 
@@ -99,6 +102,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     };
     // A restart must not wait for the connections of the last run to leave TIME_WAIT.
     socket.set_reuseaddr(true)?;
+    bound_tcp(&socket)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
+use nix::sys::socket::{getsockopt, sockopt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use transport::{Address, Listener, Stream, dial};
@@ -59,6 +60,30 @@ async fn tcp_reports_its_port_and_does_not_wait_to_send() {
         for stream in [accepted, dialed] {
             assert!(matches!(stream, Stream::Tcp(tcp) if tcp.nodelay().unwrap()));
         }
+    }
+}
+
+/// The kernel doubles what is asked for, and shows the doubled size.
+#[tokio::test]
+async fn tcp_and_unix_have_buffers_of_a_fixed_size() {
+    const SHOWN_BYTES: usize = 65_536;
+    let tcp = Listener::bind(&address("tcp:127.0.0.1:0")).await.unwrap();
+    let by_name = address(&tcp.local_address().to_string().replace("127.0.0.1", "localhost"));
+    for to in [tcp.local_address(), &by_name] {
+        let (accepted, dialed) = exchange(&tcp, to).await;
+        for stream in [accepted, dialed] {
+            let Stream::Tcp(tcp) = stream else { panic!("not tcp") };
+            assert_eq!(getsockopt(&tcp, sockopt::RcvBuf).unwrap(), SHOWN_BYTES);
+            assert_eq!(getsockopt(&tcp, sockopt::SndBuf).unwrap(), SHOWN_BYTES);
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let address = unix(directory.path(), "a.sock");
+    let listener = Listener::bind(&address).await.unwrap();
+    let (accepted, dialed) = exchange(&listener, &address).await;
+    for stream in [accepted, dialed] {
+        let Stream::Unix(unix) = stream else { panic!("not unix") };
+        assert_eq!(getsockopt(&unix, sockopt::SndBuf).unwrap(), SHOWN_BYTES);
     }
 }
 
