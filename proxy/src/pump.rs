@@ -9,6 +9,9 @@
 //!   sends is discarded.
 //! * A side whose bytes ended is asked, with empty writes, whether it still takes any: a half-closed peer
 //!   does, a dead one does not, and both look alike to a reader.
+//! * While the client does not take its answers, nothing more is read from it. Otherwise a client that sends and never
+//!   reads would fill the buffers of everything behind. The destination is read all the same: an answer may come before
+//!   the request is taken.
 //! * When one side is gone and the last bytes for the other are written, the other's bytes are discarded
 //!   for a while. Closing a tcp socket with unread bytes sends a reset, and a reset destroys what the peer
 //!   has not read yet.
@@ -24,7 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
 
 pub(crate) use self::direction::Carrier;
-use self::direction::Direction;
+use self::direction::{Direction, Intake};
 
 /// How long bytes are discarded before a connection with nowhere to send them is closed. A peer that reads
 /// its answer closes within a round trip.
@@ -136,8 +139,10 @@ where
     /// Moves what can be moved, and tells each direction what the other learned about their common sides.
     fn move_bytes(&mut self, cx: &mut Context<'_>, now: Instant) {
         loop {
-            let client_failed = self.to_destination.poll(cx, self.client, self.destination, now);
-            let destination_failed = self.to_client.poll(cx, self.destination, self.client, now);
+            let destination_failed =
+                self.to_client.poll(cx, self.destination, self.client, now, Intake::Open);
+            let intake = if self.to_client.is_stalled() { Intake::Closed } else { Intake::Open };
+            let client_failed = self.to_destination.poll(cx, self.client, self.destination, now, intake);
 
             let client_gone =
                 client_failed || (self.to_destination.is_finished() && refuses(cx, self.client));

@@ -43,6 +43,15 @@ enum State {
     Finished,
 }
 
+/// What is done with bytes that the source has for the sink.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Intake {
+    /// They are read.
+    Open,
+    /// They stay with the source, which is not watched either: the caller polls again when this changes.
+    Closed,
+}
+
 impl Direction {
     pub(super) fn new(carrier: Carrier, now: Instant) -> Self {
         Self {
@@ -61,16 +70,17 @@ impl Direction {
         source: &mut S,
         sink: &mut T,
         now: Instant,
+        intake: Intake,
     ) -> bool
     where
         S: AsyncRead + Unpin,
         T: AsyncWrite + Unpin,
     {
-        match self.poll_to_end(cx, source, sink, now) {
+        match self.poll_to_end(cx, source, sink, now, intake) {
             Poll::Ready(Err(_)) => {
                 self.end_source();
                 // What was read before the failure is still to be delivered; the source is not read again.
-                let _ = self.poll_to_end(cx, source, sink, now);
+                let _ = self.poll_to_end(cx, source, sink, now, intake);
                 true
             }
             Poll::Ready(Ok(())) | Poll::Pending => false,
@@ -84,6 +94,7 @@ impl Direction {
         source: &mut S,
         sink: &mut T,
         now: Instant,
+        intake: Intake,
     ) -> Poll<io::Result<()>>
     where
         S: AsyncRead + Unpin,
@@ -107,6 +118,7 @@ impl Direction {
                         }
                     }
                 }
+                State::Copying if intake == Intake::Closed => return Poll::Pending,
                 State::Copying => {
                     if ready!(self.carrier.buffer.poll_fill(cx, source))? == 0 {
                         self.end_source();
@@ -171,6 +183,11 @@ impl Direction {
     /// When a byte was last read or written.
     pub(super) fn last_moved(&self) -> Instant {
         self.last_moved
+    }
+
+    /// Whether bytes wait that the sink does not take.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled_since.is_some()
     }
 
     /// Since when the sink has refused the bytes that wait.

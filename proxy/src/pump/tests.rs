@@ -6,6 +6,7 @@ use std::task::ready;
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::*;
 use crate::buffer::{Buffer, SIZE_BYTES};
@@ -162,6 +163,46 @@ async fn a_client_that_does_not_read_is_closed_and_costs_one_buffer() {
     assert_eq!(pump.await.unwrap(), Outcome::Stalled);
     assert!(start.elapsed() >= DEADLINES.progress_timeout);
     assert!(sent_bytes <= 2 * PIPE_BYTES + SIZE_BYTES + PIPE_BYTES);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_wait_with_a_client_that_does_not_read_its_answers() {
+    let (mut client, destination, pump) = start();
+    let answers = vec![7; 4 * SIZE_BYTES];
+    let (mut requests, mut answering) = tokio::io::split(destination);
+    let sending = tokio::spawn(async move { answering.write_all(&answers).await });
+    // The answers fill what there is for them.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut sent_bytes = 0;
+    while let Ok(written) = timeout(Duration::from_secs(1), client.write(&[1; 16])).await {
+        sent_bytes += written.unwrap();
+    }
+    assert_eq!(sent_bytes, PIPE_BYTES, "only the client's own buffer takes them");
+    let first = timeout(Duration::from_secs(1), requests.read_u8()).await;
+    assert!(first.is_err(), "a request was passed on");
+
+    // A client that reads again is served again.
+    let mut answer = vec![0; 4 * SIZE_BYTES];
+    client.read_exact(&mut answer).await.unwrap();
+    let mut arrived = [0; PIPE_BYTES];
+    requests.read_exact(&mut arrived).await.unwrap();
+    assert_eq!(arrived, [1; PIPE_BYTES]);
+    sending.await.unwrap().unwrap();
+    drop((client, requests));
+    pump.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_comes_while_the_destination_takes_no_request() {
+    let (mut client, mut destination, pump) = start();
+    let filling = timeout(Duration::from_secs(1), client.write_all(&vec![0; 4 * SIZE_BYTES])).await;
+    assert!(filling.is_err(), "the request fills what there is for it");
+    destination.write_all(b"too large").await.unwrap();
+    let mut answer = [0; 9];
+    client.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"too large");
+    drop((client, destination));
+    pump.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ mod command_line;
 mod dialing;
 mod far_ends;
 mod flow;
+mod kernel_memory;
 mod permits;
 mod restarts;
 mod running_proxy;
