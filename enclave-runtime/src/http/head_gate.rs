@@ -26,6 +26,7 @@
 //! * hyper sees a head only if [`inspect_head`] accepts it, and then the same end of its body as the gate.
 //! * Each request hyper passes on has one verdict in the slot. This rests on hyper not reading ahead while a request
 //!   is served, which is what `half_close(true)` does; a slot found full ends the connection.
+//! * No head is read while bytes of an answer wait for the client: a client that reads no answers is read no further.
 //! * A connection costs at most [`MAX_HEAD_BYTES`] of buffer here, and two timers; each byte is scanned once.
 //! * The gate never waits without a deadline, but in a body, whose deadline is the service's.
 //!
@@ -47,7 +48,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::ops::RangeInclusive;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -114,7 +115,10 @@ pub struct HeadGate<S> {
     /// What `read_alarm` stands for.
     wait: Wait,
     read_alarm: Alarm,
+    /// Set while bytes of an answer wait for the client.
     write_alarm: Alarm,
+    /// Who reads once they are out.
+    held_back: Option<Waker>,
     /// `Some` once the write side is shut down: how many bytes were discarded since.
     lingered_bytes: Option<usize>,
 }
@@ -148,6 +152,8 @@ enum Step {
     HandOn,
     /// The next byte decides.
     ReadMore,
+    /// The last answer goes first.
+    HoldBack,
     /// There is nothing more for hyper.
     End,
 }
@@ -168,6 +174,7 @@ impl<S> HeadGate<S> {
             wait: Wait::Head,
             read_alarm,
             write_alarm: Alarm::default(),
+            held_back: None,
             lingered_bytes: None,
         };
         (gate, verdicts)
@@ -185,6 +192,7 @@ impl<S> HeadGate<S> {
         }
         let unread = self.held.unread();
         match &mut self.phase {
+            Phase::Head(_) if self.write_alarm.is_set() => Ok(Step::HoldBack),
             Phase::Head(scan) => {
                 let known = scan.scanned_bytes();
                 let fresh = unread.get(known..).unwrap_or_default();
@@ -262,6 +270,9 @@ impl<S> HeadGate<S> {
     fn watch_write<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
             self.write_alarm.clear();
+            if let Some(reader) = self.held_back.take() {
+                reader.wake();
+            }
             return outcome;
         }
         if !self.write_alarm.is_set() {
@@ -329,6 +340,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeadGate<S> {
             match gate.judge()? {
                 Step::HandOn => continue,
                 Step::End => return Poll::Ready(Ok(())),
+                Step::HoldBack => {
+                    gate.held_back = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
                 Step::ReadMore => {}
             }
             match gate.held.poll_fill(&mut gate.stream, cx)? {

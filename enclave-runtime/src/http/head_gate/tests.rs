@@ -588,6 +588,28 @@ async fn write_with_progress_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn next_head_waits_until_the_answer_is_out() {
+    const ANSWER: [u8; 500] = [b'a'; 500];
+    let (mut client, server) = duplex(256);
+    let (gate, verdicts) = HeadGate::new(server, Deadlines::default());
+    let (mut reader, mut writer) = tokio::io::split(gate);
+    client.write_all(&[get("/1"), get("/2")].concat()).await.unwrap();
+    let mut head = get("/0");
+    reader.read_exact(&mut head).await.unwrap();
+    assert_eq!((head.as_slice(), verdicts.take()), (get("/1").as_slice(), HeadVerdict::Accepted));
+
+    let answering = tokio::spawn(async move { writer.write_all(&ANSWER).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let reading = tokio::spawn(async move { reader.read_exact(&mut head).await.map(|_| head) });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!answering.is_finished() && !reading.is_finished());
+    let mut answer = [0; ANSWER.len()];
+    client.read_exact(&mut answer).await.unwrap();
+    assert_eq!(reading.await.unwrap().unwrap(), get("/2"));
+    answering.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn closed_connection_is_read_for_a_bounded_time() {
     let (mut client, server) = start(Deadlines::default());
     client.write_all(b"\0").await.unwrap();
