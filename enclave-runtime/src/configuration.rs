@@ -19,6 +19,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::{PemObject as _, SectionKind};
 use rustls::pki_types::{CertificateDer, DnsName};
 use toml::Value;
+use transport::VSOCK_KERNEL_BYTES;
 
 use self::table::{Document, MISSING, Source, fault};
 use crate::http::Limits;
@@ -66,6 +67,9 @@ pub(crate) const DEFAULT_LOG_PORT: u32 = 7103;
 
 /// The body of a request, and what is made of it.
 const BYTES_PER_REQUEST: u64 = 32 * 1024;
+
+/// Heads, and what the kernel keeps for the socket. What TLS takes is not counted.
+const BYTES_PER_CONNECTION: u64 = 32 * 1024 + VSOCK_KERNEL_BYTES;
 
 /// A PCR is a SHA-384.
 const PCR_BYTES: usize = 48;
@@ -613,7 +617,8 @@ fn check_memory(
     let keys = u64::from(capacity.max_keys) * (size_of::<KeySlot>() + pace_bytes) as u64;
     let nonces = u64::from(capacity.max_nonces) * size_of::<NonceSlot>() as u64;
     let requests = u64::from(limits.max_requests_in_flight) * BYTES_PER_REQUEST;
-    if keys + nonces + requests > u64::from(enclave.memory_mib) << 20 {
+    let connections = limits.max_connections as u64 * BYTES_PER_CONNECTION;
+    if keys + nonces + requests + connections > u64::from(enclave.memory_mib) << 20 {
         return Err(fault("limits", "more memory than enclave.memory_mib"));
     }
     Ok(())

@@ -490,6 +490,7 @@ fn every_refusal_has_its_line() {
         (with("= 512", "= 63"), "enclave.memory_mib: not a whole number from 64 to 4194304"),
         (with("= 512", "= 64"), "limits: more memory than enclave.memory_mib"),
         (and("[limits]\nmax_keys = 16777216"), "limits: more memory than enclave.memory_mib"),
+        (and("[limits]\nmax_connections = 3000"), "limits: more memory than enclave.memory_mib"),
         (with("\"eu-central-1\"", "\"eu-central\""), "kms.region: not the name of an AWS region"),
         (with("\"eu-central-1\"", "\"https://kms\""), "kms.region: not the name of an AWS region"),
         (

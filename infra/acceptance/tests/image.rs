@@ -425,6 +425,62 @@ fn hundreds_of_connections_and_a_soak_in_constant_memory() -> Result<(), Failure
     ensure(parent.log().lines().filter(|line| line.contains("ERROR")).count() == 0, || parent.log())
 }
 
+/// Past the proxy, which reads no more from such clients: what fills is the enclave's memory. Its machine has no more than
+/// the limits add up to. The kernel of one that takes more ends the signer.
+#[test]
+#[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
+fn a_thousand_clients_that_read_no_answers_take_no_more_memory_than_is_stated() -> Result<(), Failure> {
+    const CONNECTIONS: usize = 1000;
+    /// Per connection, as `nitro.toml` says of `max_connections`: heads, and the kernel's part.
+    const CONNECTION_KIB: usize = 32 + 144;
+    /// Keys, nonces and requests in flight, as `nitro.toml` says.
+    const STORES_MIB: usize = 23 + 40 + 32;
+    /// The kernel, its tables, and the files of the image.
+    const SYSTEM_MIB: usize = 64;
+    const MACHINE_MIB: usize = SYSTEM_MIB + STORES_MIB + CONNECTIONS * CONNECTION_KIB / 1024;
+    /// Linux copies a packet of up to 128 bytes into the one before it. A longer one keeps a page of its own.
+    const PACKET_BYTES: usize = 130;
+    /// Under emulation, for answers to fill what is between the signer and a client, and packets what is behind.
+    const FILLING: Duration = Duration::from_secs(60);
+    const SIGNATURES: u32 = 10;
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    let mut parent = Laboratory::of_environment().parent()?;
+    parent.options = vec!["-m".to_owned(), format!("{MACHINE_MIB}M")];
+    let enclave = parent.ready()?;
+    let server = parent.server();
+
+    // The longest answer that a client without a key gets.
+    let line = "GET /.well-known/attestation HTTP/1.1\r\nhost: a\r\nx: ";
+    let padding = "x".repeat(PACKET_BYTES - line.len() - "\r\n\r\n".len());
+    let request = format!("{line}{padding}\r\n\r\n");
+    let mut connections = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let connection = parent.dial()?;
+        connection.set_nonblocking(true)?;
+        connections.push(connection);
+    }
+    let (mut signatures, mut sent) = (0, 0);
+    let started = Instant::now();
+    while started.elapsed() < FILLING {
+        // One for each in turn, so that no two arrive as one packet. One that is full, or that the signer has closed,
+        // takes none.
+        for connection in &mut connections {
+            sent += usize::from(connection.write_all(request.as_bytes()).is_ok());
+        }
+        if started.elapsed() > FILLING * signatures / SIGNATURES {
+            signs(&mut server.signer()).map_err(|failure| {
+                Failure::new(format!("after {sent} requests: {failure}\n{}", enclave.console()))
+            })?;
+            signatures += 1;
+        }
+    }
+    println!("{sent} requests without a reader and {signatures} rounds of signing in {MACHINE_MIB} MiB");
+    ensure(sent > 100 * CONNECTIONS, || format!("only {sent} requests were sent"))?;
+    drop(connections);
+    signs(&mut parent.server().signer())
+}
+
 /// As when the proxy is restarted while it has thousands of connections.
 #[test]
 #[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
