@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -13,6 +14,10 @@ use crate::route::Route;
 /// More permits than this per route would need more memory and descriptors than a parent instance has to
 /// spare.
 const MAX_CONNECTIONS_LIMIT: i64 = 65_536;
+
+/// Sources that it takes to use every permit of a route, unless the command line says otherwise: one client cannot shut
+/// the others out.
+const DEFAULT_SOURCES: u32 = 4;
 
 /// A deadline longer than a day is a mistake in the unit.
 const TIMEOUT_MAX_S: u64 = 86_400;
@@ -57,6 +62,11 @@ pub struct Arguments {
           value_parser = clap::value_parser!(u32).range(1..=MAX_CONNECTIONS_LIMIT))]
     max_connections: u32,
 
+    /// Of these, connections of one IPv4 address or one IPv6 /64 network; others are closed at once. From 1 to
+    /// --max-connections, a quarter of it unless given. `off` behind a load balancer that hides its clients' addresses
+    #[arg(long, value_name = "N|off")]
+    max_connections_per_source: Option<PerSource>,
+
     /// Time to reach DIAL, all attempts together, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 900,
           value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_S * 1_000))]
@@ -84,6 +94,26 @@ pub struct Arguments {
     /// The least severe events to log, on standard error
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: LogLevel,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum PerSource {
+    Off,
+    AtMost(u32),
+}
+
+impl FromStr for PerSource {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "off" => Ok(Self::Off),
+            _ => text
+                .parse()
+                .map(Self::AtMost)
+                .map_err(|_| "neither a number from 1 to --max-connections nor `off`"),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -120,12 +150,22 @@ impl TryFrom<Arguments> for Config {
         for (index, listen) in listens().enumerate() {
             let kernel_chooses = matches!(listen, Address::Tcp { port: 0, .. });
             if !kernel_chooses && listens().skip(index + 1).any(|other| other == listen) {
-                return Err(InvalidConfig { listened_twice: listen.clone() });
+                return Err(InvalidConfig::ListenedTwice(listen.clone()));
             }
         }
+        let max_connections = arguments.max_connections;
+        let max_connections_per_source = match arguments.max_connections_per_source {
+            None => Some((max_connections / DEFAULT_SOURCES).max(1)),
+            Some(PerSource::Off) => None,
+            Some(PerSource::AtMost(connections)) if (1..=max_connections).contains(&connections) => {
+                Some(connections)
+            }
+            Some(PerSource::AtMost(_)) => return Err(InvalidConfig::PerSource { max_connections }),
+        };
         Ok(Self {
             limits: Limits {
-                max_connections: arguments.max_connections,
+                max_connections,
+                max_connections_per_source,
                 dial_timeout: Duration::from_millis(arguments.dial_timeout_ms),
                 progress_timeout: Duration::from_secs(arguments.progress_timeout_s),
                 idle_timeout: Duration::from_secs(arguments.idle_timeout_s),
@@ -149,15 +189,29 @@ fn parse_admin(text: &str) -> Result<Address, transport::InvalidAddress> {
     Ok(address)
 }
 
-/// Two parts of the command line contradict each other.
+/// Parts of the command line contradict each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidConfig {
-    listened_twice: Address,
+pub enum InvalidConfig {
+    /// Two listeners would have this address.
+    ListenedTwice(Address),
+    /// `--max-connections-per-source` is out of its range.
+    PerSource {
+        /// The end of the range: `--max-connections`.
+        max_connections: u32,
+    },
 }
 
 impl fmt::Display for InvalidConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is listened on twice", self.listened_twice)
+        match self {
+            Self::ListenedTwice(address) => write!(f, "{address} is listened on twice"),
+            Self::PerSource { max_connections } => {
+                write!(
+                    f,
+                    "--max-connections-per-source is not from 1 to {max_connections} (--max-connections)"
+                )
+            }
+        }
     }
 }
 
@@ -185,6 +239,7 @@ mod tests {
         assert!(config.limits.idle_timeout > Duration::from_secs(75));
         assert!(config.limits.dial_timeout < Duration::from_secs(1));
         assert_eq!(config.limits.max_connections, 2_048);
+        assert_eq!(config.limits.max_connections_per_source, Some(512));
         assert_eq!(config.admin, None);
     }
 
@@ -197,6 +252,32 @@ mod tests {
 
         let any = ["--route", "tcp:127.0.0.1:0=unix:/b"];
         assert_eq!(config(&[any, any].concat()).unwrap().routes.len(), 2);
+    }
+
+    #[test]
+    fn a_source_has_a_quarter_of_the_connections_unless_told_otherwise() {
+        let per_source = |arguments: &[&str]| {
+            let route = ["--route", "tcp:127.0.0.1:0=unix:/b"];
+            config(&[&route, arguments].concat()).map(|config| config.limits.max_connections_per_source)
+        };
+        for (arguments, expected) in [
+            (&["--max-connections=3"][..], Some(1)),
+            (&["--max-connections=100"], Some(25)),
+            (&["--max-connections=100", "--max-connections-per-source=100"], Some(100)),
+            (&["--max-connections-per-source=1"], Some(1)),
+            (&["--max-connections-per-source=off"], None),
+        ] {
+            assert_eq!(per_source(arguments), Ok(expected), "{arguments:?}");
+        }
+        for wrong in ["0", "101"] {
+            let wrong = format!("--max-connections-per-source={wrong}");
+            let refused = per_source(&["--max-connections=100", &wrong]).unwrap_err();
+            assert_eq!(refused, "--max-connections-per-source is not from 1 to 100 (--max-connections)");
+        }
+        for wrong in ["", "OFF", "-1", "1.5", "4294967296"] {
+            let refused = per_source(&[&format!("--max-connections-per-source={wrong}")]).unwrap_err();
+            assert!(refused.contains("neither a number from 1 to --max-connections nor `off`"), "{refused}");
+        }
     }
 
     #[test]

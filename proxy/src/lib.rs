@@ -23,6 +23,7 @@ mod metrics;
 mod pump;
 mod route;
 mod server;
+mod source_limit;
 
 pub mod exit;
 

@@ -19,6 +19,8 @@
 //!   none is a failed dial.
 //! * A route serves `--max-connections` clients at once. More of them wait to be accepted, and are not
 //!   refused.
+//! * One source, an IPv4 address or an IPv6 /64 network, has `--max-connections-per-source` of these at most. What
+//!   comes beyond is closed.
 //! * Every wait ends: dialing by `--dial-timeout-ms`, refusing bytes by `--progress-timeout-s`, silence by
 //!   `--idle-timeout-s` (except towards `stdout:`), the last goodbye by two seconds.
 //! * The end of one side's bytes is passed on and does not end the other direction.

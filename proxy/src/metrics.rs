@@ -16,6 +16,7 @@ pub(crate) struct Metrics {
     accepted: Family<RouteLabel, Counter>,
     active: Family<RouteLabel, Gauge>,
     accept_failures: Family<RouteLabel, Counter>,
+    source_refusals: Family<RouteLabel, Counter>,
     dial_failures: Family<RouteLabel, Counter>,
     bytes: Family<DirectionLabels, Counter>,
     deadline_closes: Family<DeadlineLabels, Counter>,
@@ -27,6 +28,7 @@ pub(crate) struct RouteMetrics {
     pub(crate) accepted: Counter,
     pub(crate) active: Gauge,
     pub(crate) accept_failures: Counter,
+    pub(crate) source_refusals: Counter,
     pub(crate) dial_failures: Counter,
     pub(crate) bytes_to_destination: Counter,
     pub(crate) bytes_to_client: Counter,
@@ -72,6 +74,7 @@ impl Metrics {
             accepted: Family::default(),
             active: Family::default(),
             accept_failures: Family::default(),
+            source_refusals: Family::default(),
             dial_failures: Family::default(),
             bytes: Family::default(),
             deadline_closes: Family::default(),
@@ -80,6 +83,11 @@ impl Metrics {
         registry.register("connections_accepted", "Connections accepted", metrics.accepted.clone());
         registry.register("connections_active", "Connections being served", metrics.active.clone());
         registry.register("accept_failures", "Failed attempts to accept", metrics.accept_failures.clone());
+        registry.register(
+            "source_refusals",
+            "Clients closed because their source had too many connections",
+            metrics.source_refusals.clone(),
+        );
         registry.register(
             "dial_failures",
             "Clients closed because their destination was not reached",
@@ -110,6 +118,7 @@ impl Metrics {
             accepted: self.accepted.get_or_create_owned(&label),
             active: self.active.get_or_create_owned(&label),
             accept_failures: self.accept_failures.get_or_create_owned(&label),
+            source_refusals: self.source_refusals.get_or_create_owned(&label),
             dial_failures: self.dial_failures.get_or_create_owned(&label),
             bytes_to_destination: bytes(Direction::to_destination),
             bytes_to_client: bytes(Direction::to_client),

@@ -20,6 +20,7 @@ use crate::connection::Shared;
 use crate::file_sink::FileSink;
 use crate::line_sink::LineSink;
 use crate::metrics::Metrics;
+use crate::source_limit::SourceLimit;
 
 /// All routes, bound.
 #[derive(Debug)]
@@ -58,6 +59,7 @@ impl Server {
             let local_address = listener.local_address().clone();
             acceptors.push(Acceptor {
                 permits: Arc::new(Semaphore::new(max_connections as usize)),
+                sources: config.limits.max_connections_per_source.map(SourceLimit::new).map(Arc::new),
                 shared: Arc::new(Shared {
                     destination: route.destination,
                     limits: config.limits,

@@ -13,7 +13,7 @@ use crate::contract::{HEALTHY, NOT_READY};
 use crate::failure::fail;
 use crate::kms::{INSTANCE_ROLE, Key, Kms, REGION};
 use crate::process::Process;
-use crate::stack::Secrets;
+use crate::stack::{ONE_SOURCE, Secrets};
 use crate::{Failure, Request, Server};
 
 /// How long a boot may take, tries included.
@@ -239,8 +239,9 @@ impl Parent {
             format!("{imds}={}", self.kms.imds),
             format!("{log}=stdout:"),
         ];
-        let arguments: Vec<&str> =
+        let mut arguments: Vec<&str> =
             routes.iter().chain(&self.routes).flat_map(|route| ["--route", route.as_str()]).collect();
+        arguments.extend(ONE_SOURCE);
         let mut proxy = Process::start("proxy", &binaries().proxy, &arguments, &[])?;
         let address = proxy.ready("proxy: listening on tcp:")?;
         let address = address

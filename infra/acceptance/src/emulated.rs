@@ -18,7 +18,7 @@ use crate::contract::{HEALTHY, NOT_READY};
 use crate::failure::{ensure, fail};
 use crate::kms::{Key, Kms, REGION};
 use crate::process::Process;
-use crate::stack::Secrets;
+use crate::stack::{ONE_SOURCE, Secrets};
 use crate::{Failure, Request, Server};
 
 /// An account that is nobody's example: the tools refuse to render a policy for one.
@@ -133,7 +133,8 @@ impl Laboratory {
             format!("hybrid:{vsock}:7102=file:{}", path.join("env").display()),
             format!("hybrid:{vsock}:7103=stdout:"),
         ];
-        let arguments: Vec<&str> = routes.iter().flat_map(|route| ["--route", route.as_str()]).collect();
+        let mut arguments: Vec<&str> = routes.iter().flat_map(|route| ["--route", route.as_str()]).collect();
+        arguments.extend(ONE_SOURCE);
         let mut proxy = Process::start("proxy", &binaries().proxy, &arguments, &[])?;
         let address = proxy.ready("proxy: listening on tcp:")?;
         let address = address.split_once(", dialing").and_then(|(address, _)| address.parse().ok());

@@ -31,6 +31,9 @@ impl Secrets {
     }
 }
 
+/// Options of a proxy whose clients all come from one address, as those of a test do.
+pub(crate) const ONE_SOURCE: [&str; 2] = ["--max-connections-per-source", "off"];
+
 /// A running stack. Dropping it kills and reaps both processes and removes its folder.
 pub struct Stack {
     /// `enclave-dev`.
@@ -68,7 +71,12 @@ impl Stack {
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         let enclave = enclave(&socket, secrets, &options)?;
         let route = format!("tcp:127.0.0.1:0={socket}");
-        let mut proxy = Process::start("proxy", &binaries().proxy, &["--route", &route], &[])?;
+        let mut proxy = Process::start(
+            "proxy",
+            &binaries().proxy,
+            &[&["--route", &route], &ONE_SOURCE[..]].concat(),
+            &[],
+        )?;
         let rest = proxy.ready("proxy: listening on tcp:")?;
         let address = rest
             .strip_suffix(&format!(", dialing {socket}"))

@@ -23,7 +23,8 @@ async fn get(proxy: &RunningProxy, path: &str) -> String {
 async fn connections_bytes_and_failures_are_counted() {
     let place = Place::new();
     let _echo = place.echo();
-    let options = ["--idle-timeout-s", "1", "--admin", "tcp:127.0.0.1:0"];
+    let options =
+        ["--idle-timeout-s", "1", "--max-connections-per-source", "1", "--admin", "tcp:127.0.0.1:0"];
     let proxy = RunningProxy::start_with_a_dead_route(&place.socket(), &options);
     let routes = [proxy.port(0), proxy.port(1)].map(|port| format!("route=\"tcp:127.0.0.1:{port}\""));
     let before = get(&proxy, "/metrics").await;
@@ -33,6 +34,10 @@ async fn connections_bytes_and_failures_are_counted() {
     assert_echoes(&mut client, b"hello").await;
     let during = get(&proxy, "/metrics").await;
     assert!(during.contains(&format!("proxy_connections_active{{{}}} 1", routes[0])), "{during}");
+    // Its source has a connection. It may learn while it connects that it is closed.
+    if let Ok(mut other) = TcpStream::connect(("127.0.0.1", proxy.port(0))).await {
+        assert_eq!(read_to_close(&mut other).await, b"");
+    }
     assert_eq!(read_to_close(&mut client).await, b"");
     assert_eq!(read_to_close(&mut proxy.connect_to(1).await).await, b"");
 
@@ -41,7 +46,7 @@ async fn connections_bytes_and_failures_are_counted() {
     assert!(after.contains("content-type: application/openmetrics-text"));
     assert!(after.ends_with("# EOF\n"));
     for (metric, labels, value) in [
-        ("connections_accepted_total", routes[0].clone(), 1),
+        ("connections_accepted_total", routes[0].clone(), 2),
         ("connections_active", routes[0].clone(), 0),
         ("bytes_total", format!("{},direction=\"to_destination\"", routes[0]), 5),
         ("bytes_total", format!("{},direction=\"to_client\"", routes[0]), 5),
@@ -50,6 +55,7 @@ async fn connections_bytes_and_failures_are_counted() {
         ("deadline_closes_total", format!("{},deadline=\"idle\"", routes[0]), 1),
         ("deadline_closes_total", format!("{},deadline=\"progress\"", routes[0]), 0),
         ("accept_failures_total", routes[0].clone(), 0),
+        ("source_refusals_total", routes[0].clone(), 1),
     ] {
         let line = format!("proxy_{metric}{{{labels}}} {value}\n");
         assert!(after.contains(&line), "{line} is not in\n{after}");

@@ -1,16 +1,18 @@
 //! More clients than permits, and fewer descriptors than clients.
 
+use std::io;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::backend::{Place, accept, assert_echoes};
+use crate::backend::{Place, accept, assert_echoes, read_to_close};
 use crate::running_proxy::{PATIENCE, RunningProxy, eventually, route_to};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -24,8 +26,9 @@ async fn two_thousand_clients_share_the_permits() {
     let listener = place.listen();
     // The enclave of this test is as busy as the machine.
     let options = ["--max-connections", &PERMITS.to_string(), "--dial-timeout-ms", "60000"];
+    let one_source = ["--max-connections-per-source", "off"];
     let route = route_to(&place.socket());
-    let proxy = RunningProxy::start(&[&["--route", route.as_str()], &options[..]].concat());
+    let proxy = RunningProxy::start(&[&["--route", route.as_str()], &options[..], &one_source[..]].concat());
 
     let now = Arc::new(AtomicUsize::new(0));
     let most = Arc::new(AtomicUsize::new(0));
@@ -89,6 +92,64 @@ async fn a_permit_comes_free_with_its_connection() {
     let waited = timeout(PATIENCE, second.read_exact(&mut answer)).await;
     waited.expect("the permit comes free").unwrap();
     assert_eq!(&answer, b"second");
+}
+
+/// A client whose address is 127.0.0.`last`. One that is closed at once may learn of it while it connects.
+async fn connect_from(last: u8, proxy: &RunningProxy) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(([127, 0, 0, last], 0).into())?;
+    socket.connect(([127, 0, 0, 1], proxy.port(0)).into()).await
+}
+
+#[tokio::test]
+async fn a_source_with_all_its_connections_takes_none_of_another() {
+    let place = Place::new();
+    let _echo = place.echo();
+    let route = route_to(&place.socket());
+    let options = ["--max-connections=8", "--max-connections-per-source=3"];
+    let proxy = RunningProxy::start(&["--route", &route, options[0], options[1]]);
+    let mut greedy = Vec::new();
+    for _ in 0..3 {
+        let mut client = connect_from(1, &proxy).await.unwrap();
+        assert_echoes(&mut client, b"greedy").await;
+        greedy.push(client);
+    }
+    for _ in 0..20 {
+        if let Ok(mut client) = connect_from(1, &proxy).await {
+            assert_eq!(read_to_close(&mut client).await, b"");
+        }
+    }
+    let mut modest = connect_from(2, &proxy).await.unwrap();
+    assert_echoes(&mut modest, b"modest").await;
+    assert_echoes(&mut greedy[0], b"what was there stays").await;
+    let log = proxy.log();
+    assert_eq!(log.matches("--max-connections-per-source already").count(), 1, "{log}");
+    assert!(log.contains("source=127.0.0.1\n"), "{log}");
+
+    // A place comes free with its connection, which the proxy notices a little later.
+    drop(greedy.pop());
+    let serves = async || {
+        let mut client = connect_from(1, &proxy).await.ok()?;
+        client.write_all(b"again").await.ok()?;
+        client.read_exact(&mut [0; 5]).await.ok()
+    };
+    let served = async { while serves().await.is_none() {} };
+    timeout(PATIENCE, served).await.expect("a place comes free");
+}
+
+#[tokio::test]
+async fn a_source_has_every_connection_where_its_limit_is_off() {
+    let place = Place::new();
+    let _echo = place.echo();
+    let route = route_to(&place.socket());
+    let options = ["--max-connections=8", "--max-connections-per-source=off"];
+    let proxy = RunningProxy::start(&["--route", &route, options[0], options[1]]);
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let mut client = proxy.connect().await;
+        assert_echoes(&mut client, b"hello").await;
+        clients.push(client);
+    }
 }
 
 #[tokio::test]

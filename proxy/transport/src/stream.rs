@@ -1,7 +1,7 @@
 //! A connected socket of any kind.
 
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -33,6 +33,18 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// The addresses of a tcp connection, the peer's and ours; none of another kind.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says, such as that the peer has gone.
+    pub fn tcp_ends(&self) -> io::Result<Option<(SocketAddr, SocketAddr)>> {
+        match self {
+            Self::Tcp(tcp) => Ok(Some((tcp.peer_addr()?, tcp.local_addr()?))),
+            Self::Unix(_) | Self::Vsock(_) => Ok(None),
+        }
+    }
+
     /// Closes the connection without waiting for the peer to take what was written: tcp sends a reset, and
     /// the kernel keeps nothing for a peer that stopped reading. The other kinds know no other way to
     /// close.
