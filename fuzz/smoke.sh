@@ -58,6 +58,7 @@ declare -A max_len=(
     [parent_commands]=4096
     [policy]=8192
     [policy_template]=8192
+    [proxy_header]=600
     [ramdisk]=4096
     [replacement]=512
     [request_body]=8192
