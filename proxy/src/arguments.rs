@@ -87,6 +87,11 @@ pub struct Arguments {
           value_parser = clap::value_parser!(u64).range(0..=TIMEOUT_MAX_S))]
     drain_timeout_s: u64,
 
+    /// Announces each client that comes over tcp: to a DIAL that is a socket, by a PROXY protocol header of version 2.
+    /// Only with http.proxy_protocol = true in nitro.toml. Believes no header that a client or a load balancer sends
+    #[arg(long)]
+    proxy_protocol: bool,
+
     /// Serves GET /health and GET /metrics on this address; off unless given
     #[arg(long, value_name = "ADDRESS", value_parser = parse_admin)]
     admin: Option<Address>,
@@ -131,6 +136,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// What each route allows.
     pub limits: Limits,
+    /// Whether the routes that lead tcp clients to a socket announce them.
+    pub announces_clients: bool,
     /// How long connections may finish after a signal.
     pub drain_timeout: Duration,
     /// The address of the admin port, if there is to be one.
@@ -153,6 +160,9 @@ impl TryFrom<Arguments> for Config {
                 return Err(InvalidConfig::ListenedTwice(listen.clone()));
             }
         }
+        if arguments.proxy_protocol && !arguments.routes.iter().any(Route::leads_clients_to_a_socket) {
+            return Err(InvalidConfig::NoClients);
+        }
         let max_connections = arguments.max_connections;
         let max_connections_per_source = match arguments.max_connections_per_source {
             None => Some((max_connections / DEFAULT_SOURCES).max(1)),
@@ -170,6 +180,7 @@ impl TryFrom<Arguments> for Config {
                 progress_timeout: Duration::from_secs(arguments.progress_timeout_s),
                 idle_timeout: Duration::from_secs(arguments.idle_timeout_s),
             },
+            announces_clients: arguments.proxy_protocol,
             drain_timeout: Duration::from_secs(arguments.drain_timeout_s),
             admin: arguments.admin,
             log_level: match arguments.log_level {
@@ -199,6 +210,8 @@ pub enum InvalidConfig {
         /// The end of the range: `--max-connections`.
         max_connections: u32,
     },
+    /// `--proxy-protocol` without a route that has clients to announce.
+    NoClients,
 }
 
 impl fmt::Display for InvalidConfig {
@@ -211,6 +224,7 @@ impl fmt::Display for InvalidConfig {
                     "--max-connections-per-source is not from 1 to {max_connections} (--max-connections)"
                 )
             }
+            Self::NoClients => f.write_str("--proxy-protocol needs a --route from tcp: to a socket"),
         }
     }
 }
@@ -277,6 +291,27 @@ mod tests {
         for wrong in ["", "OFF", "-1", "1.5", "4294967296"] {
             let refused = per_source(&[&format!("--max-connections-per-source={wrong}")]).unwrap_err();
             assert!(refused.contains("neither a number from 1 to --max-connections nor `off`"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn clients_are_announced_on_a_route_that_has_some() {
+        for (route, has_clients) in [
+            ("tcp:127.0.0.1:0=enclave:/env:5000", true),
+            ("tcp:127.0.0.1:0=unix:/b", true),
+            ("unix:/a=unix:/b", false),
+            ("vsock:any:7100=tcp:kms:443", false),
+            ("tcp:127.0.0.1:0=stdout:", false),
+        ] {
+            let announced = config(&["--proxy-protocol", "--route", route]);
+            match announced {
+                Ok(config) => assert!(has_clients && config.announces_clients, "{route}"),
+                Err(refused) => {
+                    assert!(!has_clients, "{route}");
+                    assert_eq!(refused, "--proxy-protocol needs a --route from tcp: to a socket");
+                }
+            }
+            assert!(!config(&["--route", route]).unwrap().announces_clients);
         }
     }
 

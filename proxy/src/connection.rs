@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::timeout;
 use tracing::{debug, info, warn};
-use transport::{Address, Stream, dial};
+use transport::{Address, ProxyHeader, Stream, dial};
 
 use crate::buffer::Buffer;
 use crate::connect::{Connect, connect};
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) local_address: Address,
     pub(crate) destination: Destination,
     pub(crate) limits: Limits,
+    /// Whether the destination is told the address of each client, before the client's bytes.
+    pub(crate) announces_clients: bool,
     pub(crate) metrics: RouteMetrics,
     pub(crate) lines: Arc<LineSink>,
     pub(crate) file: FileSink,
@@ -58,16 +61,33 @@ impl Shared {
     where
         F: Future<Output = io::Result<Stream>>,
     {
+        let header = match self.announces_clients.then(|| client.tcp_ends()).transpose() {
+            Ok(ends) => ends.flatten().map(|(source, destination)| ProxyHeader { source, destination }),
+            Err(error) => {
+                debug!(route = %self.local_address, %error, "client left before it was announced");
+                return;
+            }
+        };
         let mut early = Buffer::new();
         let dial_timeout = self.limits.dial_timeout;
         match connect(dial, dial_timeout, &mut client, &mut early).await {
-            Connect::Connected(stream) => {
+            Connect::Connected(mut stream) => {
+                if let Some(header) = header
+                    && let Err(error) = self.announce(&header, &mut stream).await
+                {
+                    return self.failed(&error);
+                }
                 self.succeeded();
                 self.pump(client, early, stream).await;
             }
             Connect::ClientLeft => debug!(route = %self.local_address, "client left while dialing"),
             Connect::Failed(error) => self.failed(&error),
         }
+    }
+
+    async fn announce(&self, header: &ProxyHeader, destination: &mut Stream) -> io::Result<()> {
+        let written = timeout(self.limits.progress_timeout, destination.write_all(&header.to_bytes())).await;
+        written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     async fn serve_replacing(&self, mut client: Stream, path: &Path) {

@@ -21,6 +21,7 @@
 //!   refused.
 //! * One source, an IPv4 address or an IPv6 /64 network, has `--max-connections-per-source` of these at most. What
 //!   comes beyond is closed.
+//! * With `--proxy-protocol` the first bytes for a socket are a header with the client's address. The proxy reads none.
 //! * Every wait ends: dialing by `--dial-timeout-ms`, refusing bytes by `--progress-timeout-s`, silence by
 //!   `--idle-timeout-s` (except towards `stdout:`), the last goodbye by two seconds.
 //! * The end of one side's bytes is passed on and does not end the other direction.

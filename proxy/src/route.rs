@@ -16,6 +16,14 @@ pub struct Route {
     pub destination: Destination,
 }
 
+impl Route {
+    /// Whether its connections have a client with an address, and lead it to a socket.
+    pub(crate) fn leads_clients_to_a_socket(&self) -> bool {
+        matches!(self.listen, Address::Tcp { .. })
+            && matches!(self.destination, Destination::Socket(_) | Destination::Enclave(_))
+    }
+}
+
 impl FromStr for Route {
     type Err = InvalidRoute;
 

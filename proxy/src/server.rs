@@ -57,12 +57,14 @@ impl Server {
         for route in config.routes {
             let listener = bind(&route.listen).await?;
             let local_address = listener.local_address().clone();
+            let announces_clients = config.announces_clients && route.leads_clients_to_a_socket();
             acceptors.push(Acceptor {
                 permits: Arc::new(Semaphore::new(max_connections as usize)),
                 sources: config.limits.max_connections_per_source.map(SourceLimit::new).map(Arc::new),
                 shared: Arc::new(Shared {
                     destination: route.destination,
                     limits: config.limits,
+                    announces_clients,
                     metrics: metrics.route(&local_address),
                     lines: Arc::clone(&lines),
                     file: FileSink::default(),

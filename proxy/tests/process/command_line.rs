@@ -52,6 +52,8 @@ fn a_wrong_command_line_binds_nothing() {
         &["--route", &good],
         &["--max-connections", "0"],
         &["--max-connections-per-source", "0"],
+        // Its only route has no clients with an address.
+        &["--proxy-protocol"],
         &["--dial-timeout-ms", "soon"],
         &["--unknown"],
         &["stray"],
@@ -74,6 +76,7 @@ fn help_names_every_option_with_its_default() {
         "--max-connections <N>",
         "[default: 2048]",
         "--max-connections-per-source <N|off>",
+        "--proxy-protocol",
         "--dial-timeout-ms <MS>",
         "[default: 900]",
         "--progress-timeout-s <S>",
