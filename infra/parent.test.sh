@@ -549,8 +549,12 @@ the_units_get_the_ports_and_the_region() {
         # Twice as many connections, and two descriptors for each on five routes.
         grep -qx 'Environment=MAX_CONNECTIONS=6000' "$drop_in" || fail "$(<"$drop_in")"
         grep -qx 'LimitNOFILE=64096' "$drop_in" || fail "$(<"$drop_in")"
+        grep -qx 'Environment=PROXY_PROTOCOL=' "$drop_in" || fail "$(<"$drop_in")"
         grep -qx "AWS_REGION=$region" "$boot_file"
     done
+    sed -i 's/^proxy_protocol = .*/proxy_protocol = true/' "$release/nitro.toml"
+    exits_with 0 setup-parent --release "$release"
+    grep -qx 'Environment=PROXY_PROTOCOL=--proxy-protocol' "$drop_in" || fail "$(<"$drop_in")"
     passed
 }
 

@@ -91,6 +91,8 @@ pub struct Configuration {
     pub api_keys: Vec<ApiKeyRole>,
     /// How clients are answered.
     pub tls: TlsMode,
+    /// Whether the parent's proxy announces the address of each client, by the PROXY protocol.
+    pub proxy_protocol: bool,
     /// How much the signer can hold.
     pub capacity: Capacity,
     /// What the server lets clients take; what the file does not name is as by default.
@@ -316,6 +318,7 @@ impl Configuration {
             },
             api_keys: api_keys::api_keys(&document.api_keys)?,
             tls: tls(&document)?,
+            proxy_protocol: document.http.proxy_protocol.flag("http.proxy_protocol")?.unwrap_or(false),
             capacity,
             limits,
             rate_limits,

@@ -292,7 +292,7 @@ async fn serve_booting(
     if let (Some(_), Some(front), Some(address)) = (&keeper, &front, &listen.acme_challenges) {
         let listener = bind(address).await?;
         tracing::info!("answering the acme server on {}", listener.local_address());
-        challenges.spawn(answer_challenges(listener, Arc::clone(front)));
+        challenges.spawn(answer_challenges(listener, Arc::clone(front), configuration.proxy_protocol));
     }
     tracing::info!("listening on {}, waiting for secrets", listener.local_address());
     listening(listener.local_address());
@@ -301,8 +301,14 @@ async fn serve_booting(
         // Sent or dropped, it means the same.
         let _ = stopped.await;
     };
-    let mut serving =
-        tokio::spawn(serve(listener, Arc::clone(&service), front.clone(), configuration.limits, stopped));
+    let mut serving = tokio::spawn(serve(
+        listener,
+        Arc::clone(&service),
+        front.clone(),
+        configuration.limits,
+        configuration.proxy_protocol,
+        stopped,
+    ));
     let started = Instant::now();
     let booting = async {
         let tls =

@@ -1,7 +1,7 @@
 //! Talks to the world for `enclave-core`, which decides.
 //!
 //! ```text
-//! transport::Listener ─▶ tls ─▶ http (head_gate ─ hyper ─ exchange) ─▶ service ─▶ enclave_core::Signer
+//! transport::Listener ─▶ announcement ─▶ tls ─▶ http (head_gate ─ hyper ─ exchange) ─▶ service ─▶ enclave_core::Signer
 //!                                                                 │  │            │
 //!             nsm ◀─ attestor (document_cache, token_bucket) ◀────┘ sealer   signer_memory ─ locked_memory
 //!                                                                     │ ◀─ restore: who waits behind whom
@@ -24,7 +24,7 @@
 //! * Stored keys and the ticket secret are in locked memory that core dumps leave out; a key at work is on a stack that
 //!   is overwritten after. The API key is kept as its hash.
 //! * Time is the NSM's, by `trusted_clock`. Log lines alone, and the header `Date`, have the system clock's.
-//! * No request, and nothing of one, is ever logged.
+//! * No request, and nothing of one, is ever logged; a client's address only where the parent's proxy announces it.
 //! * A panic costs one connection; under the signer's lock it ends the process, since half a change to keys or nonces
 //!   is worse than none.
 //! * Unsafe code is in `locked_memory` and nowhere else.
@@ -32,6 +32,7 @@
 #![deny(unsafe_code)]
 
 pub mod acme;
+mod announcement;
 mod api_key;
 mod attestor;
 mod aws;
@@ -54,6 +55,7 @@ mod local_sealer;
 mod locked_memory;
 mod log_port;
 mod nsm;
+mod paced_log;
 mod process;
 mod recipient;
 mod relay;

@@ -62,6 +62,9 @@ struct Arguments {
     /// How clients are answered: in the clear, or over TLS with a certificate for "localhost" that is made at each start
     #[arg(long, value_name = "MODE", default_value = "off")]
     tls: Tls,
+    /// Takes only connections that begin with a PROXY protocol header of version 2, as `proxy --proxy-protocol` writes it
+    #[arg(long)]
+    proxy_protocol: bool,
     /// Where the software NSM keeps its root, made if it is not there: root.pem is for verifiers. Forgotten at the end
     /// unless given
     #[arg(long, value_name = "FOLDER")]
@@ -81,7 +84,7 @@ struct Arguments {
     nsm_refuses_after_s: Option<u32>,
     /// The measured configuration, as in the production image; limits are in it
     #[arg(long, value_name = "FILE", requires_all = ["boot_file", "kms", "imds", "log"],
-          conflicts_with_all = ["max_keys", "max_nonces", "max_ticket_ttl_s", "max_requests_in_flight", "tls"])]
+          conflicts_with_all = ["max_keys", "max_nonces", "max_ticket_ttl_s", "max_requests_in_flight", "tls", "proxy_protocol"])]
     nitro_toml: Option<PathBuf>,
     /// The parent's relays, which are on vsock in production
     #[command(flatten)]
@@ -286,7 +289,7 @@ fn run_alone(arguments: &Arguments, nsm: Arc<dyn Nsm>) -> Result<(), NotStarted>
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(unavailable)?;
     runtime.spawn(clock.keep_anchored(nsm));
-    let outcome = runtime.block_on(listen(&arguments.listen, Arc::clone(&service), front, limits));
+    let outcome = runtime.block_on(listen(arguments, Arc::clone(&service), front, limits));
     // Connections hold no secrets, but their tasks end before the keys do.
     drop(runtime);
     service.wipe();
@@ -294,13 +297,14 @@ fn run_alone(arguments: &Arguments, nsm: Arc<dyn Nsm>) -> Result<(), NotStarted>
 }
 
 async fn listen(
-    address: &Address,
+    arguments: &Arguments,
     service: Arc<Service<LocalSealer>>,
     front: Option<Arc<TlsFront>>,
     limits: Limits,
 ) -> Result<(), NotStarted> {
     let mut terminate = signal(SignalKind::terminate()).map_err(unavailable)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(unavailable)?;
+    let address = &arguments.listen;
     let listener = Listener::bind(address)
         .await
         .map_err(|fault| unavailable(format!("cannot listen on {address}: {fault}")))?;
@@ -314,7 +318,7 @@ async fn listen(
         }
         tracing::info!("stopping");
     };
-    serve(listener, service, front, limits, stop).await;
+    serve(listener, service, front, limits, arguments.proxy_protocol, stop).await;
     Ok(())
 }
 

@@ -11,8 +11,8 @@ use super::{InvalidConfiguration, MAX_CONFIGURATION_BYTES};
 const MAX_REPEATED_KEY_BYTES: usize = 40;
 
 /// The keys of [`Document`] that are tables.
-const TABLES: [&str; 10] =
-    ["enclave", "vsock", "kms", "secrets", "api_keys", "tls", "acme", "limits", "rate_limits", "pcr"];
+const TABLES: [&str; 11] =
+    ["enclave", "vsock", "kms", "secrets", "api_keys", "tls", "acme", "http", "limits", "rate_limits", "pcr"];
 
 /// What the file may contain.
 #[derive(Deserialize, Default)]
@@ -28,6 +28,7 @@ pub(super) struct Document {
     pub(super) api_keys: Source,
     pub(super) tls: Tls,
     pub(super) acme: Acme,
+    pub(super) http: Http,
     pub(super) limits: Limits,
     pub(super) rate_limits: RateLimits,
     pub(super) pcr: Pcr,
@@ -90,6 +91,12 @@ pub(super) struct Acme {
     pub(super) contact: Source,
     pub(super) terms_of_service_agreed: Source,
     pub(super) trust_anchors: Source,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Http {
+    pub(super) proxy_protocol: Source,
 }
 
 #[derive(Deserialize, Default)]
@@ -183,6 +190,14 @@ impl Source {
             None => Err(fault(key, MISSING)),
             Some(Value::Array(values)) => Ok(values),
             Some(_) => Err(fault(key, "not a list")),
+        }
+    }
+
+    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, InvalidConfiguration> {
+        match &self.0 {
+            None => Ok(None),
+            Some(Value::Boolean(flag)) => Ok(Some(*flag)),
+            Some(_) => Err(fault(key, "neither true nor false")),
         }
     }
 

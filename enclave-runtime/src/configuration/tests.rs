@@ -70,6 +70,7 @@ fn the_committed_file_lacks_nothing_but_the_key() {
     assert_eq!(format!("{:?}", configuration.capacity), format!("{:?}", least.capacity));
     assert_eq!(format!("{:?}", configuration.limits), format!("{:?}", least.limits));
     assert_eq!(configuration.tls, least.tls);
+    assert_eq!(configuration.proxy_protocol, least.proxy_protocol);
 }
 
 #[test]
@@ -97,6 +98,7 @@ fn what_is_not_named_is_as_by_default() {
     assert!(least.kms.opening_key_arns.is_empty());
     assert_eq!(least.secrets.generations, Generations::default());
     assert_eq!(least.tls, TlsMode::Off);
+    assert!(!least.proxy_protocol);
     assert_eq!(format!("{:?}", least.capacity), format!("{:?}", Capacity::default()));
     assert_eq!(format!("{:?}", least.limits), format!("{:?}", Limits::default()));
     assert_eq!(least.pcr.pcr0, None);
@@ -541,6 +543,10 @@ fn every_refusal_has_its_line() {
         (and("[tls]\nmode = \"acme\""), "tls.server_names: missing"),
         (and("[tls]\nmode = \"on\""), "tls.mode: neither off, self-signed, provided nor acme"),
         (and("[tls]\nmode = true"), "tls.mode: not text"),
+        (and("[http]\nproxy_protocol = \"on\""), "http.proxy_protocol: neither true nor false"),
+        (and("[http]\nproxy_protocol = 1"), "http.proxy_protocol: neither true nor false"),
+        (and("[http]\nproxy = true"), "line 10: unknown key proxy"),
+        (and("http = true"), "line 9: unknown key http"),
         (and("[limits]\nmax_keys = 0"), "limits.max_keys: not a whole number from 1 to 16777216"),
         (and("[limits]\nmax_nonces = 67108865"), "limits.max_nonces: not a whole number from 1 to 67108864"),
         (

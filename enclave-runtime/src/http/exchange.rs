@@ -1,6 +1,7 @@
 //! One request and its answer: what is checked before the body is read, in the contract's order, and the body's
 //! limits.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -43,10 +44,11 @@ impl std::fmt::Display for Abandoned {
 
 impl std::error::Error for Abandoned {}
 
-/// Answers one request.
+/// Answers one request; `client` is who sent it, where that is known.
 pub(super) async fn answer<S: Sealer>(
     server: &Server<S>,
     channel: &Channel,
+    client: Option<IpAddr>,
     standing: &Standing,
     in_progress: &RequestInProgress<'_>,
     verdict: HeadVerdict,
@@ -77,7 +79,15 @@ pub(super) async fn answer<S: Sealer>(
             in_progress.shows_key();
             operation
         }
-        Err(failure) => return Ok(early(Answer::Failed(failure), request).await),
+        Err(failure) => {
+            if failure == Failure::InvalidApiKey
+                && let Some(count) = server.unauthorized.due()
+            {
+                let client = client.map(tracing::field::display);
+                tracing::warn!(client, count, "refused a request without the API key");
+            }
+            return Ok(early(Answer::Failed(failure), request).await);
+        }
     };
     let Ok(_in_flight) = server.requests_in_flight.try_acquire() else {
         return Ok(early(Answer::Failed(Failure::Busy), request).await);

@@ -1,6 +1,7 @@
 //! Connections: how many, how long, and how they end.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use transport::{Listener, Stream};
 use super::exchange::{self, Abandoned};
 use super::head_gate::{Deadlines, HeadGate, LINGER, MAX_HEAD_BYTES, MAX_HEADERS};
 use super::places::{Place, Places};
+use crate::announcement::Announcements;
+use crate::paced_log::PacedLog;
 use crate::restore::{RestorePlaces, Standing};
 use crate::sealer::Sealer;
 use crate::service::Service;
@@ -125,6 +128,9 @@ pub(super) struct Server<S> {
     pub(super) exports: Semaphore,
     pub(super) restores: RestorePlaces,
     pub(super) key_proofs: Semaphore,
+    announcements: Announcements,
+    /// About requests without the API key.
+    pub(super) unauthorized: PacedLog,
     /// Tells a client how long its connection may be idle.
     keep_alive: HeaderValue,
     places: Arc<Places>,
@@ -150,7 +156,8 @@ impl Channel {
     }
 }
 
-/// Serves until `stop` is done, and then drains. With `tls`, it serves over TLS only.
+/// Serves until `stop` is done, and then drains. With `tls`, it serves over TLS only. With
+/// `proxy_protocol`, the parent's proxy has to announce each client.
 ///
 /// In a drain, `/health` tells clients to go elsewhere, and a new connection is served one request. A drain ends when
 /// nobody is connected, or at its deadline. In its last 4 s newcomers are turned away, and a request that still waits
@@ -161,6 +168,7 @@ pub async fn serve<S: Sealer>(
     service: Arc<Service<S>>,
     tls: Option<Arc<TlsFront>>,
     limits: Limits,
+    proxy_protocol: bool,
     stop: impl Future<Output = ()>,
 ) {
     let half = (limits.max_requests_in_flight as usize).div_ceil(2);
@@ -176,6 +184,8 @@ pub async fn serve<S: Sealer>(
         exports: Semaphore::new(exports),
         restores: RestorePlaces::new(half - exports),
         key_proofs: Semaphore::new(half.min(MAX_KEY_PROOFS)),
+        announcements: Announcements::new(proxy_protocol),
+        unauthorized: PacedLog::new(),
         keep_alive: keep_alive(limits.deadlines.idle),
         places: Arc::new(Places::new(&limits)),
     });
@@ -246,12 +256,13 @@ async fn serve_connection<S: Sealer>(
 
 async fn serve_stream<S: Sealer>(
     server: Arc<Server<S>>,
-    stream: Stream,
+    mut stream: Stream,
     place: &Place,
     mut phase: watch::Receiver<Phase>,
 ) {
+    let Ok(client) = server.announcements.read(&mut stream).await else { return };
     let Some(front) = server.tls.clone() else {
-        return serve_http(server, stream, Channel::Clear, place, phase).await;
+        return serve_http(server, stream, Channel::Clear, client, place, phase).await;
     };
     let patience = match *phase.borrow_and_update() {
         Phase::Serving => HANDSHAKE_DEADLINE,
@@ -269,9 +280,11 @@ async fn serve_stream<S: Sealer>(
     };
     match received {
         Ok(Some(Received::Secured(stream, identity))) => {
-            serve_http(server, stream, Channel::Secured(identity), place, phase).await;
+            serve_http(server, stream, Channel::Secured(identity), client, place, phase).await;
         }
-        Ok(Some(Received::Clear(stream))) => serve_http(server, stream, Channel::NotTls, place, phase).await,
+        Ok(Some(Received::Clear(stream))) => {
+            serve_http(server, stream, Channel::NotTls, client, place, phase).await;
+        }
         Ok(None) | Err(_) => {}
     }
 }
@@ -280,6 +293,7 @@ async fn serve_http<S: Sealer>(
     server: Arc<Server<S>>,
     stream: impl AsyncRead + AsyncWrite + Unpin,
     channel: Channel,
+    client: Option<IpAddr>,
     place: &Place,
     mut phase: watch::Receiver<Phase>,
 ) {
@@ -301,7 +315,7 @@ async fn serve_http<S: Sealer>(
             let mut response = tokio::select! {
                 // In this order: what needs no waiting is done.
                 biased;
-                response = exchange::answer(&server, &channel, &standing, &in_progress, verdict, request) => response?,
+                response = exchange::answer(&server, &channel, client, &standing, &in_progress, verdict, request) => response?,
                 () = closing(&mut phase) => exchange::turned_away(),
             };
             if in_progress.is_last() {

@@ -34,6 +34,9 @@ impl Secrets {
 /// Options of a proxy whose clients all come from one address, as those of a test do.
 pub(crate) const ONE_SOURCE: [&str; 2] = ["--max-connections-per-source", "off"];
 
+/// The option with which the proxy announces clients, and the signer takes no others.
+pub const PROXY_PROTOCOL: &str = "--proxy-protocol";
+
 /// A running stack. Dropping it kills and reaps both processes and removes its folder.
 pub struct Stack {
     /// `enclave-dev`.
@@ -71,12 +74,9 @@ impl Stack {
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         let enclave = enclave(&socket, secrets, &options)?;
         let route = format!("tcp:127.0.0.1:0={socket}");
-        let mut proxy = Process::start(
-            "proxy",
-            &binaries().proxy,
-            &[&["--route", &route], &ONE_SOURCE[..]].concat(),
-            &[],
-        )?;
+        let mut arguments = [&["--route", &route], &ONE_SOURCE[..]].concat();
+        arguments.extend(options.iter().map(String::as_str).filter(|option| *option == PROXY_PROTOCOL));
+        let mut proxy = Process::start("proxy", &binaries().proxy, &arguments, &[])?;
         let rest = proxy.ready("proxy: listening on tcp:")?;
         let address = rest
             .strip_suffix(&format!(", dialing {socket}"))
@@ -90,6 +90,12 @@ impl Stack {
         let _ = self.enclave.stop();
         self.enclave = enclave(&self.socket, secrets, &self.options)?;
         Ok(())
+    }
+
+    /// The file of the socket where the signer listens, past the proxy.
+    #[must_use]
+    pub fn signer_socket(&self) -> &str {
+        self.socket.trim_start_matches("unix:")
     }
 
     /// Where the proxy listens.

@@ -247,11 +247,12 @@ fn build_the_tests(depth: Depth, place: &Arc<Place>, built: &Built) -> Step {
 }
 
 /// Test programs that wait most of their time: for renewals, for processes to end, for deadlines, for a minute to pass.
-const WAITING: [(&str, &str); 6] = [
+const WAITING: [(&str, &str); 7] = [
     ("acceptance", "acme"),
     ("acceptance", "boot"),
     ("acceptance", "clock"),
     ("acceptance", "connections"),
+    ("acceptance", "proxy_protocol"),
     ("acceptance", "tls"),
     ("proxy", "process"),
 ];
@@ -279,7 +280,7 @@ fn test(depth: Depth, program: &Executable, place: &Place) -> Step {
         command.env("MEDDLE_EVERY_BYTES", "1");
     }
     let mut step = Step::command(name, load, command);
-    if matches!(&*program.target, "connections" | "tls" | "process") {
+    if matches!(&*program.target, "connections" | "proxy_protocol" | "tls" | "process") {
         step = step.alone_in(MEASURING);
     }
     // They start what that build makes.

@@ -28,7 +28,7 @@ pub(super) struct LocalProxy {
 }
 
 impl LocalProxy {
-    /// Starts the proxy `program`, which messages call `name`, with a route to `destination`. Waits with `pause`.
+    /// Starts the proxy `program`, which messages call `name`, with a route to `destination` and with `options`. Waits with `pause`.
     ///
     /// # Errors
     /// [`Kind::Unavailable`] if the proxy does not listen in time; what `pause` fails with.
@@ -36,6 +36,7 @@ impl LocalProxy {
         program: &Path,
         name: &Path,
         destination: &str,
+        options: &[&str],
         pause: impl Fn(Duration) -> Result<(), Failed>,
     ) -> Result<Self, Failed> {
         let failed = |fault: &str| {
@@ -52,6 +53,7 @@ impl LocalProxy {
                 .arg(program)
                 .arg("--route")
                 .arg(format!("tcp:127.0.0.1:0={destination}"))
+                .args(options)
                 .stdin(Stdio::null())
                 .stdout(stdout.try_clone()?)
                 .stderr(stderr.try_clone()?)
@@ -119,7 +121,7 @@ mod tests {
     use super::*;
 
     fn start(program: &Path) -> Result<LocalProxy, Failed> {
-        LocalProxy::start(program, program, "tcp:kms:443", |duration| {
+        LocalProxy::start(program, program, "tcp:kms:443", &[], |duration| {
             thread::sleep(duration);
             Ok(())
         })

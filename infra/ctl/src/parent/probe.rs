@@ -10,6 +10,9 @@ use super::instance::Instance;
 use super::local_proxy::LocalProxy;
 use crate::endpoint::Endpoint;
 
+/// What tells the proxy to announce clients.
+pub(super) const PROXY_PROTOCOL: &str = "--proxy-protocol";
+
 /// How clients connect to a port of this machine.
 pub(super) fn local_endpoint(configuration: &Configuration, port: u16) -> Result<Endpoint, Failed> {
     let scheme = if configuration.tls == TlsMode::Off { "http" } else { "https" };
@@ -32,7 +35,9 @@ impl Probe {
     ) -> Result<Self, Failed> {
         let program = instance.machine().path(INSTALLED_PROXY);
         let destination = format!("vsock:{cid}:{}", configuration.vsock.enclave_app_port);
-        let proxy = LocalProxy::start(&program, &program, &destination, |duration| instance.pause(duration))?;
+        let options: &[&str] = if configuration.proxy_protocol { &[PROXY_PROTOCOL] } else { &[] };
+        let pause = |duration| instance.pause(duration);
+        let proxy = LocalProxy::start(&program, &program, &destination, options, pause)?;
         let endpoint = local_endpoint(configuration, proxy.address().port())?;
         Ok(Self { _proxy: proxy, endpoint })
     }

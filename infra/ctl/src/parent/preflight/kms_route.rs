@@ -73,7 +73,7 @@ impl Program {
     /// # Errors
     /// A line, if it does not start.
     pub(super) fn open_route(&self, host: &str) -> Result<LocalProxy, Failed> {
-        LocalProxy::start(&self.path, &self.name, &format!("tcp:{host}:443"), |duration| {
+        LocalProxy::start(&self.path, &self.name, &format!("tcp:{host}:443"), &[], |duration| {
             thread::sleep(duration);
             Ok(())
         })

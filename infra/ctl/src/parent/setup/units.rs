@@ -3,6 +3,8 @@
 use enclave_runtime::Configuration;
 use enclave_runtime::configuration::{Acme, TlsMode, Vsock};
 
+use crate::parent::probe::PROXY_PROTOCOL;
+
 /// Where the proxy keeps the sealed certificate.
 const CERTIFICATE: &str = "/var/lib/nitro-signer/acme/certificate";
 
@@ -36,6 +38,7 @@ pub(super) fn drop_in(configuration: &Configuration, listen_port: u16) -> String
     };
     let max_connections = PROXY_CONNECTIONS_FACTOR * configuration.limits.max_connections;
     let descriptors = 2 * routes * max_connections + SPARE_DESCRIPTORS;
+    let proxy_protocol = if configuration.proxy_protocol { PROXY_PROTOCOL } else { "" };
     format!(
         "# Written by setup-parent.sh, from nitro.toml.\n\
          [Service]\n\
@@ -46,6 +49,7 @@ pub(super) fn drop_in(configuration: &Configuration, listen_port: u16) -> String
          Environment=MAX_CONNECTIONS={max_connections}\n\
          # Two for each connection of each route, and some.\n\
          LimitNOFILE={descriptors}\n\
+         Environment=PROXY_PROTOCOL={proxy_protocol}\n\
          {acme}"
     )
 }
