@@ -26,12 +26,11 @@ pub(crate) async fn answer_challenges(listener: Listener, front: Arc<TlsFront>, 
         tokio::select! {
             biased;
             Some(_) = connections.join_next() => {}
-            mut stream = accept(&listener), if connections.len() < MAX_CONNECTIONS => {
+            stream = accept(&listener), if connections.len() < MAX_CONNECTIONS => {
                 let (front, announcements) = (Arc::clone(&front), Arc::clone(&announcements));
                 connections.spawn(async move {
                     let validated = async {
-                        announcements.read(&mut stream).await.ok()?;
-                        front.receive_validator(stream).await
+                        front.receive_validator(announcements.receive(stream).await.ok()?).await
                     };
                     // What becomes of a connection is its client's affair.
                     let _ = timeout(DEADLINE, validated).await;

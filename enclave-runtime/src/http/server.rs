@@ -128,7 +128,7 @@ pub(super) struct Server<S> {
     pub(super) exports: Semaphore,
     pub(super) restores: RestorePlaces,
     pub(super) key_proofs: Semaphore,
-    announcements: Announcements,
+    announcements: Arc<Announcements>,
     /// About requests without the API key.
     pub(super) unauthorized: PacedLog,
     /// Tells a client how long its connection may be idle.
@@ -184,7 +184,7 @@ pub async fn serve<S: Sealer>(
         exports: Semaphore::new(exports),
         restores: RestorePlaces::new(half - exports),
         key_proofs: Semaphore::new(half.min(MAX_KEY_PROOFS)),
-        announcements: Announcements::new(proxy_protocol),
+        announcements: Arc::new(Announcements::new(proxy_protocol)),
         unauthorized: PacedLog::new(),
         keep_alive: keep_alive(limits.deadlines.idle),
         places: Arc::new(Places::new(&limits)),
@@ -256,11 +256,12 @@ async fn serve_connection<S: Sealer>(
 
 async fn serve_stream<S: Sealer>(
     server: Arc<Server<S>>,
-    mut stream: Stream,
+    stream: Stream,
     place: &Place,
     mut phase: watch::Receiver<Phase>,
 ) {
-    let Ok(client) = server.announcements.read(&mut stream).await else { return };
+    let Ok(stream) = server.announcements.receive(stream).await else { return };
+    let client = stream.client();
     let Some(front) = server.tls.clone() else {
         return serve_http(server, stream, Channel::Clear, client, place, phase).await;
     };

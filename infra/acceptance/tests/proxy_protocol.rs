@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use acceptance::contract::UNAUTHORIZED;
 use acceptance::failure::{ensure, fail};
 use acceptance::stack::PROXY_PROTOCOL;
-use acceptance::{Failure, Request, Rows, Server};
+use acceptance::{Connection, Failure, Request, Rows, Server};
 
 /// What haproxy 2.6.12 sends to a server with `send-proxy-v2`, for a client of 198.51.100.7.
 const HEADER: &[u8; 28] = b"\r\n\r\n\0\r\nQUIT\n!\x11\0\x0c\xc6\x33\x64\x07\x7f\0\0\x01\xb2\x03\xec\xc9";
@@ -142,27 +142,29 @@ fn a_header_is_waited_for_so_long_and_no_longer() -> Result<(), Failure> {
     server.is_well()
 }
 
-/// A client's own header is never believed: it is no HTTP, and no TLS.
+/// A client's own header is never believed, whether announcements are on or off.
 #[test]
 fn a_header_from_a_client_is_refused() -> Result<(), Failure> {
-    let sent = [HEADER, HEALTH].concat();
-    for (options, answered) in [
-        (&[][..], true),
-        (&[PROXY_PROTOCOL], true),
-        (&["--tls", "self-signed"], false),
-        (&[PROXY_PROTOCOL, "--tls", "self-signed"], false),
-    ] {
-        let server = Server::own(options);
-        let mut connection = acceptance::Connection::open(server.address())?;
-        connection.send(&sent)?;
-        let answer = connection.drain(PATIENCE);
-        let answer = String::from_utf8_lossy(&answer);
-        ensure(
-            if answered { answer.starts_with("HTTP/1.1 400 ") } else { answer.is_empty() }
-                && !answer.contains(" 200 "),
-            || format!("{options:?}: {answer:?}"),
-        )?;
-        server.is_well()?;
+    let text = b"PROXY TCP4 127.0.0.2 127.0.0.1 52683 35223\r\n";
+    for header in [&HEADER[..], text] {
+        for (options, reason) in [
+            (&[][..], "a PROXY header, while http.proxy_protocol of nitro.toml is off"),
+            (&["--tls", "self-signed"], "a PROXY header, while http.proxy_protocol of nitro.toml is off"),
+            (&[PROXY_PROTOCOL], "a client or load balancer sent a PROXY header client=127.0.0.1 "),
+            (
+                &[PROXY_PROTOCOL, "--tls", "self-signed"],
+                "a client or load balancer sent a PROXY header client=127.0.0.1 ",
+            ),
+        ] {
+            let mut server = Server::own(options);
+            let mut connection = Connection::open(server.address())?;
+            connection.send([header, HEALTH].concat())?;
+            let answer = connection.drain(PATIENCE);
+            ensure(answer.is_empty(), || format!("{options:?}: {}", answer.escape_ascii()))?;
+            let line = logged(&mut server, "refused a connection: ")?;
+            ensure(line.contains(reason), || line)?;
+            server.is_well()?;
+        }
     }
     Ok(())
 }

@@ -9,6 +9,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 /// What every header of version 2 begins with, and neither a request of HTTP nor a handshake of TLS does.
 pub const PROXY_SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
+/// What every header of version 1 begins with. As a method of HTTP it is one that nobody has registered.
+pub const PROXY_TEXT_PREFIX: &[u8] = b"PROXY ";
+
 /// The longest header that is read, TLVs included. The specification recommends that no header is longer, so that it
 /// comes in one segment on every path.
 pub const MAX_PROXY_HEADER_BYTES: usize = 536;
@@ -18,9 +21,6 @@ const FIXED_BYTES: usize = 16;
 
 /// Two IPv6 addresses and two ports.
 const MAX_ENDS_BYTES: usize = 36;
-
-/// What a header of version 1 begins with.
-const TEXT_PREFIX: &[u8] = b"PROXY ";
 
 const VERSION: u8 = 2;
 const LOCAL: u8 = 0;
@@ -69,7 +69,7 @@ impl ProxyHeader {
         use InvalidProxyHeader as E;
         let signature = read_array(stream).await?;
         if signature != PROXY_SIGNATURE {
-            return Err(if signature.starts_with(TEXT_PREFIX) { E::Text } else { E::Missing });
+            return Err(if signature.starts_with(PROXY_TEXT_PREFIX) { E::Text } else { E::Missing });
         }
         let [version_and_command, family, length @ ..] = read_array::<4, S>(stream).await?;
         match (version_and_command >> 4, version_and_command & 0xf) {
