@@ -56,7 +56,8 @@ impl Announcements {
         if let Some(count) = self.refusals.due() {
             tracing::warn!(
                 count,
-                "refused a connection: {reason}; http.proxy_protocol of nitro.toml is on, so the proxy needs --proxy-protocol"
+                "refused a connection: {reason}; http.proxy_protocol of nitro.toml is on, so the proxy needs \
+                 --proxy-protocol"
             );
         }
         Err(NotAnnounced)

@@ -175,10 +175,12 @@ mod tests {
         b"\r\n\r\n\0\r\nQUIT\n!\x11\0\x0c\x7f\0\0\x02\x7f\0\0\x01\xb2\x03\xec\xc9GET / HTTP/1.1\r\n";
 
     /// The same for a client of ::1, port 33047.
-    const HAPROXY_IPV6: &[u8] = b"\r\n\r\n\0\r\nQUIT\n!!\0$\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x81\x17\xc1EGET / HTTP/1.1\r\n";
+    const HAPROXY_IPV6: &[u8] = b"\r\n\r\n\0\r\nQUIT\n!!\0$\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\
+        \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x81\x17\xc1EGET / HTTP/1.1\r\n";
 
     /// The same with `proxy-v2-options crc32c,unique-id`, for a client of 127.0.0.2, port 56333.
-    const HAPROXY_TLVS: &[u8] = b"\r\n\r\n\0\r\nQUIT\n!\x11\0\x16\x7f\0\0\x02\x7f\0\0\x01\xdc\r\xa0%\x03\0\x04\xa1\x06\0\t\x05\0\0GET / HTTP/1.1\r\n";
+    const HAPROXY_TLVS: &[u8] = b"\r\n\r\n\0\r\nQUIT\n!\x11\0\x16\x7f\0\0\x02\x7f\0\0\x01\
+        \xdc\r\xa0%\x03\0\x04\xa1\x06\0\t\x05\0\0GET / HTTP/1.1\r\n";
 
     /// The same with `send-proxy`.
     const HAPROXY_TEXT: &[u8] = b"PROXY TCP4 127.0.0.2 127.0.0.1 52683 35223\r\nGET / HTTP/1.1\r\n";
