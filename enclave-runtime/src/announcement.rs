@@ -32,7 +32,7 @@ pub(crate) struct NotAnnounced;
 impl Announcements {
     /// Requires a header of the PROXY protocol from each connection, if `are_on`.
     pub(crate) fn new(are_on: bool) -> Self {
-        Self { are_on, refusals: PacedLog::new() }
+        Self { are_on, refusals: PacedLog::new(1) }
     }
 
     /// A new connection from its client's first byte on.

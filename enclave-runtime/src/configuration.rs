@@ -68,8 +68,11 @@ pub(crate) const DEFAULT_LOG_PORT: u32 = 7103;
 /// The body of a request, and what is made of it.
 const BYTES_PER_REQUEST: u64 = 32 * 1024;
 
-/// Heads, and what the kernel keeps for the socket. What TLS takes is not counted.
+/// Heads, and what the kernel keeps for the socket.
 const BYTES_PER_CONNECTION: u64 = 32 * 1024 + VSOCK_KERNEL_BYTES;
+
+/// What rustls keeps of a connection at most: a handshake or records that are not whole, and answers that are not sent.
+const TLS_BYTES_PER_CONNECTION: u64 = 128 * 1024;
 
 /// A PCR is a SHA-384.
 const PCR_BYTES: usize = 48;
@@ -297,7 +300,8 @@ impl Configuration {
         };
         let (capacity, limits) = limits(&document.limits)?;
         let rate_limits = rate_limits::rate_limits(&document.rate_limits)?;
-        check_memory(enclave, capacity, limits, rate_limits)?;
+        let tls = tls(&document)?;
+        check_memory(enclave, capacity, limits, rate_limits, &tls)?;
         Ok(Self {
             name: name(&document.name)?,
             enclave,
@@ -317,7 +321,7 @@ impl Configuration {
                 generations: generations(&document.secrets)?,
             },
             api_keys: api_keys::api_keys(&document.api_keys)?,
-            tls: tls(&document)?,
+            tls,
             proxy_protocol: document.http.proxy_protocol.flag("http.proxy_protocol")?.unwrap_or(false),
             capacity,
             limits,
@@ -615,12 +619,14 @@ fn check_memory(
     capacity: Capacity,
     limits: Limits,
     rate_limits: RateLimits,
+    tls: &TlsMode,
 ) -> Result<(), InvalidConfiguration> {
     let pace_bytes = rate_limits.signatures_per_second_per_identity.map_or(0, |_| size_of::<PaceSlot>());
     let keys = u64::from(capacity.max_keys) * (size_of::<KeySlot>() + pace_bytes) as u64;
     let nonces = u64::from(capacity.max_nonces) * size_of::<NonceSlot>() as u64;
     let requests = u64::from(limits.max_requests_in_flight) * BYTES_PER_REQUEST;
-    let connections = limits.max_connections as u64 * BYTES_PER_CONNECTION;
+    let tls_bytes = if *tls == TlsMode::Off { 0 } else { TLS_BYTES_PER_CONNECTION };
+    let connections = limits.max_connections as u64 * (BYTES_PER_CONNECTION + tls_bytes);
     if keys + nonces + requests + connections > u64::from(enclave.memory_mib) << 20 {
         return Err(fault("limits", "more memory than enclave.memory_mib"));
     }

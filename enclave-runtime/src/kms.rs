@@ -19,7 +19,6 @@ mod refusal_limit;
 mod turns;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -45,10 +44,10 @@ use crate::aws::imds::Imds;
 use crate::aws::signature::signed;
 use crate::configuration::{self, KeyArn};
 use crate::nsm::{AttestationRequest, Nsm};
+use crate::paced_log::PacedLog;
 use crate::recipient::RecipientKey;
 use crate::relay::Relay;
 use crate::restore::Lane;
-use crate::token_bucket::TokenBucket;
 use crate::trusted_clock::TrustedClock;
 
 /// Tries of one call.
@@ -69,10 +68,8 @@ const BETWEEN_TRIES: Backoff = Backoff { base: Duration::from_millis(100), cap: 
 /// a KMS in trouble is not helped by everybody who asks us.
 const REST_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// Lines about backups of clients at once, and then one a second. The next line tells how many were left out.
-const CLIENT_LINES: u32 = 10;
-
-const CLIENT_LINE_PACE: Duration = Duration::from_secs(1);
+/// Lines at once about backups of clients: one for each error that KMS documents.
+const CLIENT_LINES: u32 = 32;
 
 const DECRYPT: &str = "Decrypt";
 
@@ -111,9 +108,8 @@ pub(crate) struct Kms {
     recipient: RecipientKey,
     turns: Turns,
     refusals: RefusalLimit,
-    client_lines: TokenBucket,
-    /// Lines about backups of clients that were left out since the last one.
-    lines_left_out: AtomicU64,
+    /// About backups of clients.
+    client_lines: PacedLog,
     state: Mutex<State>,
 }
 
@@ -176,8 +172,7 @@ impl Kms {
             recipient,
             turns: Turns::new(),
             refusals: RefusalLimit::new(),
-            client_lines: TokenBucket::full(CLIENT_LINES, CLIENT_LINE_PACE),
-            lines_left_out: AtomicU64::new(0),
+            client_lines: PacedLog::new(CLIENT_LINES),
             state: Mutex::default(),
         }
     }
@@ -257,11 +252,8 @@ impl Kms {
 
     /// Logs why a client's backup did not open. A client can send thousands, so most lines are only counted then.
     fn log_of_client(&self, fault: &KmsFault) {
-        if self.client_lines.take() {
-            let left_out = self.lines_left_out.swap(0, Ordering::Relaxed);
-            tracing::warn!(operation = DECRYPT, %fault, left_out, "KMS gives nothing");
-        } else {
-            self.lines_left_out.fetch_add(1, Ordering::Relaxed);
+        if let Some(count) = self.client_lines.due() {
+            tracing::warn!(operation = DECRYPT, %fault, count, "KMS gives nothing");
         }
     }
 

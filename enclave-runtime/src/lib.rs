@@ -94,6 +94,7 @@ pub use nsm::{ClockFault, NoSoftwareNsm, Pcrs, SoftwareNsm};
 pub use process::harden;
 pub use recipient::{NoRecipientKey, RecipientKey};
 pub use relay::{ParentCid, Relay};
+pub use restore::{RestorePlaces, Standing};
 pub use sealed_certificate::{MAX_SEALED_CERTIFICATE_BYTES, SealedCertificate};
 pub use sealed_key::{SealedKey, SealedKeyText};
 pub use sealer::{NotOpened, NotSealed, Sealer};

@@ -17,14 +17,15 @@ pub(crate) struct PacedLog {
 }
 
 impl PacedLog {
-    pub(crate) fn new() -> Self {
-        Self { lines: TokenBucket::full(1, INTERVAL), events: AtomicU64::new(0) }
+    /// Up to `burst` lines at once, and one more in each [`INTERVAL`].
+    pub(crate) fn new(burst: u32) -> Self {
+        Self { lines: TokenBucket::full(burst, INTERVAL), events: AtomicU64::new(0) }
     }
 
     /// Counts an event. If a line is due, gives how many events it stands for, this one included.
     pub(crate) fn due(&self) -> Option<u64> {
         self.events.fetch_add(1, Ordering::Relaxed);
-        self.lines.take().then(|| self.events.swap(0, Ordering::Relaxed))
+        self.lines.take().ok().map(|()| self.events.swap(0, Ordering::Relaxed))
     }
 }
 
@@ -34,7 +35,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_line_stands_for_all_events_since_the_one_before() {
-        let log = PacedLog::new();
+        let log = PacedLog::new(1);
         assert_eq!(log.due(), Some(1));
         for _ in 0..5 {
             assert_eq!(log.due(), None);

@@ -61,7 +61,8 @@ pub(crate) type RestorePlace<'p> = [Option<SemaphorePermit<'p>>; 2];
 
 impl RestorePlaces {
     /// So many places, and at least two: a third for [`Lane::Proven`], and a quarter at most for [`Lane::Refused`].
-    pub(crate) fn new(places: usize) -> Self {
+    #[must_use]
+    pub fn new(places: usize) -> Self {
         let proven = places.div_ceil(3);
         let shared = places.saturating_sub(proven).max(1);
         let [proven, shared, refused] = [proven, shared, shared.min(places.div_ceil(4))].map(Semaphore::new);

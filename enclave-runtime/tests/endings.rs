@@ -12,15 +12,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::hmac;
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use enclave_core::{IdentityId, SecretKey};
+use enclave_runtime::configuration::{RateLimits, Role};
 use enclave_runtime::http::{Answer, Limits, serve};
 use enclave_runtime::{
-    ApiKey, Capacity, NotOpened, NotSealed, Operation, Sealer, Service, SoftwareNsm, TrustedClock, seed,
-    signer,
+    ApiKey, ApiKeys, Capacity, NotOpened, NotSealed, Operation, RestorePlaces, Sealer, Service, SoftwareNsm,
+    Standing, TrustedClock, seed, signer,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 use transport::{Address, Listener};
@@ -43,7 +44,7 @@ impl Sealer for Hanging {
         pending().await
     }
 
-    async fn wrapping_of(&self, _: &[u8], _: &Semaphore) -> Result<(), NotOpened> {
+    async fn wrapping_of(&self, _: &[u8], _: &RestorePlaces, _: &Standing) -> Result<(), NotOpened> {
         pending().await
     }
 
@@ -70,15 +71,17 @@ impl Serving {
         let clock = Arc::new(TrustedClock::start(&*nsm, Duration::from_secs(5)).unwrap());
         let service = Arc::new(Service::closed(nsm, clock));
         let capacity = Capacity { max_keys: 1, max_nonces: 100_000, max_ticket_ttl_s: 3600 };
-        let signer = signer(capacity, TICKET_SECRET.as_bytes()).unwrap();
-        service.open(ApiKey::new(API_KEY.as_bytes()).unwrap(), signer, Hanging, seed().unwrap());
+        let signer = signer(capacity, RateLimits::default(), TICKET_SECRET.as_bytes(), None).unwrap();
+        let api_keys = ApiKeys::one(ApiKey::new(API_KEY.as_bytes()).unwrap(), Role::Full);
+        service.open(api_keys, signer, Hanging, seed().unwrap(), RateLimits::default());
         let key = format!(r#"{{"identity_id":"{IDENTITY}","alg":"secp256k1"}}"#);
         perform(&service, Operation::Generate, &key).await.unwrap();
         let listener = Listener::bind(&"tcp:127.0.0.1:0".parse().unwrap()).await.unwrap();
         let Address::Tcp { port, .. } = *listener.local_address() else { panic!("not TCP") };
         let (stop, stopped) = oneshot::channel();
         let limits = Limits { drain_deadline: DRAIN, ..Limits::default() };
-        let serving = serve(listener, Arc::clone(&service), None, limits, async { stopped.await.unwrap() });
+        let stop_signal = async { stopped.await.unwrap() };
+        let serving = serve(listener, Arc::clone(&service), None, limits, false, stop_signal);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Self { address, service, stop, served: tokio::spawn(serving) }
     }
@@ -91,7 +94,8 @@ impl Serving {
 }
 
 async fn perform(service: &Service<Hanging>, operation: Operation, body: &str) -> Option<Answer> {
-    service.perform(operation, &mut body.to_owned().into_bytes(), None, &Semaphore::new(1)).await.ok()
+    let (places, standing) = (RestorePlaces::new(2), Standing::default());
+    service.perform(operation, &mut body.to_owned().into_bytes(), None, &places, &standing).await.ok()
 }
 
 fn request(path: &str, body: &str) -> String {

@@ -1,7 +1,6 @@
 //! One request and its answer: what is checked before the body is read, in the contract's order, and the body's
 //! limits.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,8 +15,7 @@ use super::answer::{Answer, Failure};
 use super::head_gate::{BodyFault, HeadVerdict, MAX_CHUNK_BYTES};
 use super::nonce_query::nonce_of;
 use super::places::RequestInProgress;
-use super::server::{Channel, Server};
-use crate::restore::Standing;
+use super::server::{Channel, Peer, Server};
 use crate::sealer::Sealer;
 use crate::service::Operation;
 
@@ -47,15 +45,13 @@ impl std::error::Error for Abandoned {}
 /// Answers one request; `client` is who sent it, where that is known.
 pub(super) async fn answer<S: Sealer>(
     server: &Server<S>,
-    channel: &Channel,
-    client: Option<IpAddr>,
-    standing: &Standing,
+    peer: &Peer,
     in_progress: &RequestInProgress<'_>,
     verdict: HeadVerdict,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Abandoned> {
     let failed = |failure| Answer::Failed(failure).into_response(true);
-    if matches!(channel, Channel::NotTls) {
+    if matches!(peer.channel, Channel::NotTls) {
         return Ok(failed(Failure::NotTls));
     }
     match verdict {
@@ -72,7 +68,7 @@ pub(super) async fn answer<S: Sealer>(
                 return Ok(early(Answer::Failed(Failure::Busy), request).await);
             };
             let answer =
-                server.service.attest(nonce, channel.tls_spki()).await.unwrap_or_else(Answer::Failed);
+                server.service.attest(nonce, peer.channel.tls_spki()).await.unwrap_or_else(Answer::Failed);
             return Ok(early(answer, request).await);
         }
         Ok(Target::Operation(operation)) => {
@@ -83,7 +79,7 @@ pub(super) async fn answer<S: Sealer>(
             if failure == Failure::InvalidApiKey
                 && let Some(count) = server.unauthorized.due()
             {
-                let client = client.map(tracing::field::display);
+                let client = peer.address.map(tracing::field::display);
                 tracing::warn!(client, count, "refused a request without the API key");
             }
             return Ok(early(Answer::Failed(failure), request).await);
@@ -106,8 +102,8 @@ pub(super) async fn answer<S: Sealer>(
     let Ok(_waiting) = waits_in.map(Semaphore::try_acquire).transpose() else {
         return Ok(Answer::Failed(Failure::Busy).into_response(false));
     };
-    let spki = channel.tls_spki();
-    let answer = server.service.perform(operation, &mut body, spki, &server.restores, standing).await;
+    let spki = peer.channel.tls_spki();
+    let answer = server.service.perform(operation, &mut body, spki, &server.restores, &peer.standing).await;
     Ok(answer.unwrap_or_else(Answer::Failed).into_response(false))
 }
 

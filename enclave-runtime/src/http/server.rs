@@ -136,6 +136,14 @@ pub(super) struct Server<S> {
     places: Arc<Places>,
 }
 
+/// The other end of a connection.
+pub(super) struct Peer {
+    pub(super) channel: Channel,
+    /// The address that the parent's proxy announced, if it does.
+    pub(super) address: Option<IpAddr>,
+    pub(super) standing: Standing,
+}
+
 /// What requests come over.
 pub(super) enum Channel {
     /// As bytes, where TLS is off.
@@ -185,7 +193,7 @@ pub async fn serve<S: Sealer>(
         restores: RestorePlaces::new(half - exports),
         key_proofs: Semaphore::new(half.min(MAX_KEY_PROOFS)),
         announcements: Arc::new(Announcements::new(proxy_protocol)),
-        unauthorized: PacedLog::new(),
+        unauthorized: PacedLog::new(1),
         keep_alive: keep_alive(limits.deadlines.idle),
         places: Arc::new(Places::new(&limits)),
     });
@@ -241,11 +249,7 @@ pub(crate) async fn accept(listener: &Listener) -> Stream {
 }
 
 /// Serves a connection until it ends, or has to make room for another and does not.
-async fn serve_connection<S: Sealer>(
-    server: Arc<Server<S>>,
-    stream: Stream,
-    phase: watch::Receiver<Phase>,
-) {
+async fn serve_connection<S: Sealer>(server: Arc<Server<S>>, stream: Stream, phase: watch::Receiver<Phase>) {
     let place = server.places.take();
     tokio::select! {
         biased;
@@ -261,9 +265,10 @@ async fn serve_stream<S: Sealer>(
     mut phase: watch::Receiver<Phase>,
 ) {
     let Ok(stream) = server.announcements.receive(stream).await else { return };
-    let client = stream.client();
+    let address = stream.client();
+    let peer = |channel| Peer { channel, address, standing: Standing::default() };
     let Some(front) = server.tls.clone() else {
-        return serve_http(server, stream, Channel::Clear, client, place, phase).await;
+        return serve_http(server, stream, peer(Channel::Clear), place, phase).await;
     };
     let patience = match *phase.borrow_and_update() {
         Phase::Serving => HANDSHAKE_DEADLINE,
@@ -281,10 +286,10 @@ async fn serve_stream<S: Sealer>(
     };
     match received {
         Ok(Some(Received::Secured(stream, identity))) => {
-            serve_http(server, stream, Channel::Secured(identity), client, place, phase).await;
+            serve_http(server, stream, peer(Channel::Secured(identity)), place, phase).await;
         }
         Ok(Some(Received::Clear(stream))) => {
-            serve_http(server, stream, Channel::NotTls, client, place, phase).await;
+            serve_http(server, stream, peer(Channel::NotTls), place, phase).await;
         }
         Ok(None) | Err(_) => {}
     }
@@ -293,8 +298,7 @@ async fn serve_stream<S: Sealer>(
 async fn serve_http<S: Sealer>(
     server: Arc<Server<S>>,
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    channel: Channel,
-    client: Option<IpAddr>,
+    peer: Peer,
     place: &Place,
     mut phase: watch::Receiver<Phase>,
 ) {
@@ -303,25 +307,28 @@ async fn serve_http<S: Sealer>(
     if one_request {
         deadlines.head = deadlines.head.min(DRAIN_HEAD_DEADLINE);
     }
-    let (channel, standing) = (Arc::new(channel), Arc::new(Standing::default()));
+    let peer = Arc::new(peer);
     let (gate, verdicts) = HeadGate::new(stream, deadlines);
     let now = phase.clone();
     let answer = service_fn(|request| {
         let verdict = verdicts.take();
         let in_progress = place.begin_request();
-        let (server, channel, standing) = (Arc::clone(&server), Arc::clone(&channel), Arc::clone(&standing));
+        let (server, peer) = (Arc::clone(&server), Arc::clone(&peer));
         let stays = is_persistent(&request);
         let mut phase = now.clone();
         async move {
             let mut response = tokio::select! {
                 // In this order: what needs no waiting is done.
                 biased;
-                response = exchange::answer(&server, &channel, client, &standing, &in_progress, verdict, request) => response?,
+                response = exchange::answer(&server, &peer, &in_progress, verdict, request) => response?,
                 () = closing(&mut phase) => exchange::turned_away(),
             };
             if in_progress.is_last() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            } else if stays && *phase.borrow() == Phase::Serving && !response.headers().contains_key(CONNECTION) {
+            } else if stays
+                && *phase.borrow() == Phase::Serving
+                && !response.headers().contains_key(CONNECTION)
+            {
                 response.headers_mut().insert(KEEP_ALIVE, server.keep_alive.clone());
             }
             Ok::<_, Abandoned>(response)
