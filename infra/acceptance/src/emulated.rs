@@ -361,9 +361,10 @@ impl EmulatedEnclave {
 /// the words it adds itself.
 ///
 /// The machine has no keyboard controller to restart by (`reboot=k` of the measured line): a triple fault does it.
-/// Timers are not calibrated on a CPU that the host takes away at any moment.
+/// Timers are not calibrated on a CPU that the host takes away at any moment. The kernel does not overwrite memory that is
+/// free: it would touch all of it when it starts, and the host could not see how much the guest uses.
 fn unmeasured_cmdline() -> String {
-    let mut words = "reboot=t no_timer_check".to_owned();
+    let mut words = "reboot=t no_timer_check init_on_free=0".to_owned();
     // The guest reads the host's time stamp counter. Its frequency is that of the CPU unless the CPU changes it.
     let is_fixed = !Path::new("/sys/devices/system/cpu/cpu0/cpufreq").exists();
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
