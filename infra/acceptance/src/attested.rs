@@ -2,7 +2,7 @@
 //! `proxy`, and a KMS that checks what AWS's checks.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -18,6 +18,9 @@ use crate::{Failure, Request, Server};
 
 /// How long a boot may take, tries included.
 const BOOT: Duration = Duration::from_secs(30);
+
+/// In a parent's folder: the root that the software NSM's documents lead to.
+const ATTESTATION_ROOT: &str = "nsm/root.pem";
 
 /// What `enclave-dev`'s NSM measures unless it is told otherwise.
 #[must_use]
@@ -102,7 +105,7 @@ impl Parent {
         let pcrs = software_pcrs();
         let (key, next_key) = (Key::ours(path, 1, &pcrs)?, Key::ours(path, 2, &pcrs)?);
         let attackers_key = Key::of_the_attacker(path)?;
-        let root = path.join("nsm/root.pem");
+        let root = path.join(ATTESTATION_ROOT);
         let kms = Kms::start(path, &[&key, &next_key, &attackers_key], role, &root, options)?;
         Self::over(directory, kms, [key, next_key, attackers_key])
     }
@@ -171,6 +174,15 @@ impl Parent {
         self.set("KMS_KEY_ARN", Some(key_arn));
     }
 
+    /// Kills the KMS and starts one with the same keys in its place, which hands out other credentials.
+    pub fn restart_kms(&mut self) -> Result<(), Failure> {
+        let _ = self.kms.process.stop();
+        let root = self.directory().join(ATTESTATION_ROOT);
+        let keys = [&self.key, &self.next_key, &self.attackers_key];
+        self.kms = Kms::start(self.directory(), &keys, INSTANCE_ROLE, &root, &[])?;
+        Ok(())
+    }
+
     /// Puts a certificate chain and its key, both in PEM, into the boot file as an administrator does.
     pub fn provide_certificate(&mut self, chain: &str, key: &str) -> Result<(), Failure> {
         let ciphertext = self.kms.encrypt_boot_secret(&self.key, "TLS_KEY", key)?;
@@ -185,8 +197,8 @@ impl Parent {
         Ok(std::fs::write(self.directory().join("env"), lines)?)
     }
 
-    fn write_files(&self) -> Result<(PathBuf, PathBuf), Failure> {
-        let (toml, env) = (self.directory().join("nitro.toml"), self.directory().join("env"));
+    /// Writes `nitro.toml` and the boot file.
+    pub fn write_files(&self) -> Result<(), Failure> {
         let NitroToml {
             sealing_key_arn,
             boot_secret_key_arns,
@@ -218,31 +230,40 @@ impl Parent {
             Value::from(opening_key_arns.clone()),
             Value::from(self.kms.authority_pem.clone()),
         );
-        std::fs::write(&toml, text)?;
+        std::fs::write(self.directory().join("nitro.toml"), text)?;
         match &self.boot_file_on_disk {
-            None => self.write_boot_file()?,
-            Some(bytes) => std::fs::write(&env, bytes)?,
+            None => self.write_boot_file(),
+            Some(bytes) => Ok(std::fs::write(self.directory().join("env"), bytes)?),
         }
-        Ok((toml, env))
+    }
+
+    fn socket(&self, name: &str) -> String {
+        format!("unix:{}", self.directory().join(name).display())
     }
 
     /// Starts the signer and waits until it listens; it may have no secrets yet.
     pub fn start(&self) -> Result<Attested, Failure> {
-        let (toml, env) = self.write_files()?;
-        let socket = |name: &str| format!("unix:{}", self.directory().join(name).display());
-        let [app, boot, kms, imds, log] =
-            ["app.sock", "boot.sock", "kms-relay.sock", "imds-relay.sock", "log.sock"].map(socket);
+        self.write_files()?;
+        let (proxy, address) = self.start_proxy(&binaries().proxy, "tcp:127.0.0.1:0")?;
+        let enclave = self.start_enclave()?;
+        let has_tls = self.nitro_toml.tls != "mode = \"off\"";
+        Ok(Attested { enclave, proxy, address, secrets: self.secrets.clone(), has_tls })
+    }
+
+    /// Starts the proxy `program`, which listens for clients on the address `listen`; gives where that is.
+    pub fn start_proxy(&self, program: &Path, listen: &str) -> Result<(Process, SocketAddr), Failure> {
+        let [app, log] = ["app.sock", "log.sock"].map(|name| self.socket(name));
         let routes = [
-            format!("tcp:127.0.0.1:0={app}"),
-            format!("{boot}=file:{}", env.display()),
-            format!("{kms}={}", self.kms.address),
-            format!("{imds}={}", self.kms.imds),
+            format!("{listen}={app}"),
+            format!("{}=file:{}", self.socket("boot.sock"), self.directory().join("env").display()),
+            format!("{}={}", self.socket("kms-relay.sock"), self.kms.address),
+            format!("{}={}", self.socket("imds-relay.sock"), self.kms.imds),
             format!("{log}=stdout:"),
         ];
         let mut arguments: Vec<&str> =
             routes.iter().chain(&self.routes).flat_map(|route| ["--route", route.as_str()]).collect();
         arguments.extend(ONE_SOURCE);
-        let mut proxy = Process::start("proxy", &binaries().proxy, &arguments, &[])?;
+        let mut proxy = Process::start("proxy", program, &arguments, &[])?;
         let address = proxy.ready("proxy: listening on tcp:")?;
         let address = address
             .strip_suffix(&format!(", dialing {app}"))
@@ -253,17 +274,22 @@ impl Parent {
             let listen = route.split('=').next().unwrap_or_default();
             proxy.ready(&format!("proxy: listening on {listen}"))?;
         }
+        Ok((proxy, address))
+    }
 
-        let nsm = self.directory().join("nsm").display().to_string();
-        let toml = toml.display().to_string();
+    /// Starts `enclave-dev`, which listens when this returns.
+    pub fn start_enclave(&self) -> Result<Process, Failure> {
+        let [app, boot, kms, imds, log] =
+            ["app.sock", "boot.sock", "kms-relay.sock", "imds-relay.sock", "log.sock"]
+                .map(|name| self.socket(name));
+        let [nsm, toml] = ["nsm", "nitro.toml"].map(|name| self.directory().join(name).display().to_string());
         let kms = self.kms_relay.as_ref().unwrap_or(&kms);
         let mut arguments = vec!["--listen", &app, "--nitro-toml", &toml, "--software-nsm", &nsm];
         arguments.extend(["--boot-file", &boot, "--kms", kms, "--imds", &imds, "--log", &log]);
         arguments.extend(self.options.iter().map(String::as_str));
         let mut enclave = Process::start("enclave-dev", &binaries().enclave_dev, &arguments, &[])?;
         enclave.ready(&format!("enclave-dev: listening on {app}"))?;
-        let has_tls = self.nitro_toml.tls != "mode = \"off\"";
-        Ok(Attested { enclave, proxy, address, secrets: self.secrets.clone(), has_tls })
+        Ok(enclave)
     }
 
     /// Starts the signer while KMS fails, and waits until it waits.

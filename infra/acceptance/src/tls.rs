@@ -47,11 +47,21 @@ impl TlsClient {
         Self(Arc::new(config))
     }
 
+    /// The first message of a handshake.
+    pub fn hello(&self) -> Result<Vec<u8>, Failure> {
+        let mut hello = Vec::new();
+        self.begin()?.write_tls(&mut hello)?;
+        Ok(hello)
+    }
+
+    fn begin(&self) -> Result<ClientConnection, Failure> {
+        let name = ServerName::try_from("localhost").map_err(|e| Failure::new(e.to_string()))?;
+        ClientConnection::new(Arc::clone(&self.0), name).map_err(|e| Failure::new(e.to_string()))
+    }
+
     /// Does a handshake over `tcp`.
     pub fn connect(&self, mut tcp: TcpStream) -> Result<TlsStream, Failure> {
-        let name = ServerName::try_from("localhost").map_err(|e| Failure::new(e.to_string()))?;
-        let mut connection =
-            ClientConnection::new(Arc::clone(&self.0), name).map_err(|e| Failure::new(e.to_string()))?;
+        let mut connection = self.begin()?;
         while connection.is_handshaking() {
             connection.complete_io(&mut tcp)?;
         }

@@ -2,8 +2,8 @@
 //! negotiated is OpenSSL's.
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Write as _;
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -238,22 +238,6 @@ fn what_is_not_tls_is_told_or_cut() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The first message of a handshake, as rustls sends it.
-fn client_hello() -> Result<Vec<u8>, Failure> {
-    let mut sent = Vec::new();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    let address = listener.local_addr()?;
-    std::thread::spawn(move || TcpStream::connect(address).map(|tcp| TlsClient::new().connect(tcp)));
-    let (mut taken, _) = listener.accept()?;
-    let mut header = [0; 5];
-    taken.read_exact(&mut header)?;
-    let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
-    sent.extend(header);
-    sent.resize(5 + length, 0);
-    taken.read_exact(&mut sent[5..])?;
-    Ok(sent)
-}
-
 #[test]
 fn stalled_handshakes_starve_nobody() -> Result<(), Failure> {
     let server = own();
@@ -264,7 +248,7 @@ fn stalled_handshakes_starve_nobody() -> Result<(), Failure> {
         ensure(response.text() == HEALTHY, || response.text())
     };
     is_served()?;
-    let hello = client_hello()?;
+    let hello = TlsClient::new().hello()?;
     let stalled = |part: &[u8], count: usize| -> Result<Vec<Connection>, Failure> {
         (0..count)
             .map(|_| {
@@ -773,7 +757,7 @@ fn a_drain_ends_connections_cleanly() -> Result<(), Failure> {
     let mut idle = server.connect()?;
     idle.send(request("GET /health", "keep-alive"))?;
     idle.receive()?;
-    let hello = client_hello()?;
+    let hello = TlsClient::new().hello()?;
     let mut stalled = Vec::new();
     for part in [&b""[..], &hello[..10], &hello] {
         let mut connection = Connection::open(server.address())?;
