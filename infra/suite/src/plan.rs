@@ -146,6 +146,7 @@ pub(crate) fn plan(depth: Depth, place: &Arc<Place>) -> Vec<Step> {
         plan.extend(fuzz(depth, place));
         plan.extend(release(depth, place));
         plan.extend(tools(place, &built));
+        plan.push(chaos(depth, place));
     }
     if depth == Depth::Thorough {
         plan.push(each_package_alone(place));
@@ -186,6 +187,7 @@ fn each_package_alone(place: &Place) -> Step {
         "transport",
         "proxy",
         "attestation",
+        "chaos",
         "verification",
         "kms-emulator",
         "signerctl",
@@ -207,6 +209,7 @@ pub(crate) fn left_out(depth: Depth) -> &'static [&'static str] {
         Depth::Quick => &[
             "by --quick, because they take long to build: the image in QEMU, the image beside AWS's builder, the search \
              for development parts, fuzzing, benchmarks, instruction counts, the core in its release form, cargo-deny",
+            "by --quick, because it takes minutes: the signer under faults and attacks",
             "by --quick, because few changes concern them: policies and templates, clippy and rustdoc without the \
              development parts",
             "by --quick: what --thorough adds",
@@ -393,6 +396,17 @@ fn dev_up(place: &Arc<Place>, built: &Built) -> Step {
     })
     .alone_in(DEBUG)
     .after(&[BUILD_TESTS, BUILD_SIGNER])
+}
+
+/// Faults and attacks on the signer and its proxy. It compares latencies with each other that it measures side by side, so
+/// that a build beside it slows down both; not beside other steps that measure.
+fn chaos(depth: Depth, place: &Place) -> Step {
+    let seconds = if depth == Depth::Thorough { "600" } else { "60" };
+    let mut command = place.program(place.programs().join("chaos"));
+    command.args(["--duration-s", seconds, "--json"]).arg(place.target.join("suite/chaos.json"));
+    Step::command("the signer under faults and attacks", Load::Wait, command)
+        .alone_in(MEASURING)
+        .after(&[BUILD_SIGNER])
 }
 
 /// The image and what it is made with and booted in.

@@ -1,0 +1,158 @@
+//! What a run came to, for people and for programs.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::checker::Verdict;
+use crate::plan::Episode;
+use crate::resources::Resources;
+
+/// What a run came to.
+pub(crate) struct Report {
+    pub(crate) seed: u64,
+    pub(crate) duration_s: u64,
+    pub(crate) plan: Vec<Episode>,
+    pub(crate) verdict: Verdict,
+    /// How many signers there were.
+    pub(crate) lives: usize,
+    /// Keys that were restored from their backups at the end.
+    pub(crate) restored: usize,
+    pub(crate) holdings: Vec<Holding>,
+}
+
+/// What a process held when.
+pub(crate) struct Holding {
+    pub(crate) process: &'static str,
+    /// Before the faults, without clients.
+    pub(crate) began: Resources,
+    /// After the faults, without clients.
+    pub(crate) ended: Resources,
+    /// The most descriptors after an episode, without clients; more than at first only when that broke the rule.
+    pub(crate) most_descriptors: u64,
+}
+
+fn ms(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+impl Report {
+    /// For programs.
+    pub(crate) fn json(&self) -> Value {
+        let requests: Vec<Value> = self
+            .verdict
+            .outcomes
+            .iter()
+            .map(|((operation, outcome), count)| {
+                json!({"operation": operation, "outcome": outcome, "count": count})
+            })
+            .collect();
+        let latencies: Vec<Value> = self
+            .verdict
+            .latencies
+            .iter()
+            .map(|((group, condition), latencies)| {
+                json!({
+                    "group": group.name(),
+                    "condition": condition.name(),
+                    "count": latencies.count(),
+                    "p50_ms": ms(latencies.percentile(50)),
+                    "p90_ms": ms(latencies.percentile(90)),
+                    "p99_ms": ms(latencies.percentile(99)),
+                    "max_ms": ms(latencies.percentile(100)),
+                })
+            })
+            .collect();
+        let resources =
+            |held: &Resources| json!({"resident_kib": held.resident_kib, "descriptors": held.descriptors});
+        let holdings: Vec<Value> = self
+            .holdings
+            .iter()
+            .map(|holding| {
+                json!({
+                    "process": holding.process,
+                    "began": resources(&holding.began),
+                    "ended": resources(&holding.ended),
+                    "most_descriptors": holding.most_descriptors,
+                })
+            })
+            .collect();
+        let episodes: Vec<Value> = self
+            .plan
+            .iter()
+            .map(|episode| {
+                let kinds: Vec<_> = episode.kinds.iter().map(|kind| kind.name()).collect();
+                json!({"quiet_ms": ms(episode.quiet), "lasts_ms": ms(episode.lasts), "faults": kinds})
+            })
+            .collect();
+        json!({
+            "seed": self.seed,
+            "duration_s": self.duration_s,
+            "episodes": episodes,
+            "signers": self.lives,
+            "requests": requests,
+            "signatures_verified": self.verdict.signatures,
+            "replays_refused": self.verdict.replays_refused,
+            "keys_restored_at_the_end": self.restored,
+            "latencies": latencies,
+            "resources": holdings,
+            "violations": self.verdict.violations(),
+        })
+    }
+
+    /// For people.
+    pub(crate) fn table(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = self.write_table(&mut text);
+        text
+    }
+
+    fn write_table(&self, text: &mut String) -> std::fmt::Result {
+        writeln!(
+            text,
+            "seed {}, {} s, {} episodes, {} signers; {} signatures verify, {} replays refused, {} keys restored",
+            self.seed,
+            self.duration_s,
+            self.plan.len(),
+            self.lives,
+            self.verdict.signatures,
+            self.verdict.replays_refused,
+            self.restored
+        )?;
+        writeln!(text, "\n{:<12}{:<10}{:>8}", "operation", "outcome", "count")?;
+        for ((operation, outcome), count) in &self.verdict.outcomes {
+            writeln!(text, "{operation:<12}{outcome:<10}{count:>8}")?;
+        }
+        writeln!(
+            text,
+            "\n{:<20}{:<32}{:>8}{:>10}{:>10}{:>10}{:>10}",
+            "honest clients", "while a signer runs", "count", "p50 ms", "p90 ms", "p99 ms", "max ms"
+        )?;
+        for ((group, condition), latencies) in &self.verdict.latencies {
+            write!(text, "{:<20}{:<32}{:>8}", group.name(), condition.name(), latencies.count())?;
+            for percent in [50, 90, 99, 100] {
+                write!(text, "{:>10.1}", ms(latencies.percentile(percent)))?;
+            }
+            writeln!(text)?;
+        }
+        writeln!(
+            text,
+            "\n{:<12}{:>16}{:>16}{:>22}{:>14}{:>14}",
+            "process", "open at first", "open at last", "most after faults", "KiB at first", "KiB at last"
+        )?;
+        for Holding { process, began, ended, most_descriptors } in &self.holdings {
+            writeln!(
+                text,
+                "{process:<12}{:>16}{:>16}{most_descriptors:>22}{:>14}{:>14}",
+                began.descriptors, ended.descriptors, began.resident_kib, ended.resident_kib
+            )?;
+        }
+        writeln!(text)?;
+        for violation in self.verdict.violations() {
+            writeln!(text, "VIOLATION {violation}")?;
+        }
+        Ok(())
+    }
+}
