@@ -17,9 +17,9 @@ use crate::client::{SignRequest, new_uuid};
 use crate::history::{Exchange, Journal, Outcome, Way};
 use crate::plan::Kind;
 
-/// Connections of clients that read no answer, and the requests that each of them sends at one time.
+/// Connections of clients that read no answer. Each sends a request at each [`TICK`]: enough to fill every buffer in a
+/// second or two, and too few to keep the cores busy, which another fault is for.
 const SLOW_READERS: usize = 40;
-const UNREAD_REQUESTS: usize = 5;
 
 /// What the kernel keeps for a client that does not read: little, so that the bytes are the proxy's and the signer's.
 const RECEIVE_BUFFER_BYTES: usize = 4_096;
@@ -168,8 +168,8 @@ impl Attack<'_> {
     }
 
     fn read_slowly(&self) {
-        // The longest answer that costs the signer the least: it is made once in a minute.
-        let requests = HttpRequest::new("GET", "/.well-known/attestation").bytes().repeat(UNREAD_REQUESTS);
+        // A long answer that costs the signer little: it is made once in a minute.
+        let request = HttpRequest::new("GET", "/.well-known/attestation").bytes();
         let mut streams = Vec::new();
         while self.goes_on() {
             for _ in 0..10 {
@@ -180,9 +180,9 @@ impl Attack<'_> {
                     streams.push((stream, 0));
                 }
             }
-            streams.retain_mut(|(stream, sent)| match stream.write(&requests[*sent..]) {
+            streams.retain_mut(|(stream, sent)| match stream.write(&request[*sent..]) {
                 Ok(taken) => {
-                    *sent = (*sent + taken) % requests.len();
+                    *sent = (*sent + taken) % request.len();
                     true
                 }
                 // That nothing is taken any more is what this is about.
