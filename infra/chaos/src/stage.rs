@@ -28,7 +28,7 @@ use crate::resources::Resources;
 /// request keeps its place.
 const REQUESTS_IN_FLIGHT: u32 = 128;
 
-/// From the start of a signer until it can sign.
+/// From the start of a signer until it can sign, and of a proxy until it listens.
 const BOOT: Duration = Duration::from_secs(30);
 
 /// The longest stop of a signer: shorter than each deadline of the contract.
@@ -145,8 +145,7 @@ impl<'a> Stage<'a> {
             Kind::ProxyKilled => {
                 let down = self.journal.open(Span::Down);
                 let _ = self.proxy.stop();
-                let listen = format!("tcp:{}", server.address());
-                (self.proxy, _) = self.parent.start_proxy(&self.proxy_program, &listen)?;
+                self.start_proxy(server)?;
                 self.journal.close(down);
                 Ok(())
             }
@@ -193,6 +192,23 @@ impl<'a> Stage<'a> {
         self.start_signer(server)?;
         self.journal.close(down);
         Ok(())
+    }
+
+    /// Starts a proxy in the place of one that is gone.
+    fn start_proxy(&mut self, server: &Server) -> Result<(), Failure> {
+        let listen = format!("tcp:{}", server.address());
+        let started = Instant::now();
+        loop {
+            match self.parent.start_proxy(&self.proxy_program, &listen) {
+                Ok((proxy, _)) => {
+                    self.proxy = proxy;
+                    return Ok(());
+                }
+                Err(failure) if started.elapsed() > BOOT => return Err(failure),
+                // A client may have got the port as its own meanwhile.
+                Err(_) => thread::sleep(Duration::from_millis(50)),
+            }
+        }
     }
 
     fn start_signer(&mut self, server: &Server) -> Result<(), Failure> {
