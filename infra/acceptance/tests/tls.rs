@@ -307,7 +307,7 @@ fn a_new_client_does_not_wait_for_handshakes_that_stall() -> Result<(), Failure>
     /// of its scheduler is 3 to 4 ms.
     const IDLE_MIN: Duration = Duration::from_millis(10);
     let server = own();
-    let hello = client_hello()?;
+    let hello = TlsClient::new().hello()?;
     let mut rows = Rows::new("TLS, a new client beside handshakes that stall");
     for count in [300, 600, 900] {
         let (mut idle, mut beside, mut waited_for) = (Vec::new(), Vec::new(), 0);
