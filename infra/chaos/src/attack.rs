@@ -17,9 +17,10 @@ use crate::client::{SignRequest, new_uuid};
 use crate::history::{Exchange, Journal, Outcome, Way};
 use crate::plan::Kind;
 
-/// Connections of clients that read no answer. Each sends a request at each [`TICK`]: enough to fill every buffer in a
-/// second or two, and too few to keep the cores busy, which another fault is for.
+/// Connections of clients that read no answer, and the requests that each of them sends at each [`TICK`]: enough to fill
+/// every buffer in a second or two, and too few to keep the cores busy, which another fault is for.
 const SLOW_READERS: usize = 40;
+const UNREAD_REQUESTS: usize = 3;
 
 /// What the kernel keeps for a client that does not read: little, so that the bytes are the proxy's and the signer's.
 const RECEIVE_BUFFER_BYTES: usize = 4_096;
@@ -169,7 +170,7 @@ impl Attack<'_> {
 
     fn read_slowly(&self) {
         // A long answer that costs the signer little: it is made once in a minute.
-        let request = HttpRequest::new("GET", "/.well-known/attestation").bytes();
+        let requests = HttpRequest::new("GET", "/.well-known/attestation").bytes().repeat(UNREAD_REQUESTS);
         let mut streams = Vec::new();
         while self.goes_on() {
             for _ in 0..10 {
@@ -180,9 +181,9 @@ impl Attack<'_> {
                     streams.push((stream, 0));
                 }
             }
-            streams.retain_mut(|(stream, sent)| match stream.write(&request[*sent..]) {
+            streams.retain_mut(|(stream, sent)| match stream.write(&requests[*sent..]) {
                 Ok(taken) => {
-                    *sent = (*sent + taken) % request.len();
+                    *sent = (*sent + taken) % requests.len();
                     true
                 }
                 // That nothing is taken any more is what this is about.

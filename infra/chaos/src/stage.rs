@@ -12,7 +12,7 @@ use acceptance::attested::Parent;
 use acceptance::binaries::binaries;
 use acceptance::failure::{ensure, fail};
 use acceptance::process::Process;
-use acceptance::{Connection, Failure, Server};
+use acceptance::{Connection, Failure, Request, Server};
 use nix::sys::signal::{Signal, kill};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -226,6 +226,8 @@ impl<'a> Stage<'a> {
             }
             thread::sleep(Duration::from_millis(5));
         }
+        // The first document takes a software NSM of a debug build long. One that is there is shared for a minute.
+        let _ = server.send(&Request::new("GET", "/.well-known/attestation"));
         Ok(())
     }
 
