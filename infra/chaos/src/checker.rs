@@ -22,6 +22,9 @@ const KEY_SERVICE_RECOVERY: Duration = Duration::from_secs(8);
 /// Bytes on the way through the proxy have not arrived. What was sent so long before a drain has.
 const ARRIVAL: Duration = Duration::from_millis(150);
 
+/// A signer that drains waits a second for a handshake, and for a head, and a busy machine takes a part of that.
+const DRAIN_PATIENCE: Duration = Duration::from_millis(500);
+
 /// How many times the p99 without faults the p99 under faults may be.
 const P99_FACTOR: u32 = 5;
 
@@ -191,7 +194,7 @@ fn may_be_cut(history: &History, exchange: &Exchange, reason: &str, verdict: &mu
         // Only a signer that has accepted the connection ends a handshake.
         let was_accepted = exchange.way == Way::Fresh
             && connected.is_some_and(|connected| connected > drain.from && connected < drain.to)
-            && sent.is_some_and(|sent| sent < drain.to);
+            && sent.is_some_and(|sent| sent < drain.to && sent.saturating_sub(began) < DRAIN_PATIENCE);
         if had_arrived || was_accepted {
             let what =
                 if had_arrived { "had arrived before the drain" } else { "was accepted while draining" };

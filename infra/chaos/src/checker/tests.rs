@@ -94,6 +94,10 @@ fn a_request_is_cut_only_with_a_process_and_never_by_a_drain_that_has_it() {
     // Accepted while draining.
     history.windows = vec![window(Span::Drain, 900, 2_000), window(Span::Down, 2_000, 3_000)];
     assert_eq!(broken(&history), rule);
+    // It took longer than a drain waits for.
+    history.exchanges[0].began = at(400);
+    assert!(broken(&history).is_empty());
+    history.exchanges = cut();
     // Had arrived long before.
     history.exchanges[0].ended = at(1_500);
     history.windows = vec![window(Span::Drain, 1_400, 2_000)];
