@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn each_lane_has_places_that_the_lower_ones_cannot_take() {
         for (places, refused, unknown, proven) in
-            [(1, 1, 0, 1), (2, 1, 0, 1), (8, 2, 3, 3), (448, 112, 186, 150)]
+            [(1, 1, 0, 1), (2, 1, 0, 1), (8, 2, 3, 3), (384, 96, 160, 128)]
         {
             let restore = RestorePlaces::new(places);
             let mut held = Vec::new();

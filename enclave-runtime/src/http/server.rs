@@ -180,8 +180,8 @@ pub async fn serve<S: Sealer>(
     stop: impl Future<Output = ()>,
 ) {
     let half = (limits.max_requests_in_flight as usize).div_ceil(2);
-    // Few exports wait: one call of the key service serves those of a day.
-    let exports = half.div_ceil(8);
+    // One call of the key service serves the exports of a day, so they never wait for long.
+    let exports = half.div_ceil(4);
     let requests_in_flight = Semaphore::new(limits.max_requests_in_flight as usize);
     let server = Arc::new(Server {
         service,

@@ -32,8 +32,8 @@ const PLACES_FOR_REFUSED: usize = PLACES / 2;
 /// From a refusal until its place is free.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
-/// The longest wait for a place. 112 requests of clients whose backups KMS refuses may wait by default. In their
-/// half of the places, that takes 4 s.
+/// The longest wait for a place. 96 requests of clients whose backups KMS refuses may wait by default. In their
+/// half of the places, that takes 3 s.
 const PLACE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a refusal is remembered: a client that repeats a ciphertext costs one call in this time.

@@ -313,7 +313,7 @@ fn a_kms_that_hangs_is_given_up() -> Result<(), Failure> {
     ensure((14..20).contains(&took.as_secs()), || format!("three calls of 5 s took {took:?}"))
 }
 
-/// However many wait for a KMS that hangs, those who sign have their places.
+/// Of eight requests in flight, one may be an export that waits for KMS. So a KMS that hangs keeps nobody from signing.
 #[test]
 fn those_who_wait_for_kms_do_not_keep_others_from_signing() -> Result<(), Failure> {
     let mut parent = Parent::new()?;
@@ -334,7 +334,7 @@ fn those_who_wait_for_kms_do_not_keep_others_from_signing() -> Result<(), Failur
             waiting.into_iter().map(|waited| waited.join().expect("no panic")).collect();
         outcome?;
         let statuses = statuses?;
-        ensure(statuses.iter().filter(|status| **status == 502).count() == 4, || format!("{statuses:?}"))?;
+        ensure(statuses.iter().filter(|status| **status == 502).count() == 1, || format!("{statuses:?}"))?;
         ensure(statuses.iter().all(|status| [502, 503].contains(status)), || format!("{statuses:?}"))
     })
 }
