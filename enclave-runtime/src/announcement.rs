@@ -63,8 +63,8 @@ impl Announcements {
         Err(NotAnnounced)
     }
 
-    /// Notes a header where `client` itself is to speak.
-    fn refuse_header_of(&self, client: Option<IpAddr>) {
+    /// Logs that `client` sent a header where its own bytes should begin.
+    fn note_header_of(&self, client: Option<IpAddr>) {
         let Some(count) = self.refusals.due() else { return };
         let client = client.map(tracing::field::display);
         if self.are_on {

@@ -11,7 +11,8 @@ use transport::{PROXY_SIGNATURE, PROXY_TEXT_PREFIX};
 
 use super::Announcements;
 
-/// What a client sends and is sent. Fails if the client begins with a PROXY header, which is not its to send.
+/// What a client sends and is sent. Notes in the log when the client begins with a PROXY header, which only the proxy may
+/// send. TLS and HTTP refuse the header like any other bytes that are not theirs.
 #[derive(Debug)]
 pub(crate) struct ClientStream<S> {
     stream: S,
@@ -44,8 +45,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
             ready!(Pin::new(&mut this.stream).poll_read(cx, &mut first))?;
             let first = first.filled();
             if first.starts_with(&PROXY_SIGNATURE) || first.starts_with(PROXY_TEXT_PREFIX) {
-                announcements.refuse_header_of(this.client);
-                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+                announcements.note_header_of(this.client);
             }
             this.first_bytes.1 = first.len();
             this.announcements = None;
@@ -89,7 +89,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::ErrorKind;
     use std::sync::Arc;
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
@@ -119,16 +118,5 @@ mod tests {
         let mut answer = Vec::new();
         { client }.read_to_end(&mut answer).await.unwrap();
         assert_eq!(answer, b"answer");
-    }
-
-    #[tokio::test]
-    async fn a_header_is_not_the_clients_to_send() {
-        for sent in [&b"\r\n\r\n\0\r\nQUIT\n!\x11\0\x0c"[..], b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"] {
-            let fault = stream(sent).read(&mut [0; 64]).await.unwrap_err();
-            assert_eq!(fault.kind(), ErrorKind::InvalidData);
-        }
-        for sent in [&b"\r\n\r\n\0\r\nQUIT"[..], b"PROXYLESS"] {
-            assert!(stream(sent).read(&mut [0; 64]).await.is_ok());
-        }
     }
 }

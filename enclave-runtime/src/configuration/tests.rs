@@ -266,7 +266,7 @@ fn rate_limits_are_off_unless_they_are_named() {
     assert_eq!(refusal(&format!("{LEAST}[rate_limits]\nsign = 1\n")), "line 10: unknown key sign");
     // 8 bytes more for each key.
     let keys = "[limits]\nmax_keys = 4700000\nmax_nonces = 1\n";
-    let keys = format!("{}{keys}", LEAST.replace("memory_mib = 512", "memory_mib = 450"));
+    let keys = format!("{}{keys}", LEAST.replace("memory_mib = 512", "memory_mib = 625"));
     Configuration::parse(&keys).unwrap();
     assert_eq!(
         refusal(&format!("{keys}[rate_limits]\nsignatures_per_second_per_identity = 1\n")),
