@@ -541,14 +541,14 @@ the_units_get_the_ports_and_the_region() {
         eusc-de-east-1=aws-eusc=kms.eusc-de-east-1.amazonaws.eu; do
         new_machine
         host=${region##*=} region=${region%=*} partition=${region#*=} region=${region%=*}
-        sed -i "s/arn:aws:kms:us-east-1:/arn:$partition:kms:$region:/; s/^region = .*/region = \"$region\" # here/; s/^boot_port = .*/boot_port = 8_802/; s/^idle_timeout_s = .*/idle_timeout_s = 355/; s/^max_connections = .*/max_connections = 3000/" "$release/nitro.toml"
+        sed -i "s/arn:aws:kms:us-east-1:/arn:$partition:kms:$region:/; s/^region = .*/region = \"$region\" # here/; s/^boot_port = .*/boot_port = 8_802/; s/^idle_timeout_s = .*/idle_timeout_s = 355/; s/^max_connections = .*/max_connections = 2000/" "$release/nitro.toml"
         exits_with 0 setup-parent --release "$release"
         grep -qx "Environment=KMS_HOST=$host" "$drop_in" || fail "$region: $(<"$drop_in")"
         grep -qx 'Environment=IMDS_PORT=7101 BOOT_PORT=8802 LOG_PORT=7103' "$drop_in" || fail "$(<"$drop_in")"
         grep -qx 'Environment=IDLE_TIMEOUT_S=370' "$drop_in" || fail "$(<"$drop_in")"
         # Twice as many connections, and two descriptors for each on five routes.
-        grep -qx 'Environment=MAX_CONNECTIONS=6000' "$drop_in" || fail "$(<"$drop_in")"
-        grep -qx 'LimitNOFILE=64096' "$drop_in" || fail "$(<"$drop_in")"
+        grep -qx 'Environment=MAX_CONNECTIONS=4000' "$drop_in" || fail "$(<"$drop_in")"
+        grep -qx 'LimitNOFILE=44096' "$drop_in" || fail "$(<"$drop_in")"
         grep -qx 'Environment=PROXY_PROTOCOL=' "$drop_in" || fail "$(<"$drop_in")"
         grep -qx "AWS_REGION=$region" "$boot_file"
     done
