@@ -167,7 +167,7 @@ pub(crate) const TICKET_SIGNING_SECRET: &str = "TICKET_SIGNING_SECRET";
 /// The ticket secret before, while that changes.
 pub(crate) const PREVIOUS_TICKET_SIGNING_SECRET: &str = "TICKET_SIGNING_SECRET_PREVIOUS";
 
-/// Has one form only: whoever could read it could be us.
+/// In one form only, encrypted: a reader of the TLS key could pass for this signer.
 const TLS_KEY: &str = "TLS_KEY";
 
 /// Stands before the generation of a ciphertext. No base64 begins like this.

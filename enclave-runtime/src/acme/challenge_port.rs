@@ -17,8 +17,8 @@ const MAX_CONNECTIONS: usize = 256;
 /// From the start of a connection to its end: a handshake takes two round trips, and a packet may be lost.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Answers who validates our name, for as long as it is polled. If `proxy_protocol`, the parent's proxy announces each. Whoever else comes, or comes while nobody is expected,
-/// is cut.
+/// Answers ACME validators for as long as it is polled, and cuts all other clients. While no validation is due, it cuts
+/// every client. With `proxy_protocol`, the parent's proxy has to announce each client.
 pub(crate) async fn answer_challenges(listener: Listener, front: Arc<TlsFront>, proxy_protocol: bool) {
     let announcements = Arc::new(Announcements::new(proxy_protocol));
     let mut connections = JoinSet::new();

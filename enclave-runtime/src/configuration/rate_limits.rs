@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use super::InvalidConfiguration;
 use super::table::{self, Source, fault};
 
-/// More than any machine makes, so that whoever wants no limit names none.
+/// More than any machine makes. Without a limit, the key is left out.
 const TIMES: RangeInclusive<u32> = 1..=1_000_000;
 
 /// How often keys sign and are generated; as often as asked for where it says nothing.

@@ -323,8 +323,8 @@ fn tickets_are_used_once(history: &History, verdict: &mut Verdict) {
 
 /// A key that a signer has had stays until it is destroyed or the signer ends.
 fn keys_stay(history: &History, verdict: &mut Verdict) {
-    // The signer that surely has the key, by identity. Requests about one identity come one after the other, but for
-    // twins of one sign request.
+    // The signer that surely has the key, by identity. Requests about one identity come one after the other; only the two
+    // copies of a sign request come together.
     let mut has: BTreeMap<&str, Option<usize>> = BTreeMap::new();
     let mut exchanges: Vec<&Exchange> = history.exchanges.iter().collect();
     exchanges.sort_by_key(|exchange| exchange.ended);

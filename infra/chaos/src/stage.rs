@@ -60,7 +60,7 @@ const NSM_OFFSETS_S: [i32; 3] = [-30, 0, 30];
 /// How far KMS's clock is off after a jump. It refuses signatures that are five minutes off.
 const KMS_OFFSETS_S: [i32; 5] = [-360, -10, 0, 10, 360];
 
-/// The signer as in production but for its NSM, the proxy and KMS.
+/// The signer, the proxy and KMS. Only the NSM and KMS are not those of production.
 pub(crate) struct Stage<'a> {
     parent: Parent,
     proxy: Process,
