@@ -130,8 +130,8 @@ main() {
     done
     cp "$built/$PROXY_TARGET/release/proxy" "$signerctl" "$output/"
     cp infra/setup-parent.sh infra/run-enclave.sh infra/check.sh "$output/"
-    mkdir -p "$output/systemd"
-    cp infra/systemd/* "$output/systemd/"
+    mkdir -p "$output/parent"
+    cp infra/parent/* "$output/parent/"
     {
         describe_toolchain
         printf 'kernel: %s\n' "$which_kernel"

@@ -28,7 +28,7 @@ from crates.io and PyPI, and the kernel and QEMU that it builds, go below ${XDG_
 The output of each step is kept in target/suite/logs.
 
 Exit status: 0 all passed, 1 a check failed, 64 wrong command line, 69 something is missing, 73 a file cannot be
-written, 75 another run uses this target folder, 101 infra/suite does not build, 129, 130, 131 or 143 stopped by a signal.
+written, 75 another run uses this target folder, 101 infra/tests/suite does not build, 129, 130, 131 or 143 stopped by a signal.
 USAGE
 }
 

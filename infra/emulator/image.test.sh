@@ -22,8 +22,8 @@ Usage: infra/emulator/image.test.sh [PART [TEST_PROGRAM]...] [--help]
   build     builds the image, one that ends TLS and one for bring-up, below target/emulator
   look      checks the size of the image, how its signer is linked, and that no path of this machine is in it
   again     builds the image from another clone and compares the two
-  boot      boots these images in QEMU; TEST_PROGRAM is the test `image` of infra/acceptance
-  contract  starts the image as a user does; each TEST_PROGRAM is a table of the contract in infra/acceptance
+  boot      boots these images in QEMU; TEST_PROGRAM is the test `image` of infra/tests/acceptance
+  contract  starts the image as a user does; each TEST_PROGRAM is a table of the contract in infra/tests/acceptance
   hardened  builds the hardened kernel and an image with it, and boots that; TEST_PROGRAM as for boot
 
 Without a PART, all of them but `hardened`. Without a TEST_PROGRAM, cargo builds what is needed. The parts after `build`
@@ -130,7 +130,7 @@ an_image_with_the_hardened_kernel_boots() {
     infra/build-eif.sh --hardened --nitro-toml "$laboratory/hardened/nitro.toml" --output "$laboratory/hardened/image" \
         --accept kms.trust_anchors "${options[@]}" >/dev/null
     (
-        cd infra/acceptance
+        cd infra/tests/acceptance
         NITRO_LABORATORY=$laboratory/hardened "${programs[0]}" --ignored --nocapture --exact \
             the_image_signs_and_its_measurements_are_the_builds
     )
@@ -143,7 +143,7 @@ look() {
     no_path_of_this_machine_is_in_it
 }
 
-# Sets `programs` to the test programs of infra/acceptance that are named by the arguments, as cargo builds them.
+# Sets `programs` to the test programs of infra/tests/acceptance that are named by the arguments, as cargo builds them.
 build_test_programs() {
     need_debian_packages jq:jq
     local built
@@ -226,7 +226,7 @@ the_images_boot_and_sign() {
     local programs=("$@")
     if (($# == 0)); then build_test_programs image; fi
     (
-        cd infra/acceptance
+        cd infra/tests/acceptance
         NITRO_LABORATORY=$laboratory NITRO_TLS_LABORATORY=$laboratory/tls \
             NITRO_BRING_UP_IMAGE=$laboratory/bring-up/nitro-signer-bring-up.eif \
             "${programs[0]}" --ignored --nocapture --test-threads=1
@@ -255,7 +255,7 @@ the_contract_holds_against_the_image() {
     export SEALING_KEY
     for program in "${programs[@]}"; do
         (
-            cd infra/acceptance
+            cd infra/tests/acceptance
             "$program" --skip a_body_of_doubtful_length_is_400_and_starts_no_second_request \
                 --skip a_head_that_is_not_http_is_400 --skip after_its_expiry_a_ticket_is_401 \
                 --skip times_and_nonce_are_of_the_right_type_and_in_range \

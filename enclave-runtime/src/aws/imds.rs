@@ -1,6 +1,6 @@
 //! The instance metadata service, version 2, spoken by the enclave itself; the parent moves its bytes
 //! (AWS, EC2 user guide, "Use the Instance Metadata Service to access instance metadata"). The service closes each
-//! connection after its answer, and some instances answer in HTTP/1.0: `infra/transcripts/imds` has what it sends.
+//! connection after its answer, and some instances answer in HTTP/1.0: `infra/tests/transcripts/imds` has what it sends.
 //!
 //! What comes back is the parent's to choose: it can hand us any credentials. They only let us ask KMS, and what KMS
 //! answers is decided by the key policy and by what our attestation document says.
@@ -221,10 +221,10 @@ mod tests {
     use super::{Imds, Issued, NoCredentials, TOKEN_HEADER, is_of_role_names, parse, text};
     use crate::relay::Relay;
 
-    /// The names of files in `infra/transcripts/imds`, and what is in them.
+    /// The names of files in `infra/tests/transcripts/imds`, and what is in them.
     macro_rules! transcripts {
         ($($name:ident: $file:literal,)*) => {
-            $(const $name: &str = include_str!(concat!("../../../infra/transcripts/imds/", $file));)*
+            $(const $name: &str = include_str!(concat!("../../../infra/tests/transcripts/imds/", $file));)*
         };
     }
 

@@ -189,10 +189,10 @@ mod tests {
         assert_eq!(fault(400, &long).to_string().len(), 3 + 512);
     }
 
-    /// A file of `infra/transcripts/kms`, and what is to be made of it.
+    /// A file of `infra/tests/transcripts/kms`, and what is to be made of it.
     macro_rules! transcripts {
         ($($file:literal: $check:expr,)*) => {
-            [$(($file, include_str!(concat!("../../../infra/transcripts/kms/", $file)), $check as fn(&KmsFault) -> bool),)*]
+            [$(($file, include_str!(concat!("../../../infra/tests/transcripts/kms/", $file)), $check as fn(&KmsFault) -> bool),)*]
         };
     }
 

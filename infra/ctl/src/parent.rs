@@ -1,7 +1,7 @@
 //! The parent instance: what prepares it, starts its enclave, watches it and checks it.
 //!
 //! All of this may be wrong about AWS in one way only: in what it takes the system's commands to print. So each
-//! command's output is read by one module, which tests hold against `infra/transcripts`.
+//! command's output is read by one module, which tests hold against `infra/tests/transcripts`.
 //!
 //! ```text
 //! deployment, watch, running ─▶ release, boot_file, ours, probe, lock

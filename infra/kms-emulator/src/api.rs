@@ -27,7 +27,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 pub(crate) const THROTTLED: &str =
     "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.";
 
-/// Answers one request, with the headers of `infra/transcripts/kms/success-headers.http`.
+/// Answers one request, with the headers of `infra/tests/transcripts/kms/success-headers.http`.
 ///
 /// # Errors
 ///

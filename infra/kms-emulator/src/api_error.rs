@@ -103,10 +103,10 @@ mod tests {
     use crate::api::THROTTLED;
     use crate::sigv4::{EXPIRED_TOKEN, INVALID_TOKEN, MISMATCH};
 
-    /// A file of `infra/transcripts/kms`.
+    /// A file of `infra/tests/transcripts/kms`.
     macro_rules! transcript {
         ($file:literal) => {
-            include_str!(concat!("../../transcripts/kms/", $file)).trim_end()
+            include_str!(concat!("../../tests/transcripts/kms/", $file)).trim_end()
         };
     }
 

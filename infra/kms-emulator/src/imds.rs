@@ -1,4 +1,4 @@
-//! The instance metadata service, version 2, as far as credentials go. `infra/transcripts/imds` has what EC2's sends;
+//! The instance metadata service, version 2, as far as credentials go. `infra/tests/transcripts/imds` has what EC2's sends;
 //! this one sends the same headers, pages and layouts.
 
 mod issuer;

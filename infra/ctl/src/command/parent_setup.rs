@@ -59,7 +59,7 @@ pub(crate) struct ParentSetup {
     #[arg(long)]
     dry_run: bool,
 
-    /// Where the scripts and systemd/ are [default: the folder of signerctl]
+    /// Where the scripts and parent/ are [default: the folder of signerctl]
     #[arg(long, value_name = "FOLDER")]
     files: Option<PathBuf>,
 

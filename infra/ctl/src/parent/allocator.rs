@@ -1,6 +1,6 @@
 //! AWS's `nitro-enclaves-allocator`: its file, the reservation that enclaves fit in, and its failures.
 //!
-//! `infra/transcripts/allocator` has what the program accepts, does and prints.
+//! `infra/tests/transcripts/allocator` has what the program accepts, does and prints.
 
 mod pages;
 
@@ -217,7 +217,7 @@ mod tests {
     use super::{ALLOCATOR_FILE, Allocation, Cpus, InvalidAllocatorFile, allocator_file, failure_in};
 
     fn transcript(name: &str) -> String {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../transcripts/allocator");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/transcripts/allocator");
         std::fs::read_to_string(format!("{folder}/{name}")).unwrap()
     }
 

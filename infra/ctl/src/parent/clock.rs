@@ -61,10 +61,10 @@ impl Tracking {
 mod tests {
     use super::{NotTracking, Tracking};
 
-    const NORMAL: &str = include_str!("../../../transcripts/parent/chronyc-tracking.txt");
-    const FAST: &str = include_str!("../../../transcripts/parent/chronyc-tracking-fast.txt");
+    const NORMAL: &str = include_str!("../../../tests/transcripts/parent/chronyc-tracking.txt");
+    const FAST: &str = include_str!("../../../tests/transcripts/parent/chronyc-tracking-fast.txt");
     const UNSYNCHRONIZED: &str =
-        include_str!("../../../transcripts/parent/chronyc-tracking-unsynchronized.txt");
+        include_str!("../../../tests/transcripts/parent/chronyc-tracking-unsynchronized.txt");
 
     #[test]
     fn the_offset_has_a_sign() {

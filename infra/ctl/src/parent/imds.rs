@@ -1,5 +1,5 @@
 //! The instance metadata service, asked by the parent. It closes each connection after its answer:
-//! `infra/transcripts/imds` has what it sends.
+//! `infra/tests/transcripts/imds` has what it sends.
 
 use std::fmt;
 use std::time::Duration;
@@ -197,7 +197,7 @@ pub(super) mod tests {
     use super::{Imds, ImdsFault, Role};
 
     fn transcript(name: &str) -> Vec<u8> {
-        let path = format!("{}/../transcripts/imds/{name}.http", env!("CARGO_MANIFEST_DIR"));
+        let path = format!("{}/../tests/transcripts/imds/{name}.http", env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(path).unwrap();
         let (head, body) = text.split_once("\n\n").unwrap();
         let body = if body.starts_with("<?xml") { body } else { body.trim_end_matches('\n') };

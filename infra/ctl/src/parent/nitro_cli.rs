@@ -1,4 +1,4 @@
-//! Calls of `nitro-cli`. What it prints is recorded in `infra/transcripts/nitro-cli`.
+//! Calls of `nitro-cli`. What it prints is recorded in `infra/tests/transcripts/nitro-cli`.
 
 mod error_report;
 mod printed;

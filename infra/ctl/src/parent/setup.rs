@@ -39,7 +39,7 @@ const EXECUTABLE: u32 = 0o755;
 /// What to set up.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The folder with the scripts and `systemd/`.
+    /// The folder with the scripts and `parent/`.
     pub files: PathBuf,
     /// What infra/build-eif.sh made; if it is not named, the folder of the files, or target/image beside it.
     pub release: Option<PathBuf>,
@@ -273,7 +273,7 @@ impl Setup<'_> {
         let mut is_new = false;
         for unit in self.units() {
             let name = format!("{unit}.service");
-            let source = self.options.files.join("systemd").join(&name);
+            let source = self.options.files.join("parent").join(&name);
             is_new |= self.actor.put_file(&source, &units.join(&name), 0o644)?;
         }
         let listen_port = BootFile::read(self.machine)?.listen_port()?;

@@ -191,7 +191,7 @@ mod tests {
     use super::*;
     use crate::parent::machine::{Commands, Ended, NotRun};
 
-    const SS: &str = include_str!("../../../transcripts/parent/ss-vsock.txt");
+    const SS: &str = include_str!("../../../tests/transcripts/parent/ss-vsock.txt");
 
     #[test]
     fn the_program_on_a_port_is_named() {

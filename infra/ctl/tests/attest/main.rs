@@ -16,8 +16,8 @@ mod process;
 
 mod client;
 mod enclave;
-mod examples;
 mod key;
+mod node_and_python;
 mod other_commands;
 mod pretences;
 mod server;

@@ -1,4 +1,4 @@
-//! The metadata service beside what EC2's sends: `infra/transcripts/imds`.
+//! The metadata service beside what EC2's sends: `infra/tests/transcripts/imds`.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -8,16 +8,16 @@ use std::time::Duration;
 use crate::fixture::Fixture;
 use crate::process::Emulator;
 
-const TOKEN: &str = include_str!("../../../transcripts/imds/token-200.http");
-const ROLE: &str = include_str!("../../../transcripts/imds/role-200.http");
-const ROLE_1_0: &str = include_str!("../../../transcripts/imds/role-200-http-1.0.http");
-const CREDENTIALS: &str = include_str!("../../../transcripts/imds/credentials-200.http");
-const CREDENTIALS_1_0: &str = include_str!("../../../transcripts/imds/credentials-200-http-1.0.http");
-const NOT_ASSUMABLE: &str = include_str!("../../../transcripts/imds/role-not-assumable-200.http");
-const NO_ROLE: &str = include_str!("../../../transcripts/imds/no-role-404.http");
-const UNAUTHORIZED: &str = include_str!("../../../transcripts/imds/unauthorized-401.http");
-const UNAUTHORIZED_PAGE: &str = include_str!("../../../transcripts/imds/unauthorized-401-page.http");
-const FORBIDDEN: &str = include_str!("../../../transcripts/imds/forbidden-403.http");
+const TOKEN: &str = include_str!("../../../tests/transcripts/imds/token-200.http");
+const ROLE: &str = include_str!("../../../tests/transcripts/imds/role-200.http");
+const ROLE_1_0: &str = include_str!("../../../tests/transcripts/imds/role-200-http-1.0.http");
+const CREDENTIALS: &str = include_str!("../../../tests/transcripts/imds/credentials-200.http");
+const CREDENTIALS_1_0: &str = include_str!("../../../tests/transcripts/imds/credentials-200-http-1.0.http");
+const NOT_ASSUMABLE: &str = include_str!("../../../tests/transcripts/imds/role-not-assumable-200.http");
+const NO_ROLE: &str = include_str!("../../../tests/transcripts/imds/no-role-404.http");
+const UNAUTHORIZED: &str = include_str!("../../../tests/transcripts/imds/unauthorized-401.http");
+const UNAUTHORIZED_PAGE: &str = include_str!("../../../tests/transcripts/imds/unauthorized-401-page.http");
+const FORBIDDEN: &str = include_str!("../../../tests/transcripts/imds/forbidden-403.http");
 
 const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
 

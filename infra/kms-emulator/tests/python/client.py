@@ -164,8 +164,8 @@ def operations():
 
 
 def headers():
-    """Those of infra/transcripts/kms/success-headers.http: names, and values that are not of one answer."""
-    transcript = pathlib.Path(__file__).parents[3] / "transcripts/kms/success-headers.http"
+    """Those of infra/tests/transcripts/kms/success-headers.http: names, and values that are not of one answer."""
+    transcript = pathlib.Path(__file__).parents[3] / "tests/transcripts/kms/success-headers.http"
     lines = transcript.read_text().splitlines()[1:]
     expected = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
     sent = sealer().describe_key(KeyId=OPEN)["ResponseMetadata"]["HTTPHeaders"]

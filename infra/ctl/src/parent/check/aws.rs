@@ -143,8 +143,8 @@ mod tests {
     use super::*;
     use crate::parent::machine::{Commands, Ended};
 
-    const GROUPS: &str = include_str!("../../../../transcripts/aws-cli/describe-security-groups.json");
-    const TRAILS: &str = include_str!("../../../../transcripts/aws-cli/describe-trails.json");
+    const GROUPS: &str = include_str!("../../../../tests/transcripts/aws-cli/describe-security-groups.json");
+    const TRAILS: &str = include_str!("../../../../tests/transcripts/aws-cli/describe-trails.json");
 
     /// An `aws` that ends like this each time.
     struct Always(Ended);

@@ -5,7 +5,7 @@ use super::*;
 use crate::parent::machine::Commands;
 
 fn transcript(name: &str) -> String {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../transcripts/nitro-cli", name].iter().collect();
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../tests/transcripts/nitro-cli", name].iter().collect();
     fs::read_to_string(&path).unwrap_or_default()
 }
 

@@ -21,13 +21,15 @@ impl Commands for Printing {
 
 const IS_ACTIVE: &str = "systemctl is-active --quiet nitro-enclaves-allocator.service";
 const DESCRIBE_ENCLAVES: &str = "nitro-cli describe-enclaves";
-const NO_ENCLAVES: &str = include_str!("../../../../transcripts/nitro-cli/describe-enclaves-none.stdout");
-const ONE_ENCLAVE: &str = include_str!("../../../../transcripts/nitro-cli/describe-enclaves-one.stdout");
-const SYSTEMCTL_VERSION: &str = include_str!("../../../../transcripts/parent/systemctl-version.txt");
-const TRACKING: &str = include_str!("../../../../transcripts/parent/chronyc-tracking.txt");
+const NO_ENCLAVES: &str =
+    include_str!("../../../../tests/transcripts/nitro-cli/describe-enclaves-none.stdout");
+const ONE_ENCLAVE: &str =
+    include_str!("../../../../tests/transcripts/nitro-cli/describe-enclaves-one.stdout");
+const SYSTEMCTL_VERSION: &str = include_str!("../../../../tests/transcripts/parent/systemctl-version.txt");
+const TRACKING: &str = include_str!("../../../../tests/transcripts/parent/chronyc-tracking.txt");
 const UNSYNCHRONIZED: &str =
-    include_str!("../../../../transcripts/parent/chronyc-tracking-unsynchronized.txt");
-const NO_MEMORY: &str = include_str!("../../../../transcripts/allocator/insufficient-memory.txt");
+    include_str!("../../../../tests/transcripts/parent/chronyc-tracking-unsynchronized.txt");
+const NO_MEMORY: &str = include_str!("../../../../tests/transcripts/allocator/insufficient-memory.txt");
 
 fn printing(stdout: &str) -> Ended {
     Ended { stdout: stdout.to_owned(), ..Ended::default() }
