@@ -3,7 +3,7 @@
 use sha2::{Digest as _, Sha256};
 use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
-use crate::configuration::Role;
+use configuration::Role;
 
 /// The SHA-256 of an API key: enough to recognise it, and all that is kept.
 pub struct ApiKey([u8; 32]);
@@ -78,7 +78,7 @@ impl ApiKeys {
 #[cfg(test)]
 mod tests {
     use super::{ApiKey, ApiKeys, EmptyApiKey, SameApiKey};
-    use crate::configuration::Role;
+    use configuration::Role;
 
     const KEYS: [(&[u8], Role); 3] = [
         (b"0123456789abcdef", Role::Full),

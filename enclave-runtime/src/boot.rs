@@ -21,11 +21,6 @@ use zeroize::Zeroizing;
 use crate::acme::{Keeper, RESTORE_PATIENCE};
 use crate::api_key::{ApiKey, ApiKeys, SameApiKey};
 use crate::aws::backoff::Backoff;
-use crate::boot_file::{
-    BootFile, BootSecret, InvalidBootFile, MAX_BOOT_FILE_BYTES, PREVIOUS_TICKET_SIGNING_SECRET, PlainSecret,
-    SecretCiphertext, TICKET_SIGNING_SECRET, TlsVariables, context_of,
-};
-use crate::configuration::{ApiKeyRole, Configuration, Generation};
 use crate::data_key_cache::DataKeyCache;
 use crate::kms::{Kms, KmsFault, Purpose};
 use crate::kms_sealer::KmsSealer;
@@ -33,7 +28,13 @@ use crate::locked_memory::MemoryNotLocked;
 use crate::relay::Relay;
 use crate::service::Service;
 use crate::signer_memory::{NoSigner, seed, signer};
-use crate::tls::{InvalidPair, TlsFront, TlsIdentity, UnusableIdentity, check_pair};
+use crate::tls::{TlsFront, TlsIdentity, UnusableIdentity};
+use configuration::tls_pair::{InvalidPair, check_pair};
+use configuration::{
+    ApiKeyRole, BootFile, BootSecret, Configuration, Generation, InvalidBootFile, MAX_BOOT_FILE_BYTES,
+    PREVIOUS_TICKET_SIGNING_SECRET, PlainSecret, SecretCiphertext, TICKET_SIGNING_SECRET, TlsVariables,
+    context_of,
+};
 
 /// From dialing the relay to the end of the file.
 const FETCH_DEADLINE: Duration = Duration::from_secs(5);

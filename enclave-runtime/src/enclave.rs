@@ -15,7 +15,6 @@ use transport::{ANY_CID, Address, Listener};
 
 use crate::acme::{AcmeRelays, Keeper, answer_challenges};
 use crate::boot::{BootRefused, boot};
-use crate::configuration::{Acme, Configuration, MAX_CONFIGURATION_BYTES, TlsMode, Vsock};
 use crate::entropy::{EntropyUnavailable, seed_kernel_pool};
 use crate::http::serve;
 use crate::kms::{Kms, KmsServer};
@@ -29,6 +28,7 @@ use crate::service::Service;
 use crate::tls::provided::{Provided, RELOAD_INTERVAL};
 use crate::tls::{TlsFront, TlsIdentity, UnusableIdentity};
 use crate::trusted_clock::{NoTime, TrustedClock};
+use configuration::{Acme, Configuration, MAX_CONFIGURATION_BYTES, TlsMode, Vsock};
 
 /// The kernel's generator is seeded in a moment by the NSM, or there is something wrong with both.
 const ENTROPY_PATIENCE: Duration = Duration::from_secs(10);

@@ -15,4 +15,4 @@ pub use answer::{Answer, Failure};
 pub(crate) use answer::{attestation_reply, key_proof_reply, reply, sealed_reply};
 pub use nonce_query::{InvalidNonce, nonce_of};
 pub(crate) use server::accept;
-pub use server::{Limits, serve};
+pub use server::serve;

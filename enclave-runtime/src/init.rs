@@ -23,8 +23,6 @@ use nix::unistd::{Pid, getpid};
 
 use crate::relay::ParentCid;
 
-pub(crate) use self::heartbeat::HEARTBEAT_PORT;
-
 /// `limits.max_connections` is 16,384 at most; files and sockets of its own come on top. The kernel gives its first
 /// process 4,096.
 const MAX_DESCRIPTORS: u64 = 20_000;

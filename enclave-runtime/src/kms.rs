@@ -42,13 +42,13 @@ use crate::aws::clock::Clock;
 use crate::aws::credentials::CredentialCache;
 use crate::aws::imds::Imds;
 use crate::aws::signature::signed;
-use crate::configuration::{self, KeyArn};
 use crate::nsm::{AttestationRequest, Nsm};
 use crate::paced_log::PacedLog;
 use crate::recipient::RecipientKey;
 use crate::relay::Relay;
 use crate::restore::Lane;
 use crate::trusted_clock::TrustedClock;
+use configuration::{self, KeyArn};
 
 /// Tries of one call.
 const MAX_TRIES: u32 = 3;

@@ -37,8 +37,6 @@ mod api_key;
 mod attestor;
 mod aws;
 mod boot;
-mod boot_file;
-pub mod configuration;
 mod data_key;
 mod data_key_cache;
 mod document_cache;
@@ -71,11 +69,6 @@ mod token_bucket;
 mod trusted_clock;
 
 pub use api_key::{ApiKey, ApiKeys, EmptyApiKey, SameApiKey};
-pub use boot_file::{
-    BootFile, BootSecret, InvalidBootFile, InvalidSecret, LineFault, MAX_BOOT_FILE_BYTES, PlainSecret,
-    SecretCiphertext, TlsVariables, check_secret, context_of,
-};
-pub use configuration::{Configuration, InvalidConfiguration};
 pub use data_key::DataKey;
 pub use enclave::{Listen, Parent, Stopped, read_configuration, run};
 pub use entropy::{EntropyUnavailable, seed_kernel_pool};
@@ -98,6 +91,6 @@ pub use restore::{RestorePlaces, Standing};
 pub use sealed_certificate::{MAX_SEALED_CERTIFICATE_BYTES, SealedCertificate};
 pub use sealed_key::{SealedKey, SealedKeyText};
 pub use sealer::{NotOpened, NotSealed, Sealer};
-pub use service::{Operation, Service};
-pub use signer_memory::{Capacity, NoSigner, seed, signer};
+pub use service::Service;
+pub use signer_memory::{NoSigner, seed, signer};
 pub use trusted_clock::{NoTime, TrustedClock};

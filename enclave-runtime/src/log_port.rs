@@ -15,8 +15,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use transport::Stream;
 
 use crate::aws::backoff::Backoff;
-use crate::configuration::DEFAULT_LOG_PORT;
 use crate::relay::{ParentCid, Relay};
+use configuration::DEFAULT_LOG_PORT;
 
 /// Lines that wait for the parent, 512 KiB at most. What comes when it is full is on the console only, and counted.
 const MAX_WAITING_LINES: usize = 512;

@@ -16,7 +16,6 @@ use enclave_core::{
 
 use crate::api_key::ApiKeys;
 use crate::attestor::Attestor;
-use crate::configuration::{RateLimits, Role};
 use crate::entropy;
 use crate::http::{Answer, Failure, attestation_reply, key_proof_reply, reply, sealed_reply};
 use crate::nsm::Nsm;
@@ -24,23 +23,7 @@ use crate::restore::{RestorePlaces, Standing};
 use crate::sealer::{NotOpened, NotSealed, Sealer};
 use crate::token_bucket::TokenBucket;
 use crate::trusted_clock::TrustedClock;
-
-/// What a caller can ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
-    /// Make a key.
-    Generate,
-    /// Sign a digest.
-    Sign,
-    /// Forget a key.
-    Destroy,
-    /// Give out a sealed copy of a key.
-    Export,
-    /// Take a sealed copy back.
-    Import,
-    /// Prove where a key came from.
-    Attest,
-}
+use configuration::{Operation, RateLimits, Role};
 
 /// A signer that answers requests, from the moment it [opens](Self::open).
 pub struct Service<S> {
@@ -302,11 +285,11 @@ mod tests {
 
     use super::{AbortOnPanic, Duration, Duty, whole_seconds};
     use crate::api_key::ApiKeys;
-    use crate::configuration::RateLimits;
     use crate::http::Failure;
     use crate::restore::{RestorePlaces, Standing};
     use crate::sealer::{NotOpened, NotSealed, Sealer};
-    use crate::signer_memory::{Capacity, seed, signer};
+    use crate::signer_memory::{seed, signer};
+    use configuration::{Capacity, RateLimits};
     use enclave_core::{IdentityId, SecretKey};
 
     struct NoSealer;

@@ -1,6 +1,5 @@
 //! Puts a core signer into memory: keys and secrets in locked pages, nonces in ordinary ones.
 
-use std::ops::RangeInclusive;
 use std::sync::Mutex;
 
 use enclave_core::{
@@ -8,39 +7,9 @@ use enclave_core::{
     Signer, TicketVerifier, wheel_seconds, with_burnt_stack,
 };
 
-use crate::configuration::RateLimits;
 use crate::entropy;
 use crate::locked_memory::{MemoryNotLocked, leak_locked};
-
-/// How much a signer can hold.
-#[derive(Debug, Clone, Copy)]
-pub struct Capacity {
-    /// Keys; 92 bytes of locked memory each.
-    pub max_keys: u32,
-    /// Nonces of tickets that have not expired; 40 bytes of memory each.
-    pub max_nonces: u32,
-    /// The longest that a ticket may live, in seconds.
-    pub max_ticket_ttl_s: u32,
-}
-
-impl Capacity {
-    /// Up to 1.4 GiB, more than an enclave of the usual size has for everything.
-    pub const KEYS: RangeInclusive<u32> = 1..=1 << 24;
-
-    /// Up to 2.5 GiB; a ledger of that size takes 746,000 signatures a second for 90 s.
-    pub const NONCES: RangeInclusive<u32> = 1..=1 << 26;
-
-    /// Up to a day: a ticket is for one signature, made now, and each second costs eight bytes in the nonce ledger.
-    pub const TICKET_TTL_S: RangeInclusive<u32> = 1..=86_400;
-}
-
-impl Default for Capacity {
-    /// 23 MiB of keys, 40 MiB of nonces. Tickets of the API live 90 s: a ledger of 2^20 nonces is full at 11,650
-    /// signatures a second.
-    fn default() -> Self {
-        Self { max_keys: 262_144, max_nonces: 1_048_576, max_ticket_ttl_s: 3600 }
-    }
-}
+use configuration::{Capacity, RateLimits};
 
 /// Why there is no signer.
 #[derive(Debug)]

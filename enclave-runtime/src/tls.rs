@@ -17,26 +17,19 @@
 //! * A pair is checked before it is presented, so that no client finds out what is wrong with it.
 //! * No private key is in the clear anywhere but in aws-lc-rs, and in memory that is wiped on the way there.
 
-mod chain;
 mod expiry;
 mod front;
 mod identity;
-mod pair;
-mod pem;
 mod policy;
-mod private_key;
 pub(crate) mod provided;
-mod public_key;
 mod replayed;
 mod self_signed;
 #[cfg(test)]
-pub(crate) mod workshop;
+#[path = "../configuration/src/tls_pair/test_ca.rs"]
+pub(crate) mod test_ca;
 
-pub use chain::{CertificateChain, InvalidChain, MAX_CHAIN_BYTES, MAX_CHAIN_CERTIFICATES};
 pub(crate) use expiry::Expiry;
 pub use front::TlsFront;
 pub(crate) use front::{HANDSHAKE_DEADLINE, Received};
 pub use identity::{TlsIdentity, UnusableIdentity};
-pub use pair::{InvalidPair, check_pair};
 pub(crate) use policy::validation_config;
-pub use private_key::{InvalidKey, MAX_KEY_BYTES, PrivateKey};

@@ -11,12 +11,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::hmac;
 use base64ct::{Base64UrlUnpadded, Encoding as _};
+use configuration::{Capacity, Limits, Operation, RateLimits, Role};
 use enclave_core::{IdentityId, SecretKey};
-use enclave_runtime::configuration::{RateLimits, Role};
-use enclave_runtime::http::{Answer, Limits, serve};
+use enclave_runtime::http::{Answer, serve};
 use enclave_runtime::{
-    ApiKey, ApiKeys, Capacity, NotOpened, NotSealed, Operation, RestorePlaces, Sealer, Service, SoftwareNsm,
-    Standing, TrustedClock, seed, signer,
+    ApiKey, ApiKeys, NotOpened, NotSealed, RestorePlaces, Sealer, Service, SoftwareNsm, Standing,
+    TrustedClock, seed, signer,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -11,12 +11,12 @@ mod secret_type;
 use std::sync::Arc;
 use std::time::Duration;
 
+use configuration::tls_pair::PrivateKey;
+use configuration::{BootFile, BootSecret, Capacity, PlainSecret, RateLimits, Role};
 use enclave_runtime::acme::{AccountKey, AcmeState, CertificateKey, KeptCertificate};
-use enclave_runtime::configuration::{RateLimits, Role};
-use enclave_runtime::tls::{PrivateKey, TlsFront, TlsIdentity};
+use enclave_runtime::tls::{TlsFront, TlsIdentity};
 use enclave_runtime::{
-    ApiKey, ApiKeys, BootFile, BootSecret, Capacity, DataKey, LocalSealer, PlainSecret, RecipientKey,
-    Service, SoftwareNsm, TrustedClock, seed, signer,
+    ApiKey, ApiKeys, DataKey, LocalSealer, RecipientKey, Service, SoftwareNsm, TrustedClock, seed, signer,
 };
 use zeroize::Zeroizing;
 

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use enclave_runtime::acme::{AcmeFault, Answer, Authorization, Directory, Order};
-use enclave_runtime::configuration::HttpsUrl;
+use configuration::HttpsUrl;
 use fuzz::acme::{self, HOME, NAMES};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use libfuzzer_sys::fuzz_target;

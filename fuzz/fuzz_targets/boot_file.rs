@@ -4,8 +4,7 @@
 
 use std::sync::LazyLock;
 
-use enclave_runtime::configuration::Generation;
-use enclave_runtime::{BootFile, BootSecret, Configuration, SecretCiphertext, TlsVariables};
+use configuration::{BootFile, BootSecret, Configuration, Generation, SecretCiphertext, TlsVariables};
 use fuzz::boot_file::{API_KEYS, GENERATIONS, OPENING_KEY_ARN, SEALING_KEY_ARN, Said, Secret, judge};
 use libfuzzer_sys::fuzz_target;
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use enclave_runtime::tls::{CertificateChain, MAX_CHAIN_CERTIFICATES, PrivateKey, TlsIdentity, check_pair};
+use configuration::tls_pair::{CertificateChain, MAX_CHAIN_CERTIFICATES, PrivateKey, check_pair};
+use enclave_runtime::tls::TlsIdentity;
 use libfuzzer_sys::fuzz_target;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject as _;

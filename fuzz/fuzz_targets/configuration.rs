@@ -2,8 +2,7 @@
 
 #![no_main]
 
-use enclave_runtime::configuration::{Acme, ApiKeyRole, HttpsUrl, TlsMode};
-use enclave_runtime::{Capacity, Configuration};
+use configuration::{Acme, ApiKeyRole, Capacity, Configuration, HttpsUrl, TlsMode};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

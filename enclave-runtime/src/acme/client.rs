@@ -10,7 +10,7 @@ use super::answer::Answer;
 use super::fault::AcmeFault;
 use super::resource::Directory;
 use super::server::{AcmeServer, Connection};
-use crate::configuration::HttpsUrl;
+use configuration::HttpsUrl;
 
 /// Tries with a new nonce each. A server may refuse one for having forgotten it; one that refuses this many has another
 /// reason.

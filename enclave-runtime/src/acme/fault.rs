@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::problem::Problem;
-use crate::tls::InvalidPair;
+use configuration::tls_pair::InvalidPair;
 
 /// Why there is no certificate yet.
 #[derive(Debug)]

@@ -18,13 +18,14 @@ use super::server::AcmeServer;
 use super::state::{AcmeState, KeptCertificate};
 use super::store::{Found, Store, StoreFault};
 use crate::aws::backoff::Backoff;
-use crate::configuration::Acme;
 use crate::data_key_cache::DataKeyCache;
 use crate::kms::KmsFault;
 use crate::relay::Relay;
 use crate::remote_server::UnusableServer;
-use crate::tls::{Expiry, TlsFront, TlsIdentity, check_pair};
+use crate::tls::{Expiry, TlsFront, TlsIdentity};
 use crate::trusted_clock::TrustedClock;
+use configuration::Acme;
+use configuration::tls_pair::check_pair;
 
 /// After an order that failed. Public servers count them by the hour: Let's Encrypt takes five of one name.
 const BETWEEN_ORDERS: Backoff =
@@ -425,8 +426,8 @@ mod tests {
 
     use super::{Presented, identity};
     use crate::acme::KeptCertificate;
-    use crate::tls::workshop::{AUTHORITY, Issued, P256, SERVER, Workshop, in_days};
-    use crate::tls::{MAX_CHAIN_BYTES, MAX_CHAIN_CERTIFICATES};
+    use crate::tls::test_ca::{AUTHORITY, Issued, P256, SERVER, TestCa, in_days};
+    use configuration::tls_pair::{MAX_CHAIN_BYTES, MAX_CHAIN_CERTIFICATES};
 
     fn presented(obtained_unix_s: u64, not_after_unix_s: u64) -> Presented {
         Presented { obtained_unix_s, not_after_unix_s, chain_not_after_unix_s: not_after_unix_s }
@@ -467,10 +468,10 @@ mod tests {
     #[test]
     fn only_what_is_for_our_key_and_names_and_valid_now_is_presented() {
         const NAME: &str = "signer.example.com";
-        let workshop = Workshop::new();
-        let root = workshop.issue(P256, "root", AUTHORITY, None);
-        let server = workshop.issue(P256, "server", SERVER, Some(&root));
-        let other = workshop.issue(P256, "server", SERVER, Some(&root));
+        let ca = TestCa::new();
+        let root = ca.issue(P256, "root", AUTHORITY, None);
+        let server = ca.issue(P256, "server", SERVER, Some(&root));
+        let other = ca.issue(P256, "server", SERVER, Some(&root));
         let chain = [&*server.certificate, &root.certificate].concat();
         assert!(outcome(&[NAME], &chain, &server, 0).is_ok());
         assert!(outcome(&[NAME], &server.certificate, &server, 0).is_ok());
@@ -486,7 +487,7 @@ mod tests {
         assert!(refusal(&[NAME], &chain, -1).contains("certificate 1 is not valid yet"));
 
         let authority = format!("{AUTHORITY}subjectAltName=DNS:{NAME}\n");
-        let authority = workshop.issue(P256, "authority", &authority, None);
+        let authority = ca.issue(P256, "authority", &authority, None);
         let as_leaf = outcome(&[NAME], &authority.certificate, &authority, 0).unwrap_err();
         assert!(as_leaf.contains("certificate 1 is that of an authority"), "{as_leaf}");
 
@@ -502,9 +503,9 @@ mod tests {
     /// An issuer's that expires before is no reason to order: the next chain would have it too.
     #[test]
     fn the_renewal_goes_by_the_servers_certificate() {
-        let workshop = Workshop::new();
-        let root = workshop.issue_with(P256, "root", AUTHORITY, None, &["-days", "30"]);
-        let server = workshop.issue(P256, "server", SERVER, Some(&root));
+        let ca = TestCa::new();
+        let root = ca.issue_with(P256, "root", AUTHORITY, None, &["-days", "30"]);
+        let server = ca.issue(P256, "server", SERVER, Some(&root));
         let chain = [&*server.certificate, &root.certificate].concat();
         let not_after_unix_s = outcome(&["signer.example.com"], &chain, &server, 0).unwrap();
         assert!(not_after_unix_s > in_days(80).as_secs());

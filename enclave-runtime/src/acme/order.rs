@@ -19,8 +19,8 @@ use super::challenge;
 use super::client::AcmeClient;
 use super::fault::AcmeFault;
 use super::resource::{Authorization, AuthorizationStatus, Challenge, Order, OrderStatus, url};
-use crate::configuration::HttpsUrl;
 use crate::tls::TlsFront;
+use configuration::HttpsUrl;
 
 /// For the server to validate one name, or to issue. Public servers take seconds, and minutes on a bad day.
 const PATIENCE: Duration = Duration::from_secs(180);

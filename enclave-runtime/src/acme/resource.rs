@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::fault::AcmeFault;
 use super::problem::{Problem, ProblemMessage};
-use crate::configuration::HttpsUrl;
+use configuration::HttpsUrl;
 
 /// The one kind of challenge whose answer is made in the enclave and presented by it.
 const KIND: &str = "tls-alpn-01";
@@ -245,7 +245,7 @@ mod tests {
 
     use super::{Authorization, AuthorizationStatus, Directory, Order, OrderStatus};
     use crate::acme::AcmeFault;
-    use crate::configuration::HttpsUrl;
+    use configuration::HttpsUrl;
 
     const NAME: &str = "www.example.org";
 

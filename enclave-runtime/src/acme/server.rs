@@ -12,10 +12,10 @@ use tokio::time::timeout;
 
 use super::fault::AcmeFault;
 use crate::aws::http_client::HttpClient;
-use crate::configuration::{Acme, HttpsUrl};
 use crate::relay::Relay;
 use crate::remote_server::{RemoteServer, UnusableServer};
 use crate::trusted_clock::TrustedClock;
+use configuration::{Acme, HttpsUrl};
 
 /// From dialing the relay to the end of the TLS handshake.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);

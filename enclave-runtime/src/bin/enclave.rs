@@ -12,9 +12,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use configuration::Configuration;
 use enclave_runtime::{
-    Configuration, Device, Listen, Nsm, Parent, ParentCid, Stopped, harden, init, is_first_process,
-    read_configuration, restart, run, tell_unlogged,
+    Device, Listen, Nsm, Parent, ParentCid, Stopped, harden, init, is_first_process, read_configuration,
+    restart, run, tell_unlogged,
 };
 
 /// Where the image holds it.

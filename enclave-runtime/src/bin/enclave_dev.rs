@@ -21,13 +21,13 @@ use std::time::Duration;
 
 use clap::Parser;
 use clap::builder::RangedI64ValueParser;
+use configuration::{Capacity, Limits, RateLimits, Role};
 use enclave_runtime::acme::AcmeRelays;
-use enclave_runtime::configuration::{RateLimits, Role};
-use enclave_runtime::http::{Limits, serve};
+use enclave_runtime::http::serve;
 use enclave_runtime::tls::{TlsFront, TlsIdentity};
 use enclave_runtime::{
-    ApiKey, ApiKeys, Capacity, ClockFault, Listen, LocalSealer, Nsm, Parent, Pcrs as SoftwarePcrs, Relay,
-    Service, SoftwareNsm, Stopped, TrustedClock, harden, read_configuration, seed, signer,
+    ApiKey, ApiKeys, ClockFault, Listen, LocalSealer, Nsm, Parent, Pcrs as SoftwarePcrs, Relay, Service,
+    SoftwareNsm, Stopped, TrustedClock, harden, read_configuration, seed, signer,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use transport::{Address, Listener};

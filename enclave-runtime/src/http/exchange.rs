@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use configuration::Operation;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, HeaderValue};
@@ -17,7 +18,6 @@ use super::nonce_query::nonce_of;
 use super::places::RequestInProgress;
 use super::server::{Channel, Peer, Server};
 use crate::sealer::Sealer;
-use crate::service::Operation;
 
 /// Largest body: the longest sealed key of the API takes a quarter of it.
 pub(super) const MAX_BODY_BYTES: usize = 32_768;

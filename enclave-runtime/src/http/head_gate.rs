@@ -46,11 +46,11 @@ mod verdict;
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use configuration::Deadlines;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -73,34 +73,6 @@ pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// How much a closed connection is still read: thirty times the largest body accepted.
 const MAX_LINGER_BYTES: usize = 1024 * 1024;
-
-/// How long the gate waits for the client.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Deadlines {
-    /// From the start of the connection, or from the first byte of a later head, to the end of that head.
-    pub head: Duration,
-    /// From the last byte of an answer to the first of the next head.
-    pub idle: Duration,
-    /// For a write that makes no progress.
-    pub write_progress: Duration,
-}
-
-impl Deadlines {
-    /// From a second, to what no load balancer exceeds: AWS's Application Load Balancer waits for 4,000 s at most.
-    pub const IDLE_TIMEOUT_S: RangeInclusive<u32> = 1..=4_000;
-}
-
-impl Default for Deadlines {
-    /// The deadlines of the API contract.
-    fn default() -> Self {
-        Self {
-            head: Duration::from_secs(10),
-            // More than the 60 s of common load balancers: the signer must not be the first to close.
-            idle: Duration::from_secs(75),
-            write_progress: Duration::from_secs(10),
-        }
-    }
-}
 
 /// A client's byte stream as hyper may see it. Reads and writes must come from one task.
 #[derive(Debug)]

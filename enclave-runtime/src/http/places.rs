@@ -18,8 +18,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::server::Limits;
 use crate::entropy;
+use configuration::Limits;
 
 /// How long a connection that was told to close may take to say goodbye: a round trip across an ocean.
 const CLOSE_DEADLINE: Duration = Duration::from_millis(250);
@@ -224,7 +224,7 @@ mod tests {
     use tokio::time::{Instant, advance, timeout};
 
     use super::{CLOSE_DEADLINE, Place, Places};
-    use crate::http::Limits;
+    use configuration::Limits;
 
     fn places(max_connections: usize) -> Arc<Places> {
         Arc::new(Places::new(&Limits { max_connections, ..Limits::default() }))

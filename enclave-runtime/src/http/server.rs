@@ -2,11 +2,11 @@
 
 use std::future::Future;
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use configuration::Limits;
 use hyper::body::Body;
 use hyper::header::{CONNECTION, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use transport::{Listener, Stream};
 
 use super::exchange::{self, Abandoned};
-use super::head_gate::{Deadlines, HeadGate, LINGER, MAX_HEAD_BYTES, MAX_HEADERS};
+use super::head_gate::{HeadGate, LINGER, MAX_HEAD_BYTES, MAX_HEADERS};
 use super::places::{Place, Places};
 use crate::announcement::Announcements;
 use crate::paced_log::PacedLog;
@@ -28,58 +28,6 @@ use crate::restore::{RestorePlaces, Standing};
 use crate::sealer::Sealer;
 use crate::service::Service;
 use crate::tls::{HANDSHAKE_DEADLINE, Received, TlsFront, TlsIdentity};
-
-/// What the server lets clients take.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Connections at one time. Above three quarters, newcomers close idle ones; while all are busy, they wait in the
-    /// listen backlog. Half of what the proxy passes by default: only here is it known who is idle, so this limit has
-    /// to be met first.
-    pub max_connections: usize,
-    /// Requests whose body is being read or that are being served at one time; more are answered 503. As many as there
-    /// may be connections, so that clients that stall their bodies take nobody else's place; bounds the memory of
-    /// bodies to 32 MiB.
-    pub max_requests_in_flight: u32,
-    /// How old a connection may become: the first answer after that says `connection: close`. Each connection has up
-    /// to a quarter less.
-    pub connection_lifetime: Duration,
-    /// Requests on one connection: the answer to the last one says `connection: close`.
-    pub max_requests_per_connection: u32,
-    /// From the end of a head to the end of its body.
-    pub body_deadline: Duration,
-    /// The other waits for a client.
-    pub deadlines: Deadlines,
-    /// From the signal to stop until connections that are still open are cut. New ones are accepted until 4 s
-    /// before that.
-    pub drain_deadline: Duration,
-}
-
-impl Limits {
-    /// Up to half a GiB of heads.
-    pub const CONNECTIONS: RangeInclusive<u32> = 1..=16_384;
-
-    /// Up to a day.
-    pub const CONNECTION_LIFETIME_S: RangeInclusive<u32> = 1..=86_400;
-
-    /// From one request per connection, to more than a connection has in its lifetime.
-    pub const REQUESTS_PER_CONNECTION: RangeInclusive<u32> = 1..=u32::MAX;
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_connections: 1024,
-            max_requests_in_flight: 1024,
-            // A client that is always busy shakes hands four times an hour, and has moved after a quarter of one.
-            connection_lifetime: Duration::from_secs(900),
-            // A handshake costs as much as some ten requests: a thousandth of these.
-            max_requests_per_connection: 10_000,
-            body_deadline: Duration::from_secs(10),
-            deadlines: Deadlines::default(),
-            drain_deadline: Duration::from_secs(10),
-        }
-    }
-}
 
 /// Requests for an attestation document with a nonce that wait at one time; more are answered 503. Anybody may ask, so
 /// they must not take the places of those who sign. Who asks without a nonce shares the document at hand.

@@ -7,10 +7,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use crate::relay::{ParentCid, Relay};
+use configuration::HEARTBEAT_PORT;
 
-/// Where the parent waits for it, and no port of ours may be.
-pub(crate) const HEARTBEAT_PORT: u32 = 9000;
+use crate::relay::{ParentCid, Relay};
 
 const HEARTBEAT: u8 = 0xb7;
 

@@ -4,7 +4,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 
 use super::fault::KmsFault;
-use crate::configuration::KeyArn;
+use configuration::KeyArn;
 
 /// An answer of one operation.
 pub(super) trait Answer: DeserializeOwned {
@@ -67,8 +67,8 @@ impl Answer for DecryptAnswer {
 #[cfg(test)]
 mod tests {
     use super::{Answer, DataKeyAnswer, DecryptAnswer};
-    use crate::configuration::KeyArn;
     use crate::kms::KmsFault;
+    use configuration::KeyArn;
 
     const OURS: &str = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-000000000001";
     const THEIRS: &str = "arn:aws:kms:eu-central-1:666666666666:key/1234abcd-12ab-34cd-56ef-000000000001";

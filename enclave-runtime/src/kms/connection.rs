@@ -9,10 +9,10 @@ use rustls::pki_types::ServerName;
 
 use super::fault::KmsFault;
 use crate::aws::http_client::HttpClient;
-use crate::configuration::Kms as KmsConfiguration;
 use crate::relay::Relay;
 use crate::remote_server::{RemoteServer, UnusableServer};
 use crate::trusted_clock::TrustedClock;
+use configuration::Kms as KmsConfiguration;
 
 const IMPOSTOR: &str = "the server has no certificate for KMS's name that leads to one of Amazon's roots, or of kms.trust_anchors";
 

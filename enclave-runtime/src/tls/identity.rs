@@ -7,7 +7,7 @@ use rustls::ServerConfig;
 use rustls::sign::CertifiedKey;
 
 use super::policy::server_config;
-use super::{CertificateChain, PrivateKey};
+use configuration::tls_pair::{CertificateChain, PrivateKey};
 
 /// A certificate that is presented, with its key.
 pub struct TlsIdentity {

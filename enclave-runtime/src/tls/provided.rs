@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
+use super::TlsFront;
 use super::expiry::Expiry;
-use super::{CertificateChain, InvalidChain, InvalidPair, TlsFront};
 use crate::boot::{BootRefused, NotDecrypted, TLS_KEY, decrypt_once, fetch_whole, identity};
-use crate::boot_file::TlsVariables;
-use crate::configuration::Generations;
 use crate::kms::Kms;
 use crate::relay::Relay;
 use crate::trusted_clock::TrustedClock;
+use configuration::tls_pair::{CertificateChain, InvalidChain, InvalidPair};
+use configuration::{Generations, TlsVariables};
 
 /// Soon enough for who has just put a certificate there, and no burden for the parent. KMS is asked only when something
 /// has changed.
@@ -155,8 +155,8 @@ fn digest(variables: &TlsVariables) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::{Complaint, Provided};
-    use crate::tls::InvalidChain;
     use crate::tls::expiry::Expiry;
+    use configuration::tls_pair::InvalidChain;
 
     #[test]
     fn what_is_wrong_with_a_chain_is_said_once_and_holds_for_nothing_later() {

@@ -12,7 +12,8 @@ use rcgen::{
 use rustls::pki_types::UnixTime;
 use time::OffsetDateTime;
 
-use super::{CertificateChain, PrivateKey, TlsIdentity, UnusableIdentity};
+use super::{TlsIdentity, UnusableIdentity};
+use configuration::tls_pair::{CertificateChain, PrivateKey};
 
 /// Clients' clocks may be behind.
 const NOT_BEFORE_TOLERANCE: Duration = Duration::from_hours(24);
@@ -97,7 +98,7 @@ mod tests {
     use x509_cert::der::Decode as _;
 
     use super::{NOT_BEFORE_TOLERANCE, TlsIdentity, VALIDITY};
-    use crate::tls::workshop::{Workshop, in_days};
+    use crate::tls::test_ca::{TestCa, in_days};
 
     fn certificate(identity: &TlsIdentity) -> Vec<u8> {
         identity.certificates()[0].to_vec()
@@ -107,11 +108,11 @@ mod tests {
     fn openssl_takes_it_for_each_of_its_names() {
         let names = ["signer.example.com".to_owned(), "signer".to_owned()];
         let identity = TlsIdentity::self_signed(&names, UnixTime::now()).unwrap();
-        let workshop = Workshop::new();
-        let der = workshop.write("own.der", certificate(&identity));
-        let pem = workshop.write("own.pem", workshop.openssl(&["x509", "-inform", "DER", "-in", &der]));
+        let ca = TestCa::new();
+        let der = ca.write("own.der", certificate(&identity));
+        let pem = ca.write("own.pem", ca.openssl(&["x509", "-inform", "DER", "-in", &der]));
         for name in &names {
-            workshop.openssl(&[
+            ca.openssl(&[
                 "verify",
                 "-x509_strict",
                 "-purpose",
@@ -123,11 +124,11 @@ mod tests {
                 &pem,
             ]);
         }
-        let public_key = workshop.openssl(&["x509", "-in", &pem, "-noout", "-pubkey"]);
-        let public_key = workshop.write("public.pem", public_key);
-        let spki = workshop.openssl(&["pkey", "-pubin", "-in", &public_key, "-outform", "DER"]);
+        let public_key = ca.openssl(&["x509", "-in", &pem, "-noout", "-pubkey"]);
+        let public_key = ca.write("public.pem", public_key);
+        let spki = ca.openssl(&["pkey", "-pubin", "-in", &public_key, "-outform", "DER"]);
         assert_eq!(*identity.spki(), spki);
-        let text = String::from_utf8(workshop.openssl(&["x509", "-in", &pem, "-noout", "-text"])).unwrap();
+        let text = String::from_utf8(ca.openssl(&["x509", "-in", &pem, "-noout", "-text"])).unwrap();
         for line in ["NIST CURVE: P-256", "CA:FALSE", "TLS Web Server Authentication", "ecdsa-with-SHA256"] {
             assert!(text.contains(line), "{line}: {text}");
         }

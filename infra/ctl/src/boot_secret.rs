@@ -3,9 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use enclave_runtime::configuration::{INTERNAL_API_KEY, SecretSource, TlsMode};
-use enclave_runtime::tls::{InvalidPair, check_pair};
-use enclave_runtime::{Configuration, InvalidSecret, check_secret};
+use configuration::tls_pair::{InvalidPair, check_pair};
+use configuration::{Configuration, INTERNAL_API_KEY, InvalidSecret, SecretSource, TlsMode, check_secret};
 use rustls::pki_types::UnixTime;
 use zeroize::Zeroizing;
 

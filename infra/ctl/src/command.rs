@@ -60,7 +60,7 @@ pub(crate) use ticket_mint::TicketMint;
 
 use std::path::Path;
 
-use enclave_runtime::configuration::MAX_CONFIGURATION_BYTES;
+use configuration::MAX_CONFIGURATION_BYTES;
 use signerctl::eif::MeasurementSet;
 use signerctl::nitro_toml::NitroToml;
 use verification::{ExpectedPcrs, Exposure};

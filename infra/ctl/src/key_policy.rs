@@ -8,7 +8,7 @@ mod conditions;
 
 use std::fmt;
 
-use enclave_runtime::configuration::{KeyArn, Region};
+use configuration::{KeyArn, Region};
 use serde_json::{Map, Value};
 
 use crate::eif::MeasurementSet;

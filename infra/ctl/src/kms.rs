@@ -11,8 +11,7 @@ use aws_sigv4::http_request::{PayloadChecksumKind, SignableBody, SignableRequest
 use aws_sigv4::sign::v4;
 use base64ct::{Base64, Encoding as _};
 use bytes::Bytes;
-use enclave_runtime::configuration::{Generation, KeyArn};
-use enclave_runtime::{SecretCiphertext, context_of};
+use configuration::{Generation, KeyArn, SecretCiphertext, context_of};
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request};

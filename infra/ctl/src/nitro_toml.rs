@@ -3,8 +3,7 @@
 
 use std::fmt;
 
-use enclave_runtime::configuration::{KeyArn, Pcrs};
-use enclave_runtime::{Configuration, InvalidConfiguration};
+use configuration::{Configuration, InvalidConfiguration, KeyArn, Pcrs};
 use verification::Exposure;
 
 use crate::eif::{MeasurementSet, Pcr};
@@ -171,8 +170,8 @@ fn heading(text: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use enclave_runtime::Configuration;
-    use enclave_runtime::configuration::{SecretSource, TlsMode};
+    use configuration::Configuration;
+    use configuration::{SecretSource, TlsMode};
     use verification::Exposure;
 
     use super::{NitroToml, UnusableNitroToml};

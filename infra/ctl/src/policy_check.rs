@@ -20,7 +20,7 @@ mod stand_ins;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use enclave_runtime::configuration::KeyArn;
+use configuration::KeyArn;
 use serde_json::{Value, json};
 
 use self::action::{ALL_ESCALATIONS, Action, ENCRYPT, Harm, OF_KMS, PUT_KEY_POLICY, may_escalate};

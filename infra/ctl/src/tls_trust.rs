@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use enclave_runtime::configuration::Kms;
+use configuration::Kms;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
-use enclave_runtime::configuration::Region;
+use configuration::Region;
 use signerctl::key_policy::{INSTANCE_ROLE, NotRendered, ROLES, Subjects, render};
 
 use super::pinned_parent::PinnedParent;

@@ -6,8 +6,8 @@ use std::str::FromStr as _;
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Arg, Args, Command};
-use enclave_runtime::configuration::KeyArn;
-use enclave_runtime::tls::MAX_CHAIN_BYTES;
+use configuration::KeyArn;
+use configuration::tls_pair::MAX_CHAIN_BYTES;
 use serde_json::json;
 use signerctl::aws_credentials;
 use signerctl::boot_secret::SecretName;

@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use enclave_runtime::{BootFile as EnclaveBootFile, Configuration, MAX_BOOT_FILE_BYTES};
+use configuration::{BootFile as EnclaveBootFile, Configuration, MAX_BOOT_FILE_BYTES};
 use zeroize::Zeroizing;
 
 use super::failed::{Failed, Kind};

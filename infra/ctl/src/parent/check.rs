@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use enclave_runtime::configuration::{KeyArn, TlsMode};
+use configuration::{KeyArn, TlsMode};
 use tokio::time::timeout;
 use verification::{Expectation, ExpectedPcrs, Finding, Root};
 

@@ -5,7 +5,7 @@ mod kms_route;
 use std::path::Path;
 use std::time::Duration;
 
-use enclave_runtime::Configuration;
+use configuration::Configuration;
 use nix::sys::statvfs::statvfs;
 
 use self::kms_route::{Program, handshake};

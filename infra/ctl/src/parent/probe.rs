@@ -1,8 +1,7 @@
 //! A way to one enclave past the proxy that serves clients, so that neither their connections nor the boot file stand
 //! between.
 
-use enclave_runtime::Configuration;
-use enclave_runtime::configuration::TlsMode;
+use configuration::{Configuration, TlsMode};
 
 use super::INSTALLED_PROXY;
 use super::failed::{Failed, Kind};

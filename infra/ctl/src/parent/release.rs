@@ -7,8 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use enclave_runtime::Configuration;
-use enclave_runtime::configuration::MAX_CONFIGURATION_BYTES;
+use configuration::{Configuration, MAX_CONFIGURATION_BYTES};
 use nix::fcntl::OFlag;
 
 use super::failed::{Failed, Kind};

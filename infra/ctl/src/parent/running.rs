@@ -4,7 +4,7 @@ use std::env;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use enclave_runtime::Configuration;
+use configuration::Configuration;
 
 use super::boot_file::BootFile;
 use super::deployment::told;

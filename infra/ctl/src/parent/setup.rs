@@ -15,7 +15,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use enclave_runtime::Configuration;
+use configuration::Configuration;
 
 use self::actor::Actor;
 use super::allocator::ALLOCATOR_UNIT;

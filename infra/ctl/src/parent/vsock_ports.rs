@@ -5,8 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use enclave_runtime::Configuration;
-use enclave_runtime::configuration::{TlsMode, Vsock};
+use configuration::{Configuration, TlsMode, Vsock};
 use transport::{Address, Listener};
 
 use super::machine::{Call, Machine};

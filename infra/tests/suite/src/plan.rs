@@ -183,6 +183,7 @@ fn contract_against_the_release(place: &Arc<Place>, built: &Built) -> Step {
 fn each_package_alone(place: &Place) -> Step {
     let packages = [
         "enclave-core",
+        "configuration",
         "enclave-runtime",
         "transport",
         "proxy",

@@ -1,7 +1,6 @@
 //! The boot file as an operator finds it first.
 
-use enclave_runtime::Configuration;
-use enclave_runtime::configuration::{SecretSource, TlsMode};
+use configuration::{Configuration, SecretSource, TlsMode};
 
 use crate::parent::boot_file::DEFAULT_LISTEN_PORT;
 

@@ -1,7 +1,6 @@
 //! What the unit of the proxy is told: the drop-in that comes from nitro.toml.
 
-use enclave_runtime::Configuration;
-use enclave_runtime::configuration::{Acme, TlsMode, Vsock};
+use configuration::{Acme, Configuration, TlsMode, Vsock};
 
 use crate::parent::probe::PROXY_PROTOCOL;
 

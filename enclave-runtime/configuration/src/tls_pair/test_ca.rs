@@ -15,7 +15,7 @@ pub(crate) const AUTHORITY: &str = "basicConstraints=critical,CA:TRUE\nkeyUsage=
 pub(crate) const P256: &[&str] = &["EC", "ec_paramgen_curve:P-256"];
 
 /// A folder in which OpenSSL works.
-pub(crate) struct Workshop(tempfile::TempDir);
+pub(crate) struct TestCa(tempfile::TempDir);
 
 /// A certificate and the key that it is for, in PEM.
 #[derive(Clone)]
@@ -24,7 +24,7 @@ pub(crate) struct Issued {
     pub(crate) key: String,
 }
 
-impl Workshop {
+impl TestCa {
     pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }

@@ -1,7 +1,7 @@
 use base64ct::{Base64, Encoding as _};
 
 use super::{BootFile, BootSecret, MAX_BOOT_FILE_BYTES, SecretCiphertext, TlsVariables, context_of};
-use crate::configuration::{ApiKeyRole, Configuration, Generation, Generations, Role, TlsMode};
+use crate::{ApiKeyRole, Configuration, Generation, Generations, Role, TlsMode};
 
 const FIRST: &str = "arn:aws:kms:eu-central-1:111122223333:key/11111111-12ab-34cd-56ef-1234567890ab";
 const SECOND: &str = "arn:aws:kms:eu-central-1:111122223333:key/22222222-12ab-34cd-56ef-1234567890ab";

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 use rustls::pki_types::UnixTime;
 
 use super::check_pair;
-use crate::tls::workshop::{AUTHORITY, Issued, P256, SERVER, Workshop, in_days};
-use crate::tls::{MAX_CHAIN_BYTES, MAX_KEY_BYTES, TlsIdentity};
+use super::test_ca::{AUTHORITY, Issued, P256, SERVER, TestCa, in_days};
+use super::{MAX_CHAIN_BYTES, MAX_KEY_BYTES};
 
 fn at(days: i64, chain: &str, key: impl AsRef<[u8]>) -> Result<u64, String> {
     check_pair(chain.as_bytes(), key.as_ref(), in_days(days))
@@ -24,7 +24,7 @@ fn refusal(chain: &str, key: impl AsRef<[u8]>) -> String {
 
 /// A root, an intermediate and a server, each issued by the one before.
 struct Line {
-    workshop: Workshop,
+    ca: TestCa,
     root: Issued,
     intermediate: Issued,
     server: Issued,
@@ -32,16 +32,16 @@ struct Line {
 
 impl Line {
     fn new() -> Self {
-        let workshop = Workshop::new();
-        let root = workshop.issue(P256, "root", AUTHORITY, None);
-        let intermediate = workshop.issue(P256, "intermediate", AUTHORITY, Some(&root));
-        let server = workshop.issue(P256, "server", SERVER, Some(&intermediate));
-        Self { workshop, root, intermediate, server }
+        let ca = TestCa::new();
+        let root = ca.issue(P256, "root", AUTHORITY, None);
+        let intermediate = ca.issue(P256, "intermediate", AUTHORITY, Some(&root));
+        let server = ca.issue(P256, "server", SERVER, Some(&intermediate));
+        Self { ca, root, intermediate, server }
     }
 
     /// A server's certificate with these extensions, and its key.
     fn other(&self, kind: &[&str], extensions: &str) -> Issued {
-        self.workshop.issue(kind, "other", extensions, Some(&self.intermediate))
+        self.ca.issue(kind, "other", extensions, Some(&self.intermediate))
     }
 }
 
@@ -54,9 +54,6 @@ fn every_kind_that_is_served_is_taken() {
     for kind in [P256, &["EC", "ec_paramgen_curve:P-384"], &["ED25519"]] {
         let Issued { certificate, key } = line.other(kind, SERVER);
         assert_eq!(outcome(&certificate, &key), Ok(()), "{kind:?}");
-        // And TLS can be served with it.
-        TlsIdentity::new(check_pair(certificate.as_bytes(), key.as_bytes(), UnixTime::now()).unwrap())
-            .unwrap();
     }
 }
 
@@ -84,8 +81,8 @@ fn what_is_not_served_is_told_by_its_kind() {
     }
     // As PKCS#1 too, which is of RSA alone.
     let rsa = line.other(&["RSA", "rsa_keygen_bits:2048"], SERVER);
-    let path = line.workshop.write("key.pem", &rsa.key);
-    let traditional = line.workshop.openssl(&["rsa", "-traditional", "-in", &path]);
+    let path = line.ca.write("key.pem", &rsa.key);
+    let traditional = line.ca.openssl(&["rsa", "-traditional", "-in", &path]);
     assert_eq!(
         refusal(&line.server.certificate, traditional),
         format!("TLS_KEY: a key of another kind: {KINDS}")
@@ -96,18 +93,18 @@ fn what_is_not_served_is_told_by_its_kind() {
 fn a_key_is_taken_in_each_of_its_forms() {
     let line = Line::new();
     let ec = &line.server;
-    let path = line.workshop.write("key.pem", &ec.key);
+    let path = line.ca.write("key.pem", &ec.key);
     let mut forms: Vec<Vec<u8>> = vec![ec.key.clone().into()];
     for outform in ["PEM", "DER"] {
         for command in ["pkey", "ec"] {
-            forms.push(line.workshop.openssl(&[command, "-in", &path, "-outform", outform]));
+            forms.push(line.ca.openssl(&[command, "-in", &path, "-outform", outform]));
         }
     }
     for form in forms {
         assert_eq!(outcome(&ec.certificate, &form), Ok(()), "{}", form.escape_ascii());
     }
     // As `openssl ecparam -genkey` writes it.
-    let traditional = line.workshop.openssl(&["ecparam", "-genkey", "-name", "prime256v1"]);
+    let traditional = line.ca.openssl(&["ecparam", "-genkey", "-name", "prime256v1"]);
     assert!(traditional.starts_with(b"-----BEGIN EC PARAMETERS-----"));
     assert_eq!(
         refusal(&ec.certificate, traditional),
@@ -119,10 +116,9 @@ fn a_key_is_taken_in_each_of_its_forms() {
 fn a_key_that_is_none_is_told() {
     let line = Line::new();
     let Issued { certificate, key } = &line.server;
-    let path = line.workshop.write("key.pem", key);
-    let encrypted = |options: &[&str]| {
-        line.workshop.openssl(&[options, &["-in", &path, "-passout", "pass:word"]].concat())
-    };
+    let path = line.ca.write("key.pem", key);
+    let encrypted =
+        |options: &[&str]| line.ca.openssl(&[options, &["-in", &path, "-passout", "pass:word"]].concat());
     let password = "TLS_KEY: protected by a password: take it off, since KMS protects it";
     assert_eq!(refusal(certificate, encrypted(&["pkcs8", "-topk8"])), password);
     assert_eq!(refusal(certificate, encrypted(&["pkcs8", "-topk8", "-outform", "DER"])), password);
@@ -133,7 +129,7 @@ fn a_key_that_is_none_is_told() {
     assert_eq!(refusal(certificate, format!("{key}{certificate}")), alone);
 
     let no_key = "TLS_KEY: not a private key in PEM or DER";
-    let public = line.workshop.openssl(&["pkey", "-in", &path, "-pubout"]);
+    let public = line.ca.openssl(&["pkey", "-in", &path, "-pubout"]);
     for other in [&b""[..], b"garbage", b"\x30\x00", b"\xff\xfe", certificate.as_bytes(), &public] {
         assert_eq!(refusal(certificate, other), no_key, "{}", other.escape_ascii());
     }
@@ -153,7 +149,7 @@ fn a_key_that_is_none_is_told() {
 
 #[test]
 fn a_chain_leads_from_the_server_up() {
-    let Line { workshop, root, intermediate, server } = Line::new();
+    let Line { ca, root, intermediate, server } = Line::new();
     let [root_pem, intermediate_pem, server_pem] =
         [&root, &intermediate, &server].map(|it| it.certificate.as_str());
     for good in [
@@ -165,7 +161,7 @@ fn a_chain_leads_from_the_server_up() {
         assert_eq!(outcome(&good, &server.key), Ok(()));
     }
     // One that signed itself, as long as it is no authority.
-    let own = workshop.issue(P256, "own", SERVER, None);
+    let own = ca.issue(P256, "own", SERVER, None);
     assert_eq!(outcome(&own.certificate, &own.key), Ok(()));
 
     let line = |chain: &str| refusal(chain, &server.key).strip_prefix("TLS_CERT_CHAIN: ").unwrap().to_owned();
@@ -179,7 +175,7 @@ fn a_chain_leads_from_the_server_up() {
     let twice = "certificate 2 is not that of an authority: only the first is a server's";
     assert_eq!(line(&format!("{server_pem}{server_pem}{intermediate_pem}")), twice);
     // A stranger of the same name.
-    let stranger = workshop.issue(P256, "intermediate", AUTHORITY, None);
+    let stranger = ca.issue(P256, "intermediate", AUTHORITY, None);
     assert_eq!(
         line(&format!("{server_pem}{}", stranger.certificate)),
         "certificate 1 is not issued by certificate 2"
@@ -195,14 +191,14 @@ fn a_chain_leads_from_the_server_up() {
     );
     // An authority for other uses.
     let for_mail =
-        workshop.issue(P256, "mail", &format!("{AUTHORITY}extendedKeyUsage=emailProtection\n"), Some(&root));
-    let under_it = workshop.issue(P256, "under it", SERVER, Some(&for_mail));
+        ca.issue(P256, "mail", &format!("{AUTHORITY}extendedKeyUsage=emailProtection\n"), Some(&root));
+    let under_it = ca.issue(P256, "under it", SERVER, Some(&for_mail));
     assert_eq!(
         refusal(&format!("{}{}{root_pem}", under_it.certificate, for_mail.certificate), &under_it.key),
         "TLS_CERT_CHAIN: certificate 2 is not for servers: its extended key usage leaves it out"
     );
     // Signed with SHA-1.
-    let sha1 = workshop.issue_with(P256, "sha1", SERVER, Some(&intermediate), &["-sha1"]);
+    let sha1 = ca.issue_with(P256, "sha1", SERVER, Some(&intermediate), &["-sha1"]);
     assert_eq!(
         refusal(&format!("{}{intermediate_pem}", sha1.certificate), &sha1.key),
         "TLS_CERT_CHAIN: certificate 1 is signed with an algorithm that clients do not take"
@@ -241,13 +237,13 @@ fn a_chain_that_is_none_is_told() {
 
 #[test]
 fn dates_count_for_all_of_the_chain() {
-    let Line { workshop, root, intermediate, server } = Line::new();
+    let Line { ca, root, intermediate, server } = Line::new();
     let chain = format!("{}{}{}", server.certificate, intermediate.certificate, root.certificate);
     assert!(at(89, &chain, &server.key).is_ok());
     assert_eq!(at(90, &chain, &server.key).unwrap_err(), "TLS_CERT_CHAIN: certificate 1 has expired");
     assert_eq!(at(-1, &chain, &server.key).unwrap_err(), "TLS_CERT_CHAIN: certificate 1 is not valid yet");
-    let short = workshop.issue_with(P256, "short", AUTHORITY, Some(&root), &["-days", "10"]);
-    let under_it = workshop.issue(P256, "under it", SERVER, Some(&short));
+    let short = ca.issue_with(P256, "short", AUTHORITY, Some(&root), &["-days", "10"]);
+    let under_it = ca.issue(P256, "under it", SERVER, Some(&short));
     let chain = format!("{}{}", under_it.certificate, short.certificate);
     assert_eq!(at(10, &chain, &under_it.key).unwrap_err(), "TLS_CERT_CHAIN: certificate 2 has expired");
     // The first that expires is the one to watch.

@@ -4,7 +4,6 @@ use toml::Value;
 
 use super::InvalidConfiguration;
 use super::table::{Source, fault};
-use crate::service::Operation;
 
 /// The variable of the API key that every signer has. The others' variables begin with it.
 pub const INTERNAL_API_KEY: &str = "INTERNAL_API_KEY";
@@ -14,6 +13,23 @@ pub const MAX_API_KEYS: usize = 8;
 
 /// The name of a service; errors repeat it whole.
 const MAX_KEY_NAME_BYTES: usize = 32;
+
+/// What a caller can ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Make a key.
+    Generate,
+    /// Sign a digest.
+    Sign,
+    /// Forget a key.
+    Destroy,
+    /// Give out a sealed copy of a key.
+    Export,
+    /// Take a sealed copy back.
+    Import,
+    /// Prove where a key came from.
+    Attest,
+}
 
 /// What the holder of an API key may ask for, beside what takes no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

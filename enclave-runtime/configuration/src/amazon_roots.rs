@@ -50,7 +50,7 @@ mod tests {
     use rustls::pki_types::pem::PemObject as _;
 
     use super::*;
-    use crate::configuration::tests::AMAZON_ROOT_CA_3;
+    use crate::tests::AMAZON_ROOT_CA_3;
 
     #[test]
     fn each_of_amazons_roots_is_there_and_no_other() {

@@ -1,11 +1,19 @@
 //! A certificate and its key, checked together. `signerctl secret seal TLS_KEY` checks with this too, so that an operator
 //! hears the signer's words before the signer says them.
 
+mod chain;
+mod pem;
+mod private_key;
+mod public_key;
+#[cfg(test)]
+mod test_ca;
+
 use std::fmt;
 
 use rustls::pki_types::UnixTime;
 
-use super::{CertificateChain, InvalidChain, InvalidKey, PrivateKey};
+pub use self::chain::{CertificateChain, InvalidChain, MAX_CHAIN_BYTES, MAX_CHAIN_CERTIFICATES};
+pub use self::private_key::{InvalidKey, MAX_KEY_BYTES, PrivateKey};
 
 /// Why a chain and a key are not served with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,14 +1,22 @@
-//! `nitro.toml`: what decides whom the enclave trusts, and how much it serves. The image carries it, so it is measured.
+//! What the enclave is told: the measured `nitro.toml`, the boot file of the parent, and the checks of secrets.
+//!
+//! `nitro.toml` decides whom the enclave trusts and how much it serves. The image carries the file, so it is measured. The
+//! signer and `signerctl` read both files with this crate.
+
+#![forbid(unsafe_code)]
 
 mod acme;
 mod amazon_roots;
 mod api_keys;
+mod boot_file;
 mod generation;
 mod https_url;
 mod key_arn;
+mod limits;
 mod rate_limits;
 mod region;
 mod table;
+pub mod tls_pair;
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -22,16 +30,18 @@ use toml::Value;
 use transport::VSOCK_KERNEL_BYTES;
 
 use self::table::{Document, MISSING, Source, fault};
-use crate::http::Limits;
-use crate::http::head_gate::Deadlines;
-use crate::init::HEARTBEAT_PORT;
-use crate::signer_memory::Capacity;
 
 pub use self::acme::Acme;
-pub use self::api_keys::{ApiKeyRole, INTERNAL_API_KEY, MAX_API_KEYS, Role};
+pub use self::api_keys::{ApiKeyRole, INTERNAL_API_KEY, MAX_API_KEYS, Operation, Role};
+pub use self::boot_file::{
+    BootFile, BootSecret, InvalidBootFile, InvalidSecret, LineFault, MAX_BOOT_FILE_BYTES,
+    PREVIOUS_TICKET_SIGNING_SECRET, PlainSecret, SecretCiphertext, TICKET_SIGNING_SECRET, TlsVariables,
+    check_secret, context_of,
+};
 pub use self::generation::{Generation, Generations, InvalidGeneration, WrongGeneration};
 pub use self::https_url::{HttpsUrl, NoHttpsUrl};
 pub use self::key_arn::{InvalidKeyArn, KeyArn};
+pub use self::limits::{Capacity, Deadlines, Limits};
 pub use self::rate_limits::RateLimits;
 pub use self::region::{Partition, Region, UnknownRegion};
 
@@ -62,8 +72,12 @@ const MEMORY_MIB: RangeInclusive<u32> = 64..=1 << 22;
 /// `VMADDR_PORT_ANY` is above it.
 const PORTS: RangeInclusive<u32> = 1..=u32::MAX - 1;
 
+/// Where the parent waits for the heartbeat of a starting enclave. No port of the file may be this one.
+/// Source: `eif_loader/src/lib.rs` of aws-nitro-enclaves-cli.
+pub const HEARTBEAT_PORT: u32 = 9000;
+
 /// Where log lines go unless the file says otherwise.
-pub(crate) const DEFAULT_LOG_PORT: u32 = 7103;
+pub const DEFAULT_LOG_PORT: u32 = 7103;
 
 /// The body of a request, and what is made of it.
 const BYTES_PER_REQUEST: u64 = 32 * 1024;

@@ -179,7 +179,7 @@ impl CertificateChain {
     }
 
     /// A certificate that was made just now, by us.
-    pub(super) fn of_own(certificate: CertificateDer<'static>, spki: Vec<u8>, not_after_unix_s: u64) -> Self {
+    pub fn of_own(certificate: CertificateDer<'static>, spki: Vec<u8>, not_after_unix_s: u64) -> Self {
         let server_not_after_unix_s = not_after_unix_s;
         Self { certificates: vec![certificate], spki, server_not_after_unix_s, not_after_unix_s }
     }
@@ -197,7 +197,7 @@ impl CertificateChain {
     }
 
     /// When the server's certificate expires.
-    pub(crate) const fn server_not_after_unix_s(&self) -> u64 {
+    pub const fn server_not_after_unix_s(&self) -> u64 {
         self.server_not_after_unix_s
     }
 

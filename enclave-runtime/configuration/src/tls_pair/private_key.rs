@@ -88,7 +88,11 @@ impl PrivateKey {
         }
     }
 
-    pub(super) fn from_der(der: &[u8]) -> Result<Self, InvalidKey> {
+    /// The key in `der`: PKCS #8 or SEC 1, not encrypted.
+    ///
+    /// # Errors
+    /// [`InvalidKey`]
+    pub fn from_der(der: &[u8]) -> Result<Self, InvalidKey> {
         if is_encrypted(der) {
             return Err(InvalidKey::Encrypted);
         }
@@ -111,7 +115,9 @@ impl PrivateKey {
         &self.spki
     }
 
-    pub(super) fn into_signing_key(self) -> Arc<dyn SigningKey> {
+    /// The key as rustls signs with it.
+    #[must_use]
+    pub fn into_signing_key(self) -> Arc<dyn SigningKey> {
         self.key
     }
 }

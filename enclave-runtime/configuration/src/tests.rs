@@ -4,11 +4,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::{
-    Configuration, Generation, Generations, KeyArn, MAX_CONFIGURATION_BYTES, RateLimits, Role, SecretSource,
-    TlsMode,
+    Capacity, Configuration, Generation, Generations, KeyArn, Limits, MAX_CONFIGURATION_BYTES, RateLimits,
+    Role, SecretSource, TlsMode,
 };
-use crate::http::Limits;
-use crate::signer_memory::Capacity;
 
 const COMMITTED: &str = include_str!("../../../infra/nitro.toml");
 

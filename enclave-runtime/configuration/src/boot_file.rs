@@ -12,7 +12,7 @@ use base64ct::{Base64, Encoding as _};
 use zeroize::Zeroizing;
 
 use self::assignments::for_each_assignment;
-use crate::configuration::{
+use crate::{
     ApiKeyRole, Configuration, Generation, Generations, INTERNAL_API_KEY, InvalidGeneration, SecretSource,
     Secrets, TlsMode, WrongGeneration,
 };
@@ -162,10 +162,11 @@ impl fmt::Display for InvalidBootFile {
 
 impl std::error::Error for InvalidBootFile {}
 
-pub(crate) const TICKET_SIGNING_SECRET: &str = "TICKET_SIGNING_SECRET";
+/// The variable of the secret that tickets are signed with.
+pub const TICKET_SIGNING_SECRET: &str = "TICKET_SIGNING_SECRET";
 
 /// The ticket secret before, while that changes.
-pub(crate) const PREVIOUS_TICKET_SIGNING_SECRET: &str = "TICKET_SIGNING_SECRET_PREVIOUS";
+pub const PREVIOUS_TICKET_SIGNING_SECRET: &str = "TICKET_SIGNING_SECRET_PREVIOUS";
 
 /// In one form only, encrypted: a reader of the TLS key could pass for this signer.
 const TLS_KEY: &str = "TLS_KEY";
