@@ -93,7 +93,7 @@ pub struct Attested {
 }
 
 impl Parent {
-    /// A parent whose boot file is as the guide says.
+    /// A parent with the boot file of `docs/deploy.md`, step 4.
     pub fn new() -> Result<Self, Failure> {
         Self::with(INSTANCE_ROLE, &[])
     }

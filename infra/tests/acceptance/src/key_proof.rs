@@ -37,7 +37,7 @@ impl KeyProof {
     }
 }
 
-/// The hash that stands for an identity, a public key and an origin, as the guide for customers has it.
+/// The hash of an identity, a public key and an origin (`docs/attestation.md`, "Prove that a key was born inside").
 pub fn binding(identity: &str, public_key: &str, origin: &str) -> Result<[u8; 32], Failure> {
     let mut hashed = b"nitro-signer/key/v1".to_vec();
     hashed.extend(hex::decode(identity.replace('-', ""))?);

@@ -119,7 +119,8 @@ fn the_roles_work_together_on_one_key() -> Result<(), Failure> {
     worker.signer().signs_under(&identity, &public_key[2..])
 }
 
-/// Step by step as in the guide. Some key of the API's is known at each moment.
+/// The steps of `docs/operate.md`, "Change the API key without an outage". At each moment the signer knows a key that
+/// the API may use.
 #[test]
 fn an_api_key_is_rotated_without_an_outage() -> Result<(), Failure> {
     let mut parent = Parent::new()?;

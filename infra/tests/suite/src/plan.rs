@@ -217,7 +217,7 @@ pub(crate) fn left_out(depth: Depth) -> &'static [&'static str] {
         ],
         Depth::Default => &[
             "until --thorough, because they take hours or fail after rare changes only: Miri, each package alone, the contract against \
-             the release, and the long forms that infra/README.md lists",
+             the release, and the long forms in docs/testing.md, \"What each depth covers\"",
         ],
         Depth::Thorough => &[],
     }

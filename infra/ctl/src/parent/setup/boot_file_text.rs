@@ -26,7 +26,7 @@ pub(super) fn first_boot_file(configuration: &Configuration) -> String {
     };
     format!(
         "# What the enclave is sent when it boots, and what the proxy and the scripts of the parent go by. In the syntax of\n\
-         # systemd's EnvironmentFile=; the last line has to end in a line break. infra/README.md says more.\n\
+         # systemd's EnvironmentFile=; the last line has to end in a line break. docs/configuration.md has all variables.\n\
          \n\
          # The region of nitro.toml; the enclave refuses another.\n\
          AWS_REGION={region}\n\
