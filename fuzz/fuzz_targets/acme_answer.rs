@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use enclave_runtime::acme::{AcmeFault, Answer, Authorization, Directory, Order};
 use configuration::HttpsUrl;
+use enclave_runtime::acme::{AcmeFault, Answer, Authorization, Directory, Order};
 use fuzz::acme::{self, HOME, NAMES};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use libfuzzer_sys::fuzz_target;
