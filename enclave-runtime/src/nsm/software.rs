@@ -5,7 +5,7 @@ mod chain;
 mod root;
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand::SystemRandom;
@@ -43,6 +43,8 @@ pub struct SoftwareNsm {
     clock: ClockFault,
     refuses_after: Option<Duration>,
     started: Instant,
+    /// When it was first asked for the time. A start that takes seconds adds no drift.
+    first_told: OnceLock<Instant>,
     root: Root,
     chain: Mutex<Chain>,
 }
@@ -61,7 +63,7 @@ pub struct Pcrs {
 /// What is wrong with this machine's clock, seen from the software NSM.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ClockFault {
-    /// By how many seconds the NSM is ahead of it at the start; behind it if negative.
+    /// By how many seconds the NSM is ahead of it in its first document; behind it if negative.
     pub offset_s: i32,
     /// How many millionths of a second the NSM gains on it each second. Below -1,000,000 the NSM's time goes back.
     pub drift_ppm: i32,
@@ -140,6 +142,7 @@ impl SoftwareNsm {
             clock: ClockFault::default(),
             refuses_after: None,
             started: Instant::now(),
+            first_told: OnceLock::new(),
             root,
             chain: Mutex::new(chain),
         })
@@ -195,7 +198,8 @@ impl SoftwareNsm {
 
     fn now(&self) -> SystemTime {
         let ClockFault { offset_s, drift_ppm } = self.clock;
-        let drift = self.started.elapsed() * drift_ppm.unsigned_abs() / 1_000_000;
+        let drift =
+            self.first_told.get_or_init(Instant::now).elapsed() * drift_ppm.unsigned_abs() / 1_000_000;
         let offset = Duration::from_secs(offset_s.unsigned_abs().into());
         let now = SystemTime::now();
         let now = if drift_ppm < 0 { now - drift } else { now + drift };
