@@ -549,6 +549,8 @@ the_units_get_the_ports_and_the_region() {
         # Twice as many connections, and two descriptors for each on five routes.
         grep -qx 'Environment=MAX_CONNECTIONS=4000' "$drop_in" || fail "$(<"$drop_in")"
         grep -qx 'LimitNOFILE=44096' "$drop_in" || fail "$(<"$drop_in")"
+        # 304 KiB for each of 4,000 connections, and 64 MiB.
+        grep -qx 'MemoryMax=1252M' "$drop_in" || fail "$(<"$drop_in")"
         grep -qx 'Environment=PROXY_PROTOCOL=' "$drop_in" || fail "$(<"$drop_in")"
         grep -qx "AWS_REGION=$region" "$boot_file"
     done

@@ -19,7 +19,7 @@ processes is not repeatable: the same seed repeats the plan, and not each interl
 
 Rules: every signature verifies; no ticket is answered 200 twice within one life of a signer; no key is lost that a backup
 exists for; every honest request is answered or cut within its deadline, and cut only while a process is down; the p99 of
-honest clients under faults is under 5 times the p99 without; memory and descriptors return to where they began.
+honest clients under faults is under 5 times the p99 without, or under 400 ms; memory and descriptors return to where they began.
 
 The programs are built by cargo, or taken from the folder in ACCEPTANCE_BIN_DIR.
 
@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "S", default_value_t = 120, value_parser = clap::value_parser!(u64).range(30..=86_400))]
     pub(crate) duration_s: u64,
 
-    /// Writes the report as JSON to this file too
+    /// Writes the report as JSON to this file too; `-` prints it instead of the table
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 }

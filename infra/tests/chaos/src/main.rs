@@ -87,7 +87,8 @@ fn main() -> ExitCode {
         }
     };
     let seed = arguments.seed.unwrap_or_else(|| rand::random::<u32>().into());
-    println!("chaos: seed {seed}");
+    // Standard output is for the report.
+    eprintln!("chaos: seed {seed}");
     let report = match run(seed, arguments.duration_s) {
         Ok(report) => report,
         Err(failure) => {
@@ -95,12 +96,18 @@ fn main() -> ExitCode {
             return ExitCode::from(EX_SOFTWARE);
         }
     };
-    print!("{}", report.table());
-    if let Some(path) = &arguments.json
-        && let Err(error) = std::fs::write(path, format!("{:#}\n", report.json()))
-    {
-        eprintln!("chaos: cannot write {}: {error}", path.display());
-        return ExitCode::from(EX_CANTCREAT);
+    let json = format!("{:#}\n", report.json());
+    match &arguments.json {
+        Some(path) if path.as_os_str() == "-" => print!("{json}"),
+        path => {
+            print!("{}", report.table());
+            if let Some(path) = path
+                && let Err(error) = std::fs::write(path, json)
+            {
+                eprintln!("chaos: cannot write {}: {error}", path.display());
+                return ExitCode::from(EX_CANTCREAT);
+            }
+        }
     }
     if report.verdict.violations().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

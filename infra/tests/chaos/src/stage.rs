@@ -14,6 +14,7 @@ use acceptance::failure::{ensure, fail};
 use acceptance::process::Process;
 use acceptance::{Connection, Failure, Request, Server};
 use nix::sys::signal::{Signal, kill};
+use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use serde_json::json;
@@ -60,6 +61,15 @@ const NSM_OFFSETS_S: [i32; 3] = [-30, 0, 30];
 /// How far KMS's clock is off after a jump. It refuses signatures that are five minutes off.
 const KMS_OFFSETS_S: [i32; 5] = [-360, -10, 0, 10, 360];
 
+/// On a full disk: less than a sealed certificate or a line of the log.
+const MOST_WRITTEN_BYTES: u32 = 64;
+
+/// One of `offsets_s` that is not the one now.
+fn another(now_s: i32, offsets_s: &[i32], rng: &mut StdRng) -> i32 {
+    let others: Vec<_> = offsets_s.iter().copied().filter(|offset_s| *offset_s != now_s).collect();
+    others.choose(rng).copied().unwrap_or(now_s)
+}
+
 /// The signer, the proxy and KMS. Only the NSM and KMS are not those of production.
 pub(crate) struct Stage<'a> {
     parent: Parent,
@@ -67,6 +77,9 @@ pub(crate) struct Stage<'a> {
     signer: Process,
     proxy_program: PathBuf,
     journal: &'a Journal,
+    /// By how much the clocks of KMS and NSM are off.
+    kms_offset_s: i32,
+    nsm_offset_s: i32,
 }
 
 impl<'a> Stage<'a> {
@@ -84,7 +97,8 @@ impl<'a> Stage<'a> {
         journal.begin_life();
         let signer = parent.start_enclave()?;
         let server = Server::at_address(address, parent.secrets.clone()).over_tls();
-        let mut stage = Self { parent, proxy, signer, proxy_program, journal };
+        let mut stage =
+            Self { parent, proxy, signer, proxy_program, journal, kms_offset_s: 0, nsm_offset_s: 0 };
         stage.becomes_ready(&server)?;
         Ok((stage, server))
     }
@@ -161,18 +175,20 @@ impl<'a> Stage<'a> {
             }
             Kind::DiskFull => {
                 let full = self.journal.open(Span::DiskFull);
-                self.limit_files("0")?;
+                // Some writes stop in the middle.
+                self.limit_files(&rng.random_range(0..=MOST_WRITTEN_BYTES).to_string())?;
                 thread::sleep(lasts);
                 self.limit_files("unlimited")?;
                 self.journal.close(full);
                 Ok(())
             }
             Kind::ClockJumps => {
-                let choose = |offsets: &[i32], rng: &mut StdRng| offsets.choose(rng).copied().unwrap_or(0);
-                let kms_offset_s = choose(&KMS_OFFSETS_S, rng);
-                self.parent.kms.tell("POST", "/clock", &json!({"offset_s": kms_offset_s}))?;
-                let offset_s = choose(&NSM_OFFSETS_S, rng);
-                self.parent.options = vec!["--nsm-clock-offset-s".to_owned(), offset_s.to_string()];
+                // First under a signer that runs, then under one that starts.
+                self.kms_offset_s = another(self.kms_offset_s, &KMS_OFFSETS_S, rng);
+                self.parent.kms.tell("POST", "/clock", &json!({"offset_s": self.kms_offset_s}))?;
+                thread::sleep(lasts);
+                self.nsm_offset_s = another(self.nsm_offset_s, &NSM_OFFSETS_S, rng);
+                self.parent.options = vec!["--nsm-clock-offset-s".to_owned(), self.nsm_offset_s.to_string()];
                 self.replace_signer(server)
             }
             // What clients do happens elsewhere.

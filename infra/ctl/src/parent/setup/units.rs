@@ -1,6 +1,7 @@
 //! What the unit of the proxy is told: the drop-in that comes from nitro.toml.
 
 use configuration::{Acme, Configuration, TlsMode, Vsock};
+use transport::VSOCK_KERNEL_BYTES;
 
 use crate::parent::probe::PROXY_PROTOCOL;
 
@@ -26,6 +27,13 @@ const ACME_ROUTES: usize = 4;
 /// Descriptors of the proxy beside those of its connections: listeners, files, the admin port.
 const SPARE_DESCRIPTORS: usize = 4096;
 
+/// The most that a connection makes the proxy and its kernel hold: two buffers of the pump, the queues of a TCP socket, 64 KiB
+/// each way, and those of a vsock socket.
+const BYTES_PER_CONNECTION: u64 = 2 * 16 * 1024 + 2 * 64 * 1024 + VSOCK_KERNEL_BYTES;
+
+/// Memory of the proxy without connections, and its other routes.
+const SPARE_MIB: u64 = 64;
+
 /// The drop-in of nitro-parent.service, which listens for clients on `listen_port`.
 pub(super) fn drop_in(configuration: &Configuration, listen_port: u16) -> String {
     let Vsock { enclave_app_port, kms_proxy_port, imds_port, boot_port, log_port, .. } = configuration.vsock;
@@ -37,6 +45,7 @@ pub(super) fn drop_in(configuration: &Configuration, listen_port: u16) -> String
     };
     let max_connections = PROXY_CONNECTIONS_FACTOR * configuration.limits.max_connections;
     let descriptors = 2 * routes * max_connections + SPARE_DESCRIPTORS;
+    let memory_mib = (max_connections as u64 * BYTES_PER_CONNECTION).div_ceil(1 << 20) + SPARE_MIB;
     let proxy_protocol = if configuration.proxy_protocol { PROXY_PROTOCOL } else { "" };
     format!(
         "# Written by setup-parent.sh, from nitro.toml.\n\
@@ -48,6 +57,8 @@ pub(super) fn drop_in(configuration: &Configuration, listen_port: u16) -> String
          Environment=MAX_CONNECTIONS={max_connections}\n\
          # Two for each connection of each route, and some.\n\
          LimitNOFILE={descriptors}\n\
+         # All connections with full buffers, those of the kernel included.\n\
+         MemoryMax={memory_mib}M\n\
          Environment=PROXY_PROTOCOL={proxy_protocol}\n\
          {acme}"
     )
