@@ -1,7 +1,7 @@
 //! The secret that keeps table positions from being chosen by clients.
 
-/// 128 random bits, drawn once at start, for SipHash. Not a key to anything of value: whoever learns it can slow the
-/// tables down and no more.
+/// 128 random bits, drawn once at start, for SipHash. An attacker who learns it can slow the tables
+/// down and no more.
 pub struct HashSeed([u8; 16]);
 
 impl HashSeed {

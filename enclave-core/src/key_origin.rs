@@ -3,7 +3,7 @@
 /// How a key came to be in this store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeyOrigin {
-    /// It came out of a backup: whoever made that may have had it first.
+    /// It came out of a backup. Someone may have known the key before.
     Imported,
     /// It was made here, since this store was.
     Generated,

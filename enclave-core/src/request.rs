@@ -63,7 +63,7 @@ pub struct ImportRequest<'b> {
     pub sealed_key: &'b [u8],
 }
 
-/// Without the ticket, which permits whoever reads it.
+/// Leaves the ticket out: a reader of the ticket could use it.
 impl fmt::Debug for SignRequest<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { identity, digest, ticket: _ } = self;

@@ -44,7 +44,7 @@ impl SecretKey {
         })
     }
 
-    /// The bytes, for sealing. Whoever calls this owes the copy a wipe.
+    /// The bytes, for sealing. The caller wipes each copy that it makes.
     #[must_use]
     pub fn secret_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -35,8 +35,8 @@ Addresses:
                            listens on /path.sock_PORT
 Only as DIAL:
   enclave:/path:PORT       dials vsock:CID:PORT, where CID is what the line ENCLAVE_CID=CID of the file
-                           says, read anew each time: replace the file to replace the enclave
-  file:/path               sends the file, read anew each time, and closes
+                           says, read for each connection: replace the file to replace the enclave
+  file:/path               sends the file, read for each connection, and closes
   replace:/path            takes a length, 4 bytes with the highest first, and that many bytes, up to 64 KiB;
                            puts them in place of the file, mode 0600, and sends the byte 6. What is cut,
                            takes longer than 10 s, or comes while three others do changes nothing

@@ -74,7 +74,7 @@ where
     }
 }
 
-/// Returns when nobody is there to be answered: the client reset the connection, or closed it without
+/// Returns when the client is gone: it reset the connection, or closed it without
 /// asking anything. One that asked and closed its writing half still waits for its answer.
 async fn wait_until_left(client: &mut Stream, early: &mut Buffer) {
     while !early.is_full() {

@@ -15,9 +15,9 @@ use crate::route::InvalidRoute;
 pub enum Destination {
     /// A socket: bytes go both ways.
     Socket(Address),
-    /// `enclave:/path:PORT`: the vsock port of the enclave that the file names, read anew for each connection.
+    /// `enclave:/path:PORT`: the vsock port of the enclave that the file names, read for each connection.
     Enclave(EnclaveFile),
-    /// `file:/path`: the client is sent the file, read anew for each connection, and the connection is
+    /// `file:/path`: the client is sent the file, read for each connection, and the connection is
     /// closed.
     File(PathBuf),
     /// `replace:/path`: what the client sends replaces the file.

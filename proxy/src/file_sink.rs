@@ -59,7 +59,7 @@ impl Default for FileSink {
 }
 
 impl FileSink {
-    /// Takes what the client sends, puts it in place of the file and says so.
+    /// Takes what the client sends, puts it in place of the file and confirms that.
     pub(crate) async fn replace<C>(&self, client: &mut C, path: &Path) -> Replacing
     where
         C: AsyncRead + AsyncWrite + Unpin,

@@ -233,7 +233,7 @@ proptest! {
         }
     }
 
-    /// Bytes bent at random: the two readers agree on what is JSON, but for what is stricter here or there.
+    /// Bytes changed at random: both readers agree on what is JSON, except where one of them is stricter.
     #[test]
     fn agrees_with_serde_json_on_damaged_texts(
         value in any_json(),

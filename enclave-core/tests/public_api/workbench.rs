@@ -52,7 +52,7 @@ pub(crate) fn unhex(hex: &str) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
 }
 
-/// Claims that are good but for what a test changes.
+/// Claims of a good ticket, of which a test changes some.
 #[derive(Clone)]
 pub(crate) struct Claims {
     pub(crate) identity: String,

@@ -22,7 +22,7 @@ pub struct Document {
     pub public_key: Option<Vec<u8>>,
     /// What else the enclave gave.
     pub user_data: Option<Vec<u8>>,
-    /// The challenge of whoever asked for the document.
+    /// The challenge of the verifier that asked for the document.
     pub nonce: Option<Vec<u8>>,
 }
 

@@ -10,7 +10,7 @@ use crate::certificate::Certificate;
 /// AWS's root of 2019 to 2049. A test compares its fingerprint.
 const AWS_G1: &str = include_str!("../roots/aws-nitro-root-g1.pem");
 
-/// A trust anchor, chosen by whoever verifies.
+/// A trust anchor that the verifier chooses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {
     pub(crate) der: Vec<u8>,

@@ -6,7 +6,7 @@ use attestation::Refused;
 
 use crate::key_proof::Origin;
 
-/// One reason not to trust who answered. Whoever has one sends nothing secret.
+/// One reason not to trust the other end. A caller with a doubt sends it nothing secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Doubt {
@@ -40,7 +40,7 @@ pub enum Doubt {
     NotBoundToTls,
     /// The document is bound to another TLS key than that of this connection.
     OtherTlsKey,
-    /// The document is not made for the endpoint: it says something else, such as where a signing key comes from.
+    /// The document is not made for the endpoint: it states something else, such as where a signing key comes from.
     NotOfTheEndpoint,
     /// The document does not prove what is asked of this signing key.
     NotOfThisKey,

@@ -41,8 +41,8 @@ impl Expectation {
         Ok(Self::of(Images::OneOf(images)))
     }
 
-    /// Any enclave of AWS's hardware, whatever it runs. Anybody can rent one: to send it a secret is to send it to
-    /// whoever wrote the program in it.
+    /// Any enclave of AWS's hardware, whatever it runs. Anybody can rent one, so a secret that is sent to it
+    /// goes to the author of a program that is not known.
     #[must_use]
     pub fn any_image() -> Self {
         Self::of(Images::Any)
@@ -52,7 +52,7 @@ impl Expectation {
         Self { root: Root::aws_g1(), images, accepts_http: false }
     }
 
-    /// Takes another root than AWS's, for tests: whoever holds its key is believed whatever they say.
+    /// Takes another root than AWS's, for tests. The holder of its key can pass for any enclave.
     #[must_use]
     pub fn with_root(self, root: Root) -> Self {
         Self { root, ..self }

@@ -1,4 +1,4 @@
-//! What one image measures, as whoever built it noted it.
+//! The measurements of one image, as its builder noted them.
 
 use std::collections::BTreeMap;
 use std::fmt;

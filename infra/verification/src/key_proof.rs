@@ -1,4 +1,4 @@
-//! Where a signing key comes from, and the digest by which an enclave says so.
+//! Where a signing key comes from, and the digest by which an enclave states it.
 
 use std::fmt;
 
@@ -95,7 +95,7 @@ pub struct KeyProof {
 }
 
 impl KeyProof {
-    /// The user data of a document that says so.
+    /// The user data of a document that states `origin`.
     #[must_use]
     pub fn digest(&self, origin: Origin) -> [u8; 32] {
         let parts = [DOMAIN, &self.identity, &self.public_key.0, origin.as_str().as_bytes()];

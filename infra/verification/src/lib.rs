@@ -1,4 +1,4 @@
-//! Checks, for whoever calls a signer, that it is the expected enclave, and that nobody is in between.
+//! Checks for a caller that a signer is the expected enclave, and that nobody is in between.
 //!
 //! ```text
 //! Nonce::random ─▶ GET /.well-known/attestation?nonce=… ─▶ reply ─┐
@@ -7,7 +7,7 @@
 //! AWS's pinned root ───────────────────────────────────┴▶ Expectation ─▶ verify ─▶ Attested │ Doubt
 //! ```
 //!
-//! It opens no connection, reads no file and no clock: whoever has these brings them. A caller
+//! It opens no connection and reads no file and no clock: the caller brings them. A caller
 //!
 //! 1. connects with TLS and takes any certificate, but notes the public key in it (its DER `SubjectPublicKeyInfo`);
 //! 2. asks for a document with a fresh [`Nonce`], on that connection, and gives the reply to [`verify`];

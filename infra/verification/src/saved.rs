@@ -73,7 +73,7 @@ pub fn authenticate_at_its_time(document: &[u8], root: &Root) -> Result<Document
 }
 
 /// Where a key comes from, by a document that was kept: made by an expected enclave, not in debug mode, at any time.
-/// Nonce and TLS key are not looked at: they concerned whoever asked for it.
+/// Nonce and TLS key are not looked at: they concerned the caller that asked for it.
 ///
 /// # Errors
 /// [`Doubt`]

@@ -238,7 +238,7 @@ async fn a_vsock_port_has_one_listener() {
             let error = Listener::bind(&address).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::AddrInUse);
         }
-        // A kernel without AF_VSOCK says so at once.
+        // A kernel without AF_VSOCK refuses at once.
         Err(error) => assert_ne!(error.kind(), ErrorKind::AddrInUse),
     }
 }

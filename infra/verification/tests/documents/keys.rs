@@ -49,7 +49,7 @@ fn what_is_not_said_of_this_key_is_doubted() {
     assert_eq!(doubt(&old, "imported", IDENTITY, TLS_KEY), Doubt::Replayed);
 }
 
-/// Whoever has the API key chooses identity and nonce; that is no way to pass for the endpoint.
+/// A holder of the API key chooses identity and nonce. With them it cannot pass for the endpoint.
 #[test]
 fn a_document_about_a_key_is_not_the_endpoints() {
     let shown = verdict(&reply(&document(&about(Origin::Generated))), Some(TLS_KEY), &expectation());
