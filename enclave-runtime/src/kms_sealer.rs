@@ -20,12 +20,12 @@ pub(crate) struct KmsSealer {
     data_keys: Arc<DataKeyCache>,
 }
 
-/// What a backup is sealed under.
-pub(crate) enum Wrapping {
-    /// A data key.
-    DataKey(Arc<DataKey>),
-    /// KMS itself, which has opened it already.
-    Opened(Zeroizing<Vec<u8>>),
+/// A backup that is ready to be opened.
+pub(crate) enum Opening {
+    /// A backup in the current form, and its data key.
+    V1(SealedKey, Arc<DataKey>),
+    /// The plaintext that KMS returned for a backup in the older form.
+    Legacy(Zeroizing<Vec<u8>>),
 }
 
 impl std::fmt::Debug for KmsSealer {
@@ -42,33 +42,36 @@ impl KmsSealer {
 }
 
 impl Sealer for KmsSealer {
-    type Wrapping = Wrapping;
+    type Sealing = Arc<DataKey>;
+    type Opening = Opening;
 
-    async fn wrapping(&self) -> Result<Wrapping, NotSealed> {
-        // The fault is in the log already: `Kms` writes it once.
-        self.data_keys.to_seal().await.map(Wrapping::DataKey).map_err(|_| NotSealed)
+    async fn prepare_seal(&self) -> Result<Arc<DataKey>, NotSealed> {
+        // `Kms` has logged the error already.
+        self.data_keys.to_seal().await.map_err(|_| NotSealed)
     }
 
-    async fn wrapping_of(
+    async fn prepare_open(
         &self,
         sealed_key: &[u8],
         places: &RestorePlaces,
         standing: &Standing,
-    ) -> Result<Wrapping, NotOpened> {
-        let sealed_key = SealedKeyText::parse(sealed_key)?;
-        if let SealedKeyText::V1(sealed) = &sealed_key
-            && let Some(key) = self.data_keys.at_hand(sealed.wrapped())
-        {
-            return Ok(Wrapping::DataKey(key));
-        }
+    ) -> Result<Opening, NotOpened> {
+        let sealed_key = match SealedKeyText::parse(sealed_key)? {
+            SealedKeyText::V1(sealed) => match self.data_keys.at_hand(sealed.wrapped()) {
+                Some(key) => return Ok(Opening::V1(sealed, key)),
+                None => SealedKeyText::V1(sealed),
+            },
+            legacy @ SealedKeyText::Legacy(_) => legacy,
+        };
         let lane = standing.lane();
         let Some(_place) = places.try_take(lane) else { return Err(NotOpened::Busy) };
         let outcome = match sealed_key {
             SealedKeyText::V1(sealed) => {
-                self.data_keys.to_open(sealed.wrapped(), lane).await.map(Wrapping::DataKey)
+                let key = self.data_keys.to_open(sealed.wrapped(), lane).await;
+                key.map(|key| Opening::V1(sealed, key))
             }
             SealedKeyText::Legacy(ciphertext) => {
-                self.kms.decrypt_backup(&ciphertext, &[], lane).await.map(Wrapping::Opened)
+                self.kms.decrypt_backup(&ciphertext, &[], lane).await.map(Opening::Legacy)
             }
         };
         match &outcome {
@@ -80,27 +83,25 @@ impl Sealer for KmsSealer {
         outcome.map_err(not_opened)
     }
 
-    fn seal(&self, wrapping: Wrapping, identity: &IdentityId, key: &SecretKey) -> Result<String, NotSealed> {
-        let Wrapping::DataKey(data_key) = wrapping else { return Err(NotSealed) };
+    fn seal(
+        &self,
+        data_key: Arc<DataKey>,
+        identity: &IdentityId,
+        key: &SecretKey,
+    ) -> Result<String, NotSealed> {
         let mut nonce = [0; NONCE_LEN];
         entropy::fill(&mut nonce).map_err(|_| NotSealed)?;
         let sealed = SealedKey::seal(&data_key, nonce, identity, key).ok_or(NotSealed)?;
         Ok(sealed.to_string())
     }
 
-    fn open(
-        &self,
-        wrapping: Wrapping,
-        identity: &IdentityId,
-        sealed_key: &[u8],
-    ) -> Result<SecretKey, NotOpened> {
-        match (SealedKeyText::parse(sealed_key)?, wrapping) {
-            (SealedKeyText::V1(sealed), Wrapping::DataKey(data_key)) => sealed.open(&data_key, identity),
-            (SealedKeyText::Legacy(_), Wrapping::Opened(plaintext)) => {
+    fn open(&self, opening: Opening, identity: &IdentityId) -> Result<SecretKey, NotOpened> {
+        match opening {
+            Opening::V1(sealed, data_key) => sealed.open(&data_key, identity),
+            Opening::Legacy(plaintext) => {
                 let bytes = plaintext.as_slice().try_into().map(Zeroizing::new).ok();
                 bytes.and_then(|mut bytes| SecretKey::take(&mut bytes).ok())
             }
-            _ => None,
         }
         .ok_or(NotOpened::Damaged)
     }

@@ -75,7 +75,7 @@ pub use entropy::{EntropyUnavailable, seed_kernel_pool};
 pub use envelope::{Envelope, EnvelopeNotOpened};
 pub use init::{InitFailed, init, is_first_process, restart};
 #[cfg(feature = "dev")]
-pub use local_sealer::{InvalidSealingKey, LocalSealer};
+pub use local_sealer::{InvalidSealingKey, LocalSealedKey, LocalSealer};
 pub use locked_memory::MemoryNotLocked;
 pub use log_port::tell_unlogged;
 pub use nsm::{

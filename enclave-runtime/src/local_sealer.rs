@@ -18,6 +18,14 @@ const PLAINTEXT_BYTES: usize = 64;
 /// A sealer without KMS.
 pub struct LocalSealer(LessSafeKey);
 
+/// A local sealed key, parsed. Nothing in it is secret.
+#[derive(Debug)]
+pub struct LocalSealedKey {
+    iv: [u8; NONCE_LEN],
+    ciphertext: [u8; PLAINTEXT_BYTES],
+    tag: [u8; TAG_BYTES],
+}
+
 /// `SEALING_KEY` is not 64 hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidSealingKey;
@@ -44,15 +52,21 @@ impl LocalSealer {
 }
 
 impl Sealer for LocalSealer {
-    /// The key is at hand.
-    type Wrapping = ();
+    /// The sealing key is at hand.
+    type Sealing = ();
+    type Opening = LocalSealedKey;
 
-    async fn wrapping(&self) -> Result<(), NotSealed> {
+    async fn prepare_seal(&self) -> Result<(), NotSealed> {
         Ok(())
     }
 
-    async fn wrapping_of(&self, _: &[u8], _: &RestorePlaces, _: &Standing) -> Result<(), NotOpened> {
-        Ok(())
+    async fn prepare_open(
+        &self,
+        sealed_key: &[u8],
+        _: &RestorePlaces,
+        _: &Standing,
+    ) -> Result<LocalSealedKey, NotOpened> {
+        LocalSealedKey::parse(sealed_key)
     }
 
     fn seal(&self, (): (), _identity: &IdentityId, key: &SecretKey) -> Result<String, NotSealed> {
@@ -71,38 +85,43 @@ impl Sealer for LocalSealer {
         })
     }
 
-    fn open(&self, (): (), _identity: &IdentityId, sealed_key: &[u8]) -> Result<SecretKey, NotOpened> {
-        let [iv, ciphertext, tag] = parts(sealed_key)?;
-        with_burnt_stack(|| self.decrypt(iv, ciphertext, tag).ok_or(NotOpened::Damaged))
+    fn open(&self, sealed_key: LocalSealedKey, _identity: &IdentityId) -> Result<SecretKey, NotOpened> {
+        with_burnt_stack(|| self.decrypt(&sealed_key).ok_or(NotOpened::Damaged))
     }
 }
 
 impl LocalSealer {
-    fn decrypt(&self, iv: &[u8], ciphertext: &[u8], tag: &[u8]) -> Option<SecretKey> {
-        let iv = decode::<NONCE_LEN>(iv)?;
-        let tag = decode::<TAG_BYTES>(tag)?;
-        let ciphertext = decode::<PLAINTEXT_BYTES>(ciphertext)?;
+    fn decrypt(&self, LocalSealedKey { iv, ciphertext, tag }: &LocalSealedKey) -> Option<SecretKey> {
         let mut text = Zeroizing::new([0; PLAINTEXT_BYTES]);
-        let nonce = Nonce::assume_unique_for_key(iv);
-        self.0.open_separate_gather(nonce, Aad::empty(), &ciphertext, &tag, text.as_mut_slice()).ok()?;
+        let nonce = Nonce::assume_unique_for_key(*iv);
+        self.0.open_separate_gather(nonce, Aad::empty(), ciphertext, tag, text.as_mut_slice()).ok()?;
         let mut key = Zeroizing::new(decode::<32>(text.as_slice())?);
         SecretKey::take(&mut key).ok()
     }
 }
 
-/// The three parts of a local sealed key; every form that is not that is either another signer's, which this one
-/// knows but cannot open, or none.
-fn parts(sealed_key: &[u8]) -> Result<[&[u8]; 3], NotOpened> {
-    if sealed_key.starts_with(b"ns1.") || sealed_key.starts_with(b"kms:") {
-        return Err(NotOpened::Damaged);
-    }
-    if sealed_key.starts_with(b"ev:") {
-        return Err(NotOpened::UnknownForm);
-    }
-    let mut parts = sealed_key.split(|byte| *byte == b':');
-    match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(iv), Some(ciphertext), Some(tag), None) => Ok([iv, ciphertext, tag]),
-        _ => Err(NotOpened::UnknownForm),
+impl LocalSealedKey {
+    /// Parses `text`.
+    ///
+    /// # Errors
+    /// [`NotOpened::Damaged`] for a bad part, and for the forms that production seals. [`NotOpened::UnknownForm`] for
+    /// every other form.
+    pub fn parse(text: &[u8]) -> Result<Self, NotOpened> {
+        if text.starts_with(b"ns1.") || text.starts_with(b"kms:") {
+            return Err(NotOpened::Damaged);
+        }
+        if text.starts_with(b"ev:") {
+            return Err(NotOpened::UnknownForm);
+        }
+        let mut parts = text.split(|byte| *byte == b':');
+        let (Some(iv), Some(ciphertext), Some(tag), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(NotOpened::UnknownForm);
+        };
+        let parse_parts =
+            || Some(Self { iv: decode(iv)?, ciphertext: decode(ciphertext)?, tag: decode(tag)? });
+        parse_parts().ok_or(NotOpened::Damaged)
     }
 }
 
@@ -117,7 +136,7 @@ fn decode<const N: usize>(hex: &[u8]) -> Option<[u8; N]> {
 mod tests {
     use enclave_core::{IdentityId, SecretKey};
 
-    use super::LocalSealer;
+    use super::{LocalSealedKey, LocalSealer};
     use crate::sealer::{NotOpened, Sealer as _};
 
     /// Made by the format's own code, in Node:
@@ -133,14 +152,15 @@ mod tests {
         LocalSealer::from_hex(&"01".repeat(32)).unwrap()
     }
 
-    fn open(sealed_key: &str) -> Result<[u8; 32], NotOpened> {
-        sealer().open((), &identity(), sealed_key.as_bytes()).map(|key| *key.secret_bytes())
+    fn open(sealed_key: &[u8]) -> Result<[u8; 32], NotOpened> {
+        let opening = LocalSealedKey::parse(sealed_key)?;
+        sealer().open(opening, &identity()).map(|key| *key.secret_bytes())
     }
 
     #[test]
     fn opens_what_node_sealed() {
-        assert_eq!(open(FROM_NODE), Ok([3; 32]));
-        assert_eq!(open(&FROM_NODE.to_uppercase()), Ok([3; 32]));
+        assert_eq!(open(FROM_NODE.as_bytes()), Ok([3; 32]));
+        assert_eq!(open(FROM_NODE.to_uppercase().as_bytes()), Ok([3; 32]));
     }
 
     #[test]
@@ -149,7 +169,7 @@ mod tests {
         let first = sealer().seal((), &identity(), &key).unwrap();
         let second = sealer().seal((), &identity(), &key).unwrap();
         assert_ne!(first, second);
-        assert_eq!(open(&first), Ok([5; 32]));
+        assert_eq!(open(first.as_bytes()), Ok([5; 32]));
         assert_eq!(first.split(':').map(str::len).collect::<Vec<_>>(), [24, 128, 32]);
     }
 
@@ -163,12 +183,12 @@ mod tests {
             } else {
                 NotOpened::Damaged
             };
-            assert_eq!(sealer().open((), &identity(), &bent).err(), Some(expected), "{position}");
+            assert_eq!(open(&bent), Err(expected), "{position}");
         }
         for length in 0..FROM_NODE.len() {
             let whole_parts = FROM_NODE[..length].matches(':').count() == 2;
             let expected = if whole_parts { NotOpened::Damaged } else { NotOpened::UnknownForm };
-            assert_eq!(open(&FROM_NODE[..length]), Err(expected), "{length}");
+            assert_eq!(open(&FROM_NODE.as_bytes()[..length]), Err(expected), "{length}");
         }
     }
 
@@ -177,11 +197,11 @@ mod tests {
         for unknown in
             ["x", "aa:bb", "ev:aa:bb", "ev:debug:aa:bb:cc:$", "aa:bb:cc:dd", "aa::bb:", " ", "\"", "NS1.x"]
         {
-            assert_eq!(open(unknown), Err(NotOpened::UnknownForm), "{unknown}");
+            assert_eq!(open(unknown.as_bytes()), Err(NotOpened::UnknownForm), "{unknown}");
         }
         for damaged in ["::", "aaaa:bbbb:cccc", "xx:yy:zz", "ns1.", "ns1.AAAA", "kms:", "kms:AQID", "kms:a:b"]
         {
-            assert_eq!(open(damaged), Err(NotOpened::Damaged), "{damaged}");
+            assert_eq!(open(damaged.as_bytes()), Err(NotOpened::Damaged), "{damaged}");
         }
     }
 

@@ -25,29 +25,32 @@ pub struct NotSealed;
 
 /// Seals keys for backups and opens them again.
 ///
-/// Each takes two steps. The first may wait for a key service and sees no signing key; the second sees one and waits
-/// for nothing, so that it can run on a stack that is overwritten after.
+/// Each takes two steps. The first may wait for a key service and sees no signing key. The second sees one and waits
+/// for nothing, so it can run on a stack that is overwritten afterwards.
 pub trait Sealer: Send + Sync + 'static {
-    /// What the second step takes from the first.
-    type Wrapping: Send;
+    /// What [`seal`](Self::seal) needs.
+    type Sealing: Send;
 
-    /// Gets what sealing takes.
+    /// A sealed key, parsed, with what opens it.
+    type Opening: Send;
+
+    /// Gets what sealing needs.
     ///
     /// # Errors
     /// [`NotSealed`]
-    fn wrapping(&self) -> impl Future<Output = Result<Self::Wrapping, NotSealed>> + Send;
+    fn prepare_seal(&self) -> impl Future<Output = Result<Self::Sealing, NotSealed>> + Send;
 
-    /// Gets what opening `sealed_key` takes. Waits for a key service in one of `places` only, and in the lane of the
-    /// client's `standing`, which learns from the outcome.
+    /// Parses `sealed_key` and gets what opens it. Waits for a key service in one of `places` only, and in the lane of
+    /// the client's `standing`, which learns from the outcome.
     ///
     /// # Errors
     /// [`NotOpened`]
-    fn wrapping_of(
+    fn prepare_open(
         &self,
         sealed_key: &[u8],
         places: &RestorePlaces,
         standing: &Standing,
-    ) -> impl Future<Output = Result<Self::Wrapping, NotOpened>> + Send;
+    ) -> impl Future<Output = Result<Self::Opening, NotOpened>> + Send;
 
     /// Seals `key`; no two results are alike. The text needs no escaping in JSON.
     ///
@@ -55,20 +58,14 @@ pub trait Sealer: Send + Sync + 'static {
     /// [`NotSealed`]
     fn seal(
         &self,
-        wrapping: Self::Wrapping,
+        sealing: Self::Sealing,
         identity: &IdentityId,
         key: &SecretKey,
     ) -> Result<String, NotSealed>;
 
-    /// Opens what [`Sealer::seal`] made, or what an older signer of the same kind did. `wrapping` is that of this
-    /// `sealed_key`.
+    /// Opens a key that [`Sealer::seal`] sealed, here or in an older signer of the same kind.
     ///
     /// # Errors
     /// [`NotOpened`]
-    fn open(
-        &self,
-        wrapping: Self::Wrapping,
-        identity: &IdentityId,
-        sealed_key: &[u8],
-    ) -> Result<SecretKey, NotOpened>;
+    fn open(&self, opening: Self::Opening, identity: &IdentityId) -> Result<SecretKey, NotOpened>;
 }

@@ -198,10 +198,10 @@ impl<S: Sealer> Duty<S> {
         if !self.with_signer(|signer| Ok(signer.holds(&request.identity)))? {
             return Err(Refusal::KeyNotFound.into());
         }
-        let wrapping = self.sealer.wrapping().await?;
+        let sealing = self.sealer.prepare_seal().await?;
         with_burnt_stack(|| {
             let key = self.with_signer(|signer| Ok(signer.export(&request.identity)?))?;
-            let sealed_key = self.sealer.seal(wrapping, &request.identity, &key)?;
+            let sealed_key = self.sealer.seal(sealing, &request.identity, &key)?;
             Ok(Answer::Done(sealed_reply(&sealed_key)))
         })
     }
@@ -213,9 +213,9 @@ impl<S: Sealer> Duty<S> {
         standing: &Standing,
     ) -> Result<Answer, Failure> {
         let request = ImportRequest::parse(body, &self.seed)?;
-        let wrapping = self.sealer.wrapping_of(request.sealed_key, places, standing).await?;
+        let opening = self.sealer.prepare_open(request.sealed_key, places, standing).await?;
         with_burnt_stack(|| {
-            let key = self.sealer.open(wrapping, &request.identity, request.sealed_key)?;
+            let key = self.sealer.open(opening, &request.identity)?;
             let pair = KeyPair::from(key);
             self.with_signer(|signer| Ok(signer.store_imported(&request.identity, &pair)?))?;
             Ok(Answer::Done(reply(&Reply::Done)))
@@ -295,13 +295,14 @@ mod tests {
     struct NoSealer;
 
     impl Sealer for NoSealer {
-        type Wrapping = ();
+        type Sealing = ();
+        type Opening = ();
 
-        async fn wrapping(&self) -> Result<(), NotSealed> {
+        async fn prepare_seal(&self) -> Result<(), NotSealed> {
             Err(NotSealed)
         }
 
-        async fn wrapping_of(&self, _: &[u8], _: &RestorePlaces, _: &Standing) -> Result<(), NotOpened> {
+        async fn prepare_open(&self, _: &[u8], _: &RestorePlaces, _: &Standing) -> Result<(), NotOpened> {
             Err(NotOpened::UnknownForm)
         }
 
@@ -309,7 +310,7 @@ mod tests {
             Err(NotSealed)
         }
 
-        fn open(&self, (): (), _: &IdentityId, _: &[u8]) -> Result<SecretKey, NotOpened> {
+        fn open(&self, (): (), _: &IdentityId) -> Result<SecretKey, NotOpened> {
             Err(NotOpened::UnknownForm)
         }
     }

@@ -38,13 +38,14 @@ const DRAIN: Duration = Duration::from_secs(5);
 struct Hanging;
 
 impl Sealer for Hanging {
-    type Wrapping = ();
+    type Sealing = ();
+    type Opening = ();
 
-    async fn wrapping(&self) -> Result<(), NotSealed> {
+    async fn prepare_seal(&self) -> Result<(), NotSealed> {
         pending().await
     }
 
-    async fn wrapping_of(&self, _: &[u8], _: &RestorePlaces, _: &Standing) -> Result<(), NotOpened> {
+    async fn prepare_open(&self, _: &[u8], _: &RestorePlaces, _: &Standing) -> Result<(), NotOpened> {
         pending().await
     }
 
@@ -52,7 +53,7 @@ impl Sealer for Hanging {
         Err(NotSealed)
     }
 
-    fn open(&self, (): (), _: &IdentityId, _: &[u8]) -> Result<SecretKey, NotOpened> {
+    fn open(&self, (): (), _: &IdentityId) -> Result<SecretKey, NotOpened> {
         Err(NotOpened::Unavailable)
     }
 }

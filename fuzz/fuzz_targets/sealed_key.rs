@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use arbitrary::{Arbitrary as _, Unstructured};
 use enclave_core::IdentityId;
-use enclave_runtime::{LocalSealer, Sealer as _};
+use enclave_runtime::{LocalSealedKey, LocalSealer, Sealer as _};
 use fuzz::identity::to_hex;
 use fuzz::sealed_key::{self, Draft, SEALING_KEY};
 use libfuzzer_sys::fuzz_target;
@@ -27,7 +27,8 @@ fuzz_target!(|data: &[u8]| {
 /// Whether the blob opens.
 fn check(blob: &[u8]) -> bool {
     let identity = IdentityId::from_text(b"00000000-0000-0000-0000-000000000000").expect("the nil UUID");
-    let ours = SEALER.open((), &identity, blob).map(|key| *key.secret_bytes());
+    let opening = LocalSealedKey::parse(blob);
+    let ours = opening.and_then(|opening| SEALER.open(opening, &identity)).map(|key| *key.secret_bytes());
     assert_eq!(ours, sealed_key::open(blob), "{}", blob.escape_ascii());
     ours.is_ok()
 }
