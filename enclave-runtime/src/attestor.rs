@@ -13,8 +13,8 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::document_cache::DocumentCache;
-use crate::http::Failure;
 use crate::nsm::{AttestationRequest, Nsm};
+use crate::outcome::Failure;
 use crate::token_bucket::TokenBucket;
 
 /// Documents with a nonce that anybody may have at once: a fleet of clients that starts, each of which wants its own.
@@ -132,8 +132,8 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::{Attestor, PATIENCE, PUBLIC_BURST, PUBLIC_PACE};
-    use crate::http::Failure;
     use crate::nsm::{AttestationRequest, Nsm, NsmUnavailable, Pcr};
+    use crate::outcome::Failure;
 
     /// Its documents are what they were asked to hold. While it is shut, those with a nonce of one byte are not made.
     #[derive(Default)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::flight::Flight;
-use crate::http::Failure;
+use crate::outcome::Failure;
 
 /// A document is not given out when it is older. Long enough that a crowd costs the NSM nothing; and short beside the
 /// five minutes after which verifiers call a document stale.
@@ -90,7 +90,7 @@ mod tests {
     use std::time::Duration;
 
     use super::{DocumentCache, FAILURE_TIME, MAX_AGE, MAX_KEYS};
-    use crate::http::Failure;
+    use crate::outcome::Failure;
 
     /// Documents that are numbered.
     #[derive(Default)]

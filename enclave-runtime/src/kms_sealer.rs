@@ -120,8 +120,8 @@ fn not_opened(fault: KmsFault) -> NotOpened {
 #[cfg(test)]
 mod tests {
     use super::not_opened;
-    use crate::http::Failure;
     use crate::kms::KmsFault;
+    use crate::outcome::Failure;
 
     #[test]
     fn a_client_is_told_whose_fault_it_is() {

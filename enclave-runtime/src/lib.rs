@@ -20,7 +20,7 @@
 //!   among that, and is refused where it says more.
 //! * Nothing a client sends is acted on before it is within its limits, and no wait for a client is without a
 //!   deadline.
-//! * Statuses are in one table, `http::Answer`.
+//! * Statuses are in one table, in `http::response`.
 //! * Stored keys and the ticket secret are in locked memory that core dumps leave out; a key at work is on a stack that
 //!   is overwritten after. The API key is kept as its hash.
 //! * Time is the NSM's, by `trusted_clock`. Log lines alone, and the header `Date`, have the system clock's.
@@ -53,6 +53,7 @@ mod local_sealer;
 mod locked_memory;
 mod log_port;
 mod nsm;
+mod outcome;
 mod paced_log;
 mod process;
 mod recipient;
@@ -84,6 +85,7 @@ pub use nsm::{
 };
 #[cfg(feature = "dev")]
 pub use nsm::{ClockFault, NoSoftwareNsm, Pcrs, SoftwareNsm};
+pub use outcome::{Failure, Outcome};
 pub use process::harden;
 pub use recipient::{NoRecipientKey, RecipientKey};
 pub use relay::{ParentCid, Relay};

@@ -1,5 +1,5 @@
-//! What each operation does, between a body and an answer. No HTTP beyond the answers' names, and no waiting but for
-//! what seals and opens backups.
+//! Performs each operation: a body in, an [`Outcome`] or a [`Failure`] out. Knows no HTTP, and waits only for what seals
+//! and opens backups and for attestation documents.
 //!
 //! Whatever sees a signing key runs inside [`with_burnt_stack`], because moving a secret leaves its bytes behind in dead
 //! frames, and waits for nothing.
@@ -10,17 +10,17 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use enclave_core::{
-    AttestRequest, GenerateRequest, HashSeed, IdentityRequest, ImportRequest, KeyPair, Refusal, Reply,
-    SignRequest, Signer, with_burnt_stack,
+    AttestRequest, GenerateRequest, HashSeed, IdentityRequest, ImportRequest, KeyPair, Refusal, SignRequest,
+    Signer, with_burnt_stack,
 };
 
 use crate::api_key::ApiKeys;
 use crate::attestor::Attestor;
 use crate::entropy;
-use crate::http::{Answer, Failure, attestation_reply, key_proof_reply, reply, sealed_reply};
 use crate::nsm::Nsm;
+use crate::outcome::{Failure, Outcome};
 use crate::restore::{RestorePlaces, Standing};
-use crate::sealer::{NotOpened, NotSealed, Sealer};
+use crate::sealer::Sealer;
 use crate::token_bucket::TokenBucket;
 use crate::trusted_clock::TrustedClock;
 use configuration::{Operation, RateLimits, Role};
@@ -130,7 +130,7 @@ impl<S: Sealer> Service<S> {
         tls_spki: Option<Arc<[u8]>>,
         restore_places: &RestorePlaces,
         standing: &Standing,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Outcome, Failure> {
         let duty = self.duty()?;
         match operation {
             Operation::Generate => with_burnt_stack(|| duty.generate(body)),
@@ -150,9 +150,9 @@ impl<S: Sealer> Service<S> {
         &self,
         nonce: Option<Vec<u8>>,
         tls_spki: Option<Arc<[u8]>>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Outcome, Failure> {
         let document = self.attestor.endpoint(nonce, tls_spki).await?;
-        Ok(Answer::Done(attestation_reply(&document)))
+        Ok(Outcome::Attested(document))
     }
 
     fn duty(&self) -> Result<&Duty<S>, Failure> {
@@ -161,7 +161,7 @@ impl<S: Sealer> Service<S> {
 }
 
 impl<S: Sealer> Duty<S> {
-    fn generate(&self, body: &mut [u8]) -> Result<Answer, Failure> {
+    fn generate(&self, body: &mut [u8]) -> Result<Outcome, Failure> {
         let request = GenerateRequest::parse(body, &self.seed)?;
         // Before the work of making a key; decided again when it is stored.
         if self.with_signer(|signer| Ok(signer.holds(&request.identity)))? {
@@ -172,10 +172,10 @@ impl<S: Sealer> Duty<S> {
         }
         let pair = KeyPair::generate(entropy::fill)?;
         self.with_signer(|signer| Ok(signer.store_generated(&request.identity, &pair)?))?;
-        Ok(Answer::Created(reply(&Reply::PublicKey(pair.public_key()))))
+        Ok(Outcome::Generated(*pair.public_key()))
     }
 
-    fn sign(&self, body: &mut [u8], clock: &TrustedClock) -> Result<Answer, Failure> {
+    fn sign(&self, body: &mut [u8], clock: &TrustedClock) -> Result<Outcome, Failure> {
         let request = SignRequest::parse(body, &self.seed)?;
         let now_unix_ms = clock.now_unix_ms();
         // Drawn first: a permit that cannot sign would have cost its ticket.
@@ -183,16 +183,16 @@ impl<S: Sealer> Duty<S> {
         entropy::fill(&mut aux)?;
         let permit = self.with_signer(|signer| Ok(signer.authorize(request, now_unix_ms)?))?;
         let signature = permit.sign(&aux).map_err(|_| Failure::KeyServiceUnavailable)?;
-        Ok(Answer::Done(reply(&Reply::Signature(&signature))))
+        Ok(Outcome::Signed(signature))
     }
 
-    fn destroy(&self, body: &mut [u8]) -> Result<Answer, Failure> {
+    fn destroy(&self, body: &mut [u8]) -> Result<Outcome, Failure> {
         let request = IdentityRequest::parse(body, &self.seed)?;
         self.with_signer(|signer| Ok(signer.destroy(&request.identity)?))?;
-        Ok(Answer::Done(reply(&Reply::Done)))
+        Ok(Outcome::Destroyed)
     }
 
-    async fn export(&self, body: &mut [u8]) -> Result<Answer, Failure> {
+    async fn export(&self, body: &mut [u8]) -> Result<Outcome, Failure> {
         let request = IdentityRequest::parse(body, &self.seed)?;
         // Before a key service is troubled; looked up again when there is something to seal it with.
         if !self.with_signer(|signer| Ok(signer.holds(&request.identity)))? {
@@ -202,7 +202,7 @@ impl<S: Sealer> Duty<S> {
         with_burnt_stack(|| {
             let key = self.with_signer(|signer| Ok(signer.export(&request.identity)?))?;
             let sealed_key = self.sealer.seal(sealing, &request.identity, &key)?;
-            Ok(Answer::Done(sealed_reply(&sealed_key)))
+            Ok(Outcome::Exported(sealed_key))
         })
     }
 
@@ -211,14 +211,14 @@ impl<S: Sealer> Duty<S> {
         body: &mut [u8],
         places: &RestorePlaces,
         standing: &Standing,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Outcome, Failure> {
         let request = ImportRequest::parse(body, &self.seed)?;
         let opening = self.sealer.prepare_open(request.sealed_key, places, standing).await?;
         with_burnt_stack(|| {
             let key = self.sealer.open(opening, &request.identity)?;
             let pair = KeyPair::from(key);
             self.with_signer(|signer| Ok(signer.store_imported(&request.identity, &pair)?))?;
-            Ok(Answer::Done(reply(&Reply::Done)))
+            Ok(Outcome::Imported)
         })
     }
 
@@ -227,13 +227,13 @@ impl<S: Sealer> Duty<S> {
         attestor: &Attestor,
         body: &mut [u8],
         tls_spki: Option<Arc<[u8]>>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Outcome, Failure> {
         let AttestRequest { identity, nonce } = AttestRequest::parse(body, &self.seed)?;
         let nonce = nonce.map(|nonce| nonce.as_bytes().to_vec());
         // Should the key be destroyed from here on, it is still true where it came from.
         let binding = self.with_signer(|signer| Ok(signer.binding(&identity)?))?;
         let document = attestor.key_proof(&binding, nonce, tls_spki).await?;
-        Ok(Answer::Done(key_proof_reply(&document, &binding)))
+        Ok(Outcome::KeyAttested { document, binding })
     }
 
     fn with_signer<T>(
@@ -247,23 +247,6 @@ impl<S: Sealer> Duty<S> {
 
     fn signer(&self) -> MutexGuard<'_, Option<Signer<'static>>> {
         self.signer.lock().unwrap_or_else(|_| std::process::abort())
-    }
-}
-
-impl From<NotSealed> for Failure {
-    fn from(NotSealed: NotSealed) -> Self {
-        Self::KeyServiceUnavailable
-    }
-}
-
-impl From<NotOpened> for Failure {
-    fn from(fault: NotOpened) -> Self {
-        match fault {
-            NotOpened::UnknownForm => Self::MalformedSealedKey,
-            NotOpened::Damaged => Self::UnopenableSealedKey,
-            NotOpened::Unavailable => Self::KeyServiceUnavailable,
-            NotOpened::Busy => Self::Busy,
-        }
     }
 }
 
@@ -285,7 +268,7 @@ mod tests {
 
     use super::{AbortOnPanic, Duration, Duty, whole_seconds};
     use crate::api_key::ApiKeys;
-    use crate::http::Failure;
+    use crate::outcome::Failure;
     use crate::restore::{RestorePlaces, Standing};
     use crate::sealer::{NotOpened, NotSealed, Sealer};
     use crate::signer_memory::{seed, signer};

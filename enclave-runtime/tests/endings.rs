@@ -13,9 +13,9 @@ use aws_lc_rs::hmac;
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use configuration::{Capacity, Limits, Operation, RateLimits, Role};
 use enclave_core::{IdentityId, SecretKey};
-use enclave_runtime::http::{Answer, serve};
+use enclave_runtime::http::serve;
 use enclave_runtime::{
-    ApiKey, ApiKeys, NotOpened, NotSealed, RestorePlaces, Sealer, Service, SoftwareNsm, Standing,
+    ApiKey, ApiKeys, NotOpened, NotSealed, Outcome, RestorePlaces, Sealer, Service, SoftwareNsm, Standing,
     TrustedClock, seed, signer,
 };
 use sha2::{Digest as _, Sha256};
@@ -94,7 +94,7 @@ impl Serving {
     }
 }
 
-async fn perform(service: &Service<Hanging>, operation: Operation, body: &str) -> Option<Answer> {
+async fn perform(service: &Service<Hanging>, operation: Operation, body: &str) -> Option<Outcome> {
     let (places, standing) = (RestorePlaces::new(2), Standing::default());
     service.perform(operation, &mut body.to_owned().into_bytes(), None, &places, &standing).await.ok()
 }

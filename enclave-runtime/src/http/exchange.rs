@@ -12,11 +12,12 @@ use hyper::{Method, Request, Response};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::answer::{Answer, Failure};
 use super::head_gate::{BodyFault, HeadVerdict, MAX_CHUNK_BYTES};
 use super::nonce_query::nonce_of;
 use super::places::RequestInProgress;
+use super::response::{Answer, Rejection};
 use super::server::{Channel, Peer, Server};
+use crate::outcome::Failure;
 use crate::sealer::Sealer;
 
 /// Largest body: the longest sealed key of the API takes a quarter of it.
@@ -50,14 +51,14 @@ pub(super) async fn answer<S: Sealer>(
     verdict: HeadVerdict,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Abandoned> {
-    let failed = |failure| Answer::Failed(failure).into_response(true);
+    let failed = |rejection| Answer::Failed(rejection).into_response(true);
     if matches!(peer.channel, Channel::NotTls) {
-        return Ok(failed(Failure::NotTls));
+        return Ok(failed(Rejection::NotTls));
     }
     match verdict {
         HeadVerdict::Accepted => {}
-        HeadVerdict::Malformed => return Ok(failed(Failure::MalformedHttp)),
-        HeadVerdict::TooLarge => return Ok(failed(Failure::HeadTooLarge)),
+        HeadVerdict::Malformed => return Ok(failed(Rejection::MalformedHttp)),
+        HeadVerdict::TooLarge => return Ok(failed(Rejection::HeadTooLarge)),
     }
     let operation = match before_body(server, &request) {
         Ok(Target::Health) => {
@@ -65,32 +66,31 @@ pub(super) async fn answer<S: Sealer>(
         }
         Ok(Target::Attestation { nonce }) => {
             let Ok(_waiting) = nonce.as_ref().map(|_| server.attestations.try_acquire()).transpose() else {
-                return Ok(early(Answer::Failed(Failure::Busy), request).await);
+                return Ok(early(Answer::Failed(Failure::Busy.into()), request).await);
             };
-            let answer =
-                server.service.attest(nonce, peer.channel.tls_spki()).await.unwrap_or_else(Answer::Failed);
-            return Ok(early(answer, request).await);
+            let attested = server.service.attest(nonce, peer.channel.tls_spki()).await;
+            return Ok(early(attested.into(), request).await);
         }
         Ok(Target::Operation(operation)) => {
             in_progress.shows_key();
             operation
         }
-        Err(failure) => {
-            if failure == Failure::InvalidApiKey
+        Err(rejection) => {
+            if rejection == Rejection::Service(Failure::InvalidApiKey)
                 && let Some(count) = server.unauthorized.due()
             {
                 let client = peer.address.map(tracing::field::display);
                 tracing::warn!(client, count, "refused a request without the API key");
             }
-            return Ok(early(Answer::Failed(failure), request).await);
+            return Ok(early(Answer::Failed(rejection), request).await);
         }
     };
     let Ok(_in_flight) = server.requests_in_flight.try_acquire() else {
-        return Ok(early(Answer::Failed(Failure::Busy), request).await);
+        return Ok(early(Answer::Failed(Failure::Busy.into()), request).await);
     };
     let mut body = match timeout(server.limits.body_deadline, read_body(request.into_body())).await {
         Ok(Ok(body)) => body,
-        Ok(Err(BodyLoss::Refused(failure))) => return Ok(failed(failure)),
+        Ok(Err(BodyLoss::Rejected(rejection))) => return Ok(failed(rejection)),
         Ok(Err(BodyLoss::Cut)) | Err(_) => return Err(Abandoned),
     };
     let waits_in = match operation {
@@ -100,16 +100,16 @@ pub(super) async fn answer<S: Sealer>(
         Operation::Import | Operation::Generate | Operation::Sign | Operation::Destroy => None,
     };
     let Ok(_waiting) = waits_in.map(Semaphore::try_acquire).transpose() else {
-        return Ok(Answer::Failed(Failure::Busy).into_response(false));
+        return Ok(Answer::Failed(Failure::Busy.into()).into_response(false));
     };
     let spki = peer.channel.tls_spki();
-    let answer = server.service.perform(operation, &mut body, spki, &server.restores, &peer.standing).await;
-    Ok(answer.unwrap_or_else(Answer::Failed).into_response(false))
+    let outcome = server.service.perform(operation, &mut body, spki, &server.restores, &peer.standing).await;
+    Ok(Answer::from(outcome).into_response(false))
 }
 
 /// The response to a request that would have to be waited for when there is no more time. Nothing was done.
 pub(super) fn turned_away() -> Response<Full<Bytes>> {
-    Answer::Failed(Failure::Busy).into_response(true)
+    Answer::Failed(Failure::Busy.into()).into_response(true)
 }
 
 /// The response to a request whose body nobody wants. The connection stays if the body is short and comes at once;
@@ -133,17 +133,17 @@ enum Target {
 }
 
 /// The checks that need the head alone.
-fn before_body<S: Sealer>(server: &Server<S>, request: &Request<Incoming>) -> Result<Target, Failure> {
+fn before_body<S: Sealer>(server: &Server<S>, request: &Request<Incoming>) -> Result<Target, Rejection> {
     let path = request.uri().path();
     if path == "/health" {
         return match *request.method() {
             Method::GET | Method::HEAD => Ok(Target::Health),
-            _ => Err(Failure::NoSuchMethod("GET, HEAD")),
+            _ => Err(Rejection::NoSuchMethod("GET, HEAD")),
         };
     }
     if path == "/.well-known/attestation" {
         if request.method() != Method::GET {
-            return Err(Failure::NoSuchMethod("GET"));
+            return Err(Rejection::NoSuchMethod("GET"));
         }
         return Ok(Target::Attestation { nonce: nonce_of(request.uri().query())? });
     }
@@ -156,23 +156,23 @@ fn before_body<S: Sealer>(server: &Server<S>, request: &Request<Incoming>) -> Re
         "/internal/backup/export" => Operation::Export,
         "/internal/backup/import" => Operation::Import,
         "/internal/attest" => Operation::Attest,
-        _ => return Err(Failure::NoSuchPath),
+        _ => return Err(Rejection::NoSuchPath),
     };
     if request.method() != Method::POST {
-        return Err(Failure::NoSuchMethod("POST"));
+        return Err(Rejection::NoSuchMethod("POST"));
     }
     if !role.allows(operation) {
-        return Err(Failure::NotAllowed);
+        return Err(Rejection::NotAllowed);
     }
     if request.body().size_hint().lower() > MAX_BODY_BYTES as u64 {
-        return Err(Failure::BodyTooLarge);
+        return Err(Rejection::BodyTooLarge);
     }
     if !only(headers, &CONTENT_TYPE).is_some_and(declares_json) {
-        return Err(Failure::NotDeclaredJson);
+        return Err(Rejection::NotDeclaredJson);
     }
     let is_identity = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
     if !headers.get_all(CONTENT_ENCODING).iter().all(is_identity) {
-        return Err(Failure::ContentEncoded);
+        return Err(Rejection::ContentEncoded);
     }
     Ok(Target::Operation(operation))
 }
@@ -197,7 +197,7 @@ fn declares_json(value: &HeaderValue) -> bool {
 }
 
 enum BodyLoss {
-    Refused(Failure),
+    Rejected(Rejection),
     /// The client went away.
     Cut,
 }
@@ -207,14 +207,14 @@ async fn read_body(mut body: Incoming) -> Result<Vec<u8>, BodyLoss> {
     let mut bytes = Vec::with_capacity(declared.min(MAX_BODY_BYTES));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|fault| match BodyFault::find(&fault) {
-            Some(BodyFault::ChunkTooLarge) => BodyLoss::Refused(Failure::BodyTooLarge),
-            Some(_) => BodyLoss::Refused(Failure::MalformedHttp),
+            Some(BodyFault::ChunkTooLarge) => BodyLoss::Rejected(Rejection::BodyTooLarge),
+            Some(_) => BodyLoss::Rejected(Rejection::MalformedHttp),
             None => BodyLoss::Cut,
         })?;
         // Trailers are checked by the gate and mean nothing here.
         if let Some(data) = frame.data_ref() {
             if data.len() > MAX_BODY_BYTES - bytes.len() {
-                return Err(BodyLoss::Refused(Failure::BodyTooLarge));
+                return Err(BodyLoss::Rejected(Rejection::BodyTooLarge));
             }
             bytes.extend_from_slice(data);
         }
