@@ -65,10 +65,7 @@ pub use nonce_ledger::{
 };
 pub use refusal::Refusal;
 pub use reply::{BufferTooSmall, MAX_REPLY_BYTES, Reply};
-pub use request::{
-    AttestRequest, GenerateRequest, IdentityRequest, ImportRequest, MAX_TICKET_UTF16, MIN_TICKET_UTF16,
-    SignRequest,
-};
+pub use request::{AttestRequest, GenerateRequest, IdentityRequest, ImportRequest, SignRequest};
 pub use schnorr::{Signature, SigningFailed};
 pub use secret_key::{InvalidSecretKey, KeyPair, PublicKey, SecretKey};
 pub use signature_limits::{Pace, PaceSlot, SignatureLimits};

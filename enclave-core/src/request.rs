@@ -14,10 +14,10 @@ use crate::refusal::Refusal;
 use crate::validation::{Faults, FieldFault, Kind, MAX_FIELDS};
 
 /// Shortest ticket, in UTF-16 code units: what existing clients are told.
-pub const MIN_TICKET_UTF16: usize = 32;
+const MIN_TICKET_UTF16: usize = 32;
 
 /// Longest ticket, in UTF-16 code units: a ticket of the API is about 400 long; this bounds the MAC's work.
-pub const MAX_TICKET_UTF16: usize = 4096;
+const MAX_TICKET_UTF16: usize = 4096;
 
 /// The one algorithm's name.
 const ALGORITHM: &[u8] = b"secp256k1";
@@ -35,7 +35,7 @@ pub struct SignRequest<'b> {
     pub identity: IdentityId,
     /// What.
     pub digest: Digest,
-    /// WTF-8 of [`MIN_TICKET_UTF16`] to [`MAX_TICKET_UTF16`] code units; decoded in place when it is verified.
+    /// WTF-8 of 32 to 4096 UTF-16 code units; decoded in place when it is verified.
     pub ticket: &'b mut [u8],
 }
 

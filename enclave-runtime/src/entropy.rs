@@ -65,7 +65,7 @@ pub(crate) fn fill<const N: usize>(bytes: &mut [u8; N]) -> Result<(), EntropyUna
 ///
 /// # Errors
 /// [`EntropyUnavailable`]
-pub fn seed_kernel_pool(nsm: &dyn Nsm, patience: Duration) -> Result<(), EntropyUnavailable> {
+pub(crate) fn seed_kernel_pool(nsm: &dyn Nsm, patience: Duration) -> Result<(), EntropyUnavailable> {
     let pool = File::options().write(true).open("/dev/urandom");
     let mut pool = pool.map_err(not_mixed)?;
     // nsm-api leaves the answer on the stack.

@@ -72,17 +72,14 @@ mod trusted_clock;
 pub use api_key::{ApiKey, ApiKeys, EmptyApiKey, SameApiKey};
 pub use data_key::DataKey;
 pub use enclave::{Listen, Parent, Stopped, read_configuration, run};
-pub use entropy::{EntropyUnavailable, seed_kernel_pool};
+pub use entropy::EntropyUnavailable;
 pub use envelope::{Envelope, EnvelopeNotOpened};
 pub use init::{InitFailed, init, is_first_process, restart};
 #[cfg(feature = "dev")]
 pub use local_sealer::{InvalidSealingKey, LocalSealedKey, LocalSealer};
 pub use locked_memory::MemoryNotLocked;
 pub use log_port::tell_unlogged;
-pub use nsm::{
-    AttestationRequest, Device, MAX_NONCE_BYTES, MAX_PUBLIC_KEY_BYTES, MAX_USER_DATA_BYTES, Nsm,
-    NsmUnavailable, Pcr,
-};
+pub use nsm::{AttestationRequest, Device, MAX_NONCE_BYTES, Nsm, NsmUnavailable, Pcr};
 #[cfg(feature = "dev")]
 pub use nsm::{ClockFault, NoSoftwareNsm, Pcrs, SoftwareNsm};
 pub use outcome::{Failure, Outcome};
@@ -90,7 +87,7 @@ pub use process::harden;
 pub use recipient::{NoRecipientKey, RecipientKey};
 pub use relay::{ParentCid, Relay};
 pub use restore::{RestorePlaces, Standing};
-pub use sealed_certificate::{MAX_SEALED_CERTIFICATE_BYTES, SealedCertificate};
+pub use sealed_certificate::SealedCertificate;
 pub use sealed_key::{SealedKey, SealedKeyText};
 pub use sealer::{NotOpened, NotSealed, Sealer};
 pub use service::Service;

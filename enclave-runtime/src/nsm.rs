@@ -13,10 +13,10 @@ pub use device::Device;
 pub use software::{ClockFault, NoSoftwareNsm, Pcrs, SoftwareNsm};
 
 /// Longest public key, §3.2.2.2 of AWS's "attestation process"; a DER SPKI of RSA-2048 has 294.
-pub const MAX_PUBLIC_KEY_BYTES: usize = 1024;
+const MAX_PUBLIC_KEY_BYTES: usize = 1024;
 
 /// Longest user data. AWS's documents say both 512 and 1024: the smaller is safe to send.
-pub const MAX_USER_DATA_BYTES: usize = 512;
+const MAX_USER_DATA_BYTES: usize = 512;
 
 /// Longest nonce: what a client may choose.
 pub const MAX_NONCE_BYTES: usize = AttestationNonce::MAX_BYTES;

@@ -19,7 +19,7 @@ const MAX_WRAPPED_BYTES: usize = 6144;
 const OTHER_BYTES: usize = 1 + 2 + NONCE_LEN + TAG_BYTES;
 
 /// Of all: what is longer is not read to its end.
-pub const MAX_SEALED_CERTIFICATE_BYTES: usize = OTHER_BYTES + MAX_WRAPPED_BYTES + MAX_STATE_BYTES;
+pub(crate) const MAX_SEALED_CERTIFICATE_BYTES: usize = OTHER_BYTES + MAX_WRAPPED_BYTES + MAX_STATE_BYTES;
 
 const AAD: &[u8] = b"nitro-signer/certificate/v1";
 

@@ -14,7 +14,7 @@ use tokio::net::TcpSocket;
 ///
 /// Half of the largest request; more is taken as it is read. Linux keeps packets as they came, at most one for each 576
 /// bytes of this size, each in a page of its own: [`VSOCK_KERNEL_BYTES`].
-pub const VSOCK_BUFFER_BYTES: u64 = 16 * 1_024;
+pub(crate) const VSOCK_BUFFER_BYTES: u64 = 16 * 1_024;
 
 /// The kernel memory of a vsock socket with a full receive buffer, whatever the size of its packets: 28 packets of a page
 /// and their descriptions (119 KiB), 16 KiB of payload that Linux has merged, and the socket itself. From 6.12.117's

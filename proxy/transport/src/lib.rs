@@ -26,10 +26,10 @@ mod stream;
 mod vsock;
 
 pub use address::{ANY_CID, Address, Host, HostName, InvalidAddress, SocketPath};
-pub use buffer_size::{VSOCK_BUFFER_BYTES, VSOCK_KERNEL_BYTES};
+pub use buffer_size::VSOCK_KERNEL_BYTES;
 pub use dial::dial;
 pub use listener::Listener;
 pub use proxy_header::{
     InvalidProxyHeader, MAX_PROXY_HEADER_BYTES, PROXY_SIGNATURE, PROXY_TEXT_PREFIX, ProxyHeader,
 };
-pub use stream::{Stream, VSOCK_MAX_WRITE_BYTES};
+pub use stream::Stream;
