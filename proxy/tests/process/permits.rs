@@ -122,8 +122,10 @@ async fn a_source_with_all_its_connections_takes_none_of_another() {
     let mut modest = connect_from(2, &proxy).await.unwrap();
     assert_echoes(&mut modest, b"modest").await;
     assert_echoes(&mut greedy[0], b"what was there stays").await;
+    let refused = "--max-connections-per-source already";
+    eventually("the refusal is logged", || proxy.log().contains(refused)).await;
     let log = proxy.log();
-    assert_eq!(log.matches("--max-connections-per-source already").count(), 1, "{log}");
+    assert_eq!(log.matches(refused).count(), 1, "{log}");
     assert!(log.contains("source=127.0.0.1\n"), "{log}");
 
     // A place comes free with its connection, which the proxy notices a little later.
