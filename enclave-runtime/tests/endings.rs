@@ -156,7 +156,10 @@ async fn what_is_still_waited_for_is_refused_before_the_cut() {
     serving.stop.send(()).unwrap();
     for client in [&mut waits_for_key_service, &mut waits_for_body] {
         let answer = answer(client).await;
-        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("connection: close"), "{answer:?}");
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer:?}");
+        for part in ["connection: close", "retry-after: 1\r\n", "{\"error\":\"Signer is at capacity\"}"] {
+            assert!(answer.contains(part), "{part}: {answer:?}");
+        }
     }
     for client in [&mut half_a_head, &mut silent] {
         assert_eq!(answer(client).await, "");

@@ -641,8 +641,14 @@ fn check_memory(
     let requests = u64::from(limits.max_requests_in_flight) * BYTES_PER_REQUEST;
     let tls_bytes = if *tls == TlsMode::Off { 0 } else { TLS_BYTES_PER_CONNECTION };
     let connections = limits.max_connections as u64 * (BYTES_PER_CONNECTION + tls_bytes);
-    if keys + nonces + requests + connections > u64::from(enclave.memory_mib) << 20 {
-        return Err(fault("limits", "more memory than enclave.memory_mib"));
+    let bytes = keys + nonces + requests + connections;
+    if bytes > u64::from(enclave.memory_mib) << 20 {
+        let line = format!(
+            "take {} MiB, more than enclave.memory_mib, which is {}: lower the limits, or raise it",
+            bytes.div_ceil(1 << 20),
+            enclave.memory_mib
+        );
+        return Err(fault("limits", &line));
     }
     Ok(())
 }

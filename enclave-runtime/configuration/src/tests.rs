@@ -268,7 +268,7 @@ fn rate_limits_are_off_unless_they_are_named() {
     Configuration::parse(&keys).unwrap();
     assert_eq!(
         refusal(&format!("{keys}[rate_limits]\nsignatures_per_second_per_identity = 1\n")),
-        "limits: more memory than enclave.memory_mib"
+        "limits: take 657 MiB, more than enclave.memory_mib, which is 625: lower the limits, or raise it"
     );
 }
 
@@ -488,9 +488,18 @@ fn every_refusal_has_its_line() {
         (with("= 2", "= 2.0"), "enclave.cpu_count: not a whole number from 1 to 1024"),
         (with("= 2", "= -1"), "enclave.cpu_count: not a whole number from 1 to 1024"),
         (with("= 512", "= 63"), "enclave.memory_mib: not a whole number from 64 to 4194304"),
-        (with("= 512", "= 64"), "limits: more memory than enclave.memory_mib"),
-        (and("[limits]\nmax_keys = 16777216"), "limits: more memory than enclave.memory_mib"),
-        (and("[limits]\nmax_connections = 3000"), "limits: more memory than enclave.memory_mib"),
+        (
+            with("= 512", "= 64"),
+            "limits: take 271 MiB, more than enclave.memory_mib, which is 64: lower the limits, or raise it",
+        ),
+        (
+            and("[limits]\nmax_keys = 16777216"),
+            "limits: take 1720 MiB, more than enclave.memory_mib, which is 512: lower the limits, or raise it",
+        ),
+        (
+            and("[limits]\nmax_connections = 3000"),
+            "limits: take 611 MiB, more than enclave.memory_mib, which is 512: lower the limits, or raise it",
+        ),
         (with("\"eu-central-1\"", "\"eu-central\""), "kms.region: not the name of an AWS region"),
         (with("\"eu-central-1\"", "\"https://kms\""), "kms.region: not the name of an AWS region"),
         (

@@ -311,7 +311,7 @@ fn a_configuration_that_the_signer_would_refuse_makes_no_image() {
         (
             "no memory for its limits",
             |it| changed(it, "memory_mib = 512", "memory_mib = 64"),
-            "nitro.toml: limits: more memory than enclave.memory_mib",
+            "nitro.toml: limits: take 271 MiB, more than enclave.memory_mib, which is 64: lower the limits, or raise it",
         ),
         (
             "measurements in another spelling",
