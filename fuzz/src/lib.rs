@@ -1,7 +1,7 @@
 //! The judges: simple, independent models that the fuzz targets hold the product against.
 //!
-//! They follow the API's contract, not the product's code, and use other libraries where there is a choice. None of
-//! them is made to be fast, small or constant-time.
+//! They follow the API's contract, `docs/api.md`, not the product's code, and use other libraries where there is a
+//! choice. None of them is made to be fast, small or constant-time.
 
 pub mod acme;
 pub mod attestation;

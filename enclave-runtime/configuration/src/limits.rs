@@ -102,7 +102,7 @@ impl Deadlines {
 }
 
 impl Default for Deadlines {
-    /// The deadlines of the API contract.
+    /// The deadlines of `docs/api.md`, "11. Connections".
     fn default() -> Self {
         Self {
             head: Duration::from_secs(10),

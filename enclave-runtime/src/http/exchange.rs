@@ -1,5 +1,5 @@
-//! One request and its answer: what is checked before the body is read, in the contract's order, and the body's
-//! limits.
+//! One request and its answer: what is checked before the body is read, in the order of
+//! `docs/api.md`, "4. Order of checks before the body", and the body's limits.
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@
 //! hyper takes line ends of a bare LF, drops a `Content-Length` that follows a `Transfer-Encoding`, takes
 //! `Transfer-Encoding: gzip, chunked` and equal `Content-Length`s, and writes some refusals itself. Two parsers
 //! that see different requests in the same bytes are how requests are smuggled, and an answer written past the
-//! status table is not in the contract. So nothing reaches hyper that this module has not judged.
+//! status table is not in `docs/api.md`. So nothing reaches hyper that this module has not judged.
 //!
 //! # Data flow
 //!

@@ -1,4 +1,4 @@
-//! The texts of the contract, copied from its page once.
+//! The texts of `docs/api.md`, "3. Statuses and texts", and its limits, copied once.
 
 /// 200 of `/health`, once the signer can sign.
 pub const HEALTHY: &str = r#"{"ok":true,"service":"nitro-enclave"}"#;

@@ -1,4 +1,4 @@
-//! A request with its answer, and the checks a row of the contract makes on them.
+//! A request with its answer, and the checks a row of `docs/api.md` makes on them.
 
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ impl Exchange {
 
     /// Checks that the answer has `status` and no body, and that the connection closes.
     ///
-    /// This is what the contract says of requests which are not HTTP: there is no text to compare.
+    /// This is what `docs/api.md` says of requests which are not HTTP: there is no text to compare.
     pub fn is_refused_unread(mut self, status: u16) -> Result<(), Failure> {
         let response = self.response()?;
         self.explain(ensure(response.status == status, || {

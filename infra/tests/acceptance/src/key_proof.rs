@@ -18,7 +18,7 @@ pub struct KeyProof {
 }
 
 impl KeyProof {
-    /// Reads a 200, which must have the contract's shape.
+    /// Reads a 200, which must have the shape of `docs/api.md`, "1. Routes".
     pub fn of(exchange: &Exchange) -> Result<Self, Failure> {
         let response = exchange.response()?;
         let member = |name| response.member(name).unwrap_or_default();

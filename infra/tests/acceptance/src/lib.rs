@@ -1,10 +1,10 @@
-//! Black-box tests of the signer: the API contract, row by row, against real processes.
+//! Black-box tests of the signer: the API contract of `docs/api.md`, row by row, against real processes.
 //!
 //! The library holds what the tests share: how to start the stack, how to speak raw HTTP, how to
 //! mint a ticket with any fault in it, how to seal a key without the product's own code. Nothing
 //! here uses a crate of the product, so that a mistake there cannot hide itself here.
 //!
-//! `tests/` has one file per section of the contract, and one test per table.
+//! `tests/` has one file per section of `docs/api.md`, and one test per table.
 
 #![forbid(unsafe_code)]
 #![allow(

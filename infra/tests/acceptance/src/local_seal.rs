@@ -43,7 +43,7 @@ pub fn seal_bytes(key: &[u8; 32], plaintext: &[u8], associated: &[u8]) -> Sealed
     Sealed { iv: iv.to_vec(), ciphertext, tag: tag.to_vec() }
 }
 
-/// Seals correctly for an IV of 16 bytes, which the contract refuses.
+/// Seals correctly for an IV of 16 bytes, which `docs/api.md`, "9. Backups" refuses.
 #[must_use]
 pub fn seal_with_long_iv(key: &[u8; 32], scalar: &[u8; 32]) -> Sealed {
     let iv: [u8; 16] = rand::random();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::failure::{Failure, ensure, fail};
 use crate::tls::{TlsClient, TlsStream};
 
-/// How long an answer may take. Longer than every deadline of the contract, so that a connection
+/// How long an answer may take. Longer than every deadline of `docs/api.md`, so that a connection
 /// the server cuts is seen as cut and not as silent.
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -11,7 +11,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// An empty table; `table` names the part of the contract it stands for.
+    /// An empty table; `table` names the part of `docs/api.md` it stands for.
     pub fn new(table: &'static str) -> Self {
         Self { table, tried: 0, failed: Vec::new() }
     }

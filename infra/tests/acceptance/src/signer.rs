@@ -68,7 +68,7 @@ impl<'a> Signer<'a> {
         self.post("/internal/attest", format!(r#"{{"identity_id":"{identity}"{nonce}}}"#))
     }
 
-    /// Generates and gives the public key, which must have the contract's shape.
+    /// Generates and gives the public key, which must have the shape of `docs/api.md`, "1. Routes".
     pub fn generated(&mut self, identity: &str) -> Result<String, Failure> {
         let exchange = self.generate(identity);
         let key = exchange.response()?.member("public_key")?;
@@ -87,7 +87,7 @@ impl<'a> Signer<'a> {
         Ok(sealed)
     }
 
-    /// Signs with `ticket` and gives the signature, which must have the contract's shape.
+    /// Signs with `ticket` and gives the signature, which must have the shape of `docs/api.md`, "1. Routes".
     pub fn signed(&mut self, identity: &str, digest: &[u8; 32], ticket: &str) -> Result<String, Failure> {
         let exchange = self.sign(identity, &hex::encode(digest), ticket);
         let signature = exchange.response()?.member("signature").unwrap_or_default();

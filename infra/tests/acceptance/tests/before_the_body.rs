@@ -1,4 +1,4 @@
-//! "Before the body is looked at": heads, in the order in which they are refused.
+//! `docs/api.md`, "4. Order of checks before the body": heads, in the order in which they are refused.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -94,7 +94,8 @@ fn a_head_too_large_is_431() {
     rows.finish();
 }
 
-/// Heads which are not HTTP as the contract has it. `{}` is not used: each is sent as it is.
+/// Heads that break row 2 of `docs/api.md`, "4. Order of checks before the body". `{}` is not used: each is sent as it
+/// is.
 const MALFORMED: &[(&str, &[u8])] = &[
     ("bare LF after the request line", b"GET /health HTTP/1.1\nHost: signer\r\n\r\n"),
     ("bare LF after a header", b"GET /health HTTP/1.1\r\nHost: signer\n\r\n"),
@@ -301,7 +302,7 @@ fn chunks_that_are_not_chunks_never_make_a_request() {
     rows.finish();
 }
 
-/// The contract gives malformed chunks no text: 400, 413 for a size, or just a closed connection.
+/// `docs/api.md` gives malformed chunks no text: 400, 413 for a size, or just a closed connection.
 fn refused_or_closed(server: &Server, bytes: &[u8]) -> Result<(), Failure> {
     let mut connection = server.connect()?;
     connection.send_what_it_takes(bytes);
@@ -646,7 +647,7 @@ fn another_type_or_coding_of_the_body_is_415() {
     rows.finish();
 }
 
-/// The faults of a head in the order of the contract, each with its answer.
+/// The faults of a head in the order of `docs/api.md`, "4. Order of checks before the body", each with its answer.
 const FAULTS: [(&str, u16, &str); 6] = [
     ("key", 401, UNAUTHORIZED),
     ("path", 404, NOT_FOUND),

@@ -1,4 +1,4 @@
-//! "Body": what is JSON, and what each field may hold.
+//! `docs/api.md`, "5. Body": what is JSON. And "6. Fields": what each field may hold.
 
 use acceptance::contract::{
     INVALID_JSON, KEY_NOT_FOUND, MALFORMED_SEALED_KEY, MAX_BODY_BYTES, NONCE, ROUTES, not_an_object_body,

@@ -1,4 +1,6 @@
 //! The time that tickets are judged by: the NSM's, whatever the system clock or KMS says.
+//!
+//! The answers are those of `docs/api.md`, "8. Sign".
 
 use std::time::{Duration, Instant};
 

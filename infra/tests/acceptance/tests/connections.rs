@@ -1,4 +1,4 @@
-//! "Connections": keep-alive, pipelining, deadlines, limits and draining.
+//! `docs/api.md`, "11. Connections": keep-alive, pipelining, deadlines, limits and draining.
 
 use std::io::ErrorKind;
 use std::process::Command;
@@ -15,7 +15,7 @@ use acceptance::signer::{new_identity, sign_body};
 use acceptance::{Connection, Exchange, Failure, Request, Rows, Server, bip340};
 use nix::sys::signal::{Signal, kill};
 
-/// The deadline of the contract for a head, a body, and a write without progress.
+/// The deadline of `docs/api.md`, "11. Connections" for a head, a body, and a write without progress.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// What a busy machine and a second process in the path may add to it.
 const SLACK: Duration = Duration::from_secs(4);

@@ -1,5 +1,7 @@
 //! More connections than the signer has places for: who gives a place up, and who never does. And connections that have
 //! had their time or their requests.
+//!
+//! The answers are those of `docs/api.md`, "11. Connections".
 
 use std::thread;
 use std::time::{Duration, Instant};

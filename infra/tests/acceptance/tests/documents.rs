@@ -260,6 +260,26 @@ fn every_command_is_run_or_names_its_test_or_needs_aws() -> Result<(), Failure> 
     Ok(())
 }
 
+/// Files that cite sections as `docs/api.md`, "N. Title".
+const CITING: [&str; 3] = ["infra/tests", "enclave-runtime", "fuzz"];
+
+#[test]
+fn every_cited_section_of_the_api_exists() -> Result<(), Failure> {
+    let api = fs::read_to_string(root().join("docs/api.md"))?;
+    let sections: Vec<_> = api.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let listed = Command::new("grep")
+        .args(["-rhoP", "--include=*.rs", r#"`docs/api\.md`, "\K[0-9]+[^"\n]*(?=")"#])
+        .args(CITING)
+        .current_dir(root())
+        .output()?;
+    let listed = String::from_utf8(listed.stdout)?;
+    assert!(listed.lines().count() > 10, "too few citations:\n{listed}");
+    for cited in listed.lines() {
+        assert!(sections.contains(&cited), "docs/api.md has no section {cited:?}");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_block_without_a_known_mark_is_a_fault() {
     for info in ["", "bash", "console", "shell", "sh maybe", "sh tested-by=", "toml answer", "sh  needs-aws"]

@@ -1,4 +1,6 @@
 //! A holder of the API key sends backups that KMS does not open, while others restore.
+//!
+//! The answers are those of `docs/api.md`, "9. Backups".
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -2,7 +2,7 @@
 //! with a KMS that checks what it measures. Run by `infra/emulator/image.test.sh`, which builds the image.
 //!
 //! The device between guest and host knows no half-close and drops a connection that it cannot place
-//! (`infra/emulator/README.md`): those cases of the contract are in `connections.rs`, over Unix sockets.
+//! (`infra/emulator/README.md`): those cases of `docs/api.md` are in `connections.rs`, over Unix sockets.
 
 use std::io::Write as _;
 use std::process::Command;

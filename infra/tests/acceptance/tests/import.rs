@@ -1,4 +1,4 @@
-//! "Import": which sealed keys open, and which answers the others get. These rows speak of the
+//! `docs/api.md`, "9. Backups": which sealed keys open, and which answers the others get. These rows speak of the
 //! local form, which only `enclave-dev` knows.
 
 use acceptance::bip340::{self, negated, public_key, random_scalar, small_scalar, x_only};

@@ -1,4 +1,6 @@
 //! `POST /internal/attest`: whether a key was born inside, by documents that are verified as a customer would.
+//!
+//! The answers are those of `docs/api.md`, "10. Attestation".
 
 use std::path::Path;
 use std::process::Command;

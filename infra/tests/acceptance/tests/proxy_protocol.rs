@@ -1,4 +1,6 @@
 //! Clients that the proxy announces to the signer, and connections that announce nobody.
+//!
+//! The answers are those of `docs/api.md`, "11. Connections".
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;

@@ -1,4 +1,6 @@
 //! Rate limits: what is refused, what that costs, and when to come back.
+//!
+//! The answers are those of `docs/api.md`, "8. Sign".
 
 use std::time::Duration;
 

@@ -1,4 +1,6 @@
 //! API keys with roles, and secrets that change without an outage.
+//!
+//! The answers are those of `docs/api.md`, "4. Order of checks before the body".
 
 use acceptance::attested::{Attested, Parent};
 use acceptance::contract::{

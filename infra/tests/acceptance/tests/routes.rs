@@ -1,4 +1,4 @@
-//! "Routes": what each request answers when all is well.
+//! `docs/api.md`, "1. Routes": what each request answers when all is well.
 
 use acceptance::bip340::{self, x_only};
 use acceptance::contract::{HEALTHY, KEY_NOT_FOUND, OK};

@@ -1,4 +1,6 @@
 //! Backups under KMS: what they cost, what they bind, and what happens when KMS is in trouble.
+//!
+//! The answers are those of `docs/api.md`, "9. Backups".
 
 use std::path::Path;
 use std::thread;

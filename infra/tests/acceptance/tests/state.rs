@@ -1,4 +1,4 @@
-//! "State": which identities exist, and what happens when there is no room.
+//! `docs/api.md`, "7. State": which identities exist, and what happens when there is no room.
 
 use std::thread;
 use std::time::Duration;

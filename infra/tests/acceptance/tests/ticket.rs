@@ -1,4 +1,4 @@
-//! "Ticket": what a signature is given for, once.
+//! `docs/api.md`, "8. Sign": what a signature is given for, once.
 
 use std::sync::Barrier;
 use std::thread;
@@ -917,7 +917,7 @@ fn two_signatures_of_one_digest_differ_and_verify() -> Result<(), Failure> {
 /// Bends a good ticket at random, in its claims, its header or its letters.
 fn mutated(rng: &mut StdRng, good: &Ticket, secret: &str) -> String {
     // Only values which both read: the library cannot hold a lone half or 1e400 even unused, nor a
-    // time before 1970, where the contract has no lower bound.
+    // time before 1970, where `docs/api.md` has no lower bound.
     const VALUES: [&str; 13] = [
         "null",
         "0",

@@ -1,5 +1,7 @@
 //! TLS: what is spoken, whose key it is, and that no client or parent can get in its way. The client that judges what is
 //! negotiated is OpenSSL's.
+//!
+//! The answers are those of `docs/api.md`, "12. TLS".
 
 use std::collections::BTreeSet;
 use std::io::Write as _;

@@ -9,7 +9,8 @@ use serde_json::Value;
 use crate::history::{Exchange, History, Outcome, Request, Span, Way};
 use crate::plan::Kind;
 
-/// An answer that needs no KMS: the longest wait of the contract is ten seconds, a signer is stopped for two.
+/// An answer that needs no KMS: the longest wait of `docs/api.md`, "11. Connections", is ten seconds, a signer is
+/// stopped for two.
 const DEADLINE: Duration = Duration::from_secs(15);
 
 /// An answer that may need KMS: twenty seconds for a turn, three tries of five seconds, and the pauses between them.
