@@ -65,7 +65,7 @@ need_some_space() {
 # All at once, so that no step waits for an installation, and so that a user who is not root hears of all of it.
 install_what_is_missing() {
     local needs=("${BUILD_AND_RUN_NEEDS[@]}" c++:g++ cpio:cpio git:git jq:jq pebble:pebble shellcheck:shellcheck
-        systemd-analyze:systemd)
+        systemd-analyze:systemd xxd:xxd)
     need_rust
     # The tests make virtual environments; Debian's Python comes without what that needs.
     python3 -c 'import ensurepip, venv' 2>/dev/null || needs+=(python3-that-makes-environments:python3-venv)

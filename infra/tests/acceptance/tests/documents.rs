@@ -23,6 +23,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use acceptance::binaries::{binaries, signerctl};
+use acceptance::contract::{
+    AT_CAPACITY, CONTENT_ENCODING, CONTENT_TYPE, DIGEST_MISMATCH, EXISTS, IDENTITY_MISMATCH, INVALID_JSON,
+    KEY_NOT_FOUND, KEY_SERVICE, MALFORMED_SEALED_KEY, NOT_ALLOWED, REPLAY, ROUTES, SCOPE, TICKET, TOO_LARGE,
+    TOO_MANY_REQUESTS, UNABLE_TO_OPEN, UNAUTHORIZED,
+};
 use acceptance::{Failure, Server};
 
 /// Languages of blocks that hold no commands.
@@ -276,6 +281,38 @@ fn every_cited_section_of_the_api_exists() -> Result<(), Failure> {
     assert!(listed.lines().count() > 10, "too few citations:\n{listed}");
     for cited in listed.lines() {
         assert!(sections.contains(&cited), "docs/api.md has no section {cited:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_api_page_and_its_description_have_each_route_and_error() -> Result<(), Failure> {
+    let errors = [
+        AT_CAPACITY,
+        CONTENT_ENCODING,
+        CONTENT_TYPE,
+        DIGEST_MISMATCH,
+        EXISTS,
+        IDENTITY_MISMATCH,
+        INVALID_JSON,
+        KEY_NOT_FOUND,
+        KEY_SERVICE,
+        MALFORMED_SEALED_KEY,
+        NOT_ALLOWED,
+        REPLAY,
+        SCOPE,
+        TICKET,
+        TOO_LARGE,
+        TOO_MANY_REQUESTS,
+        UNABLE_TO_OPEN,
+        UNAUTHORIZED,
+    ];
+    let routes = ROUTES.iter().flat_map(|(path, fields)| fields.iter().chain([path]));
+    for page in ["docs/api.md", "docs/openapi.yaml"] {
+        let text = fs::read_to_string(root().join(page))?;
+        for wanted in errors.iter().chain(routes.clone()) {
+            assert!(text.contains(wanted), "{page} lacks {wanted:?}");
+        }
     }
     Ok(())
 }
