@@ -129,6 +129,11 @@ fn blocks(document: &str) -> Result<Vec<Block>, Vec<(usize, String)>> {
             Ok(Mark::Answer) if found.last().is_none_or(|block| block.mark != Mark::Run) => {
                 faults.push((line, "an answer follows the `sh` block that it answers".to_owned()));
             }
+            Ok(Mark::Data)
+                if fence == "json" && found.last().is_some_and(|block| block.mark == Mark::Run) =>
+            {
+                faults.push((line, "`json` after `sh` is an answer: mark it so".to_owned()));
+            }
             Ok(mark) => found.push(Block { line, mark, text: content.join("\n") }),
             Err(fault) => faults.push((line, fault)),
         }
@@ -325,6 +330,7 @@ fn a_block_without_a_known_mark_is_a_fault() {
         assert_eq!(found.expect_err(info)[0].0, 3, "{info}");
     }
     blocks("```json answer\n{}\n```\n").expect_err("an answer to nothing");
+    blocks("```sh\nls\n```\n```json\n{}\n```\n").expect_err("an answer without its mark");
     blocks("~~~\nls\n~~~\n").expect_err("a fence of tildes");
 }
 
