@@ -8,7 +8,7 @@ use transport::{Address, InvalidAddress};
 
 use crate::enclave_file::EnclaveFile;
 use crate::file_source::parse_path;
-use crate::route::InvalidRoute;
+use crate::invalid_route::InvalidRoute;
 
 /// What a route leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 use transport::{ANY_CID, Address, InvalidAddress, Stream, dial};
 
 use crate::file_source::{parse_path, read};
-use crate::route::InvalidRoute;
+use crate::invalid_route::InvalidRoute;
 
 /// What the enclave takes as its boot file, which this file is too.
 const FILE_MAX_BYTES: u64 = 64 * 1_024;

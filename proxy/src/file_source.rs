@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::spawn_blocking;
 
-use crate::route::InvalidRoute;
+use crate::invalid_route::InvalidRoute;
 
 /// `PATH_MAX` counts the terminating zero.
 const PATH_MAX_BYTES: usize = 4_095;

@@ -1,11 +1,11 @@
 //! One route of the command line.
 
-use std::fmt;
 use std::str::FromStr;
 
-use transport::{Address, InvalidAddress};
+use transport::Address;
 
 use crate::destination::Destination;
+use crate::invalid_route::InvalidRoute;
 
 /// Where to listen and what for, written `LISTEN=DIAL`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,41 +39,10 @@ impl FromStr for Route {
     }
 }
 
-/// Why a text is not a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InvalidRoute {
-    /// It has no `=`, or several.
-    Equals,
-    /// The address to listen on is wrong.
-    Listen(InvalidAddress),
-    /// The address to dial is wrong.
-    Dial(InvalidAddress),
-    /// The destination has an unknown scheme.
-    Destination,
-    /// The path of a `file:`, `replace:` or `enclave:` destination is wrong.
-    File,
-}
-
-impl fmt::Display for InvalidRoute {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Equals => f.write_str("a route is LISTEN=DIAL, with one `=`"),
-            Self::Listen(error) => write!(f, "LISTEN: {error}"),
-            Self::Dial(error) => write!(f, "DIAL: {error}"),
-            Self::Destination => f.write_str(
-                "DIAL: destination must start with tcp:, vsock:, unix:, hybrid:, enclave:, file: or replace:, or be stdout:",
-            ),
-            Self::File => {
-                f.write_str("DIAL: file path must be absolute, name a file and hold no control character")
-            }
-        }
-    }
-}
-
-impl std::error::Error for InvalidRoute {}
-
 #[cfg(test)]
 mod tests {
+    use transport::InvalidAddress;
+
     use super::*;
 
     #[test]
