@@ -1,32 +1,66 @@
-//! `docs/signerctl.md` holds the help of every command, as the program prints it.
+//! `docs/signerctl.md` and `docs/signerctl/` hold the help of every command, as the program prints it.
 
-use std::fmt::Write as _;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-const REWRITE: &str = "REWRITE_SIGNERCTL_PAGE";
+const REWRITE: &str = "REWRITE_SIGNERCTL_PAGES";
+
+const AGAIN: &str = "REWRITE_SIGNERCTL_PAGES=1 cargo test -p signerctl --test help_page";
 
 #[test]
-fn page_holds_the_help_of_every_command() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/signerctl.md");
-    let mut page = String::from(
-        "# signerctl\n\nThis page holds the output of `--help` for every command. A test compares it with the program. \
-         To write it again:\n\n```text\nREWRITE_SIGNERCTL_PAGE=1 cargo test -p signerctl --test help_page\n```\n",
+fn the_pages_hold_the_help_of_every_command() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let folder = docs.join("signerctl");
+    let help = help_of(&[]);
+    let mut index = format!(
+        "# signerctl\n\nFor an operator who looks a command up. These pages hold the output of `--help` for every \
+         command. A test compares them with the program. To write them again:\n\n```text\n{AGAIN}\n```\n\n\
+         {}\n## Pages\n\n",
+        block(&help)
     );
-    append_help(&mut page, &[]);
-    if env::var_os(REWRITE).is_some() {
-        fs::write(&path, &page).expect("docs/ is writable");
+    let mut pages = BTreeMap::new();
+    for name in subcommands(&help) {
+        let mut page = format!("# signerctl {name}\n\n{}", block(&help_of(&[&name])));
+        for inner in subcommands(&help_of(&[&name])) {
+            page += &format!("\n## signerctl {name} {inner}\n\n{}", block(&help_of(&[&name, &inner])));
+        }
+        index += &format!("* [`signerctl {name}`](signerctl/{name}.md)\n");
+        pages.insert(folder.join(format!("{name}.md")), page);
     }
-    let stored = fs::read_to_string(&path).expect("docs/signerctl.md is readable");
-    assert!(
-        stored == page,
-        "docs/signerctl.md differs from the help texts; run: {REWRITE}=1 cargo test -p signerctl --test help_page"
-    );
+    if env::var_os(REWRITE).is_some() {
+        fs::create_dir_all(&folder).expect("docs/ is writable");
+        for path in stored(&folder) {
+            fs::remove_file(path).expect("docs/ is writable");
+        }
+        for (path, page) in &pages {
+            fs::write(path, page).expect("docs/ is writable");
+        }
+        fs::write(docs.join("signerctl.md"), &index).expect("docs/ is writable");
+    }
+    assert_eq!(stored(&folder), pages.keys().cloned().collect::<Vec<_>>(), "run: {AGAIN}");
+    pages.insert(docs.join("signerctl.md"), index);
+    for (path, page) in pages {
+        let text = fs::read_to_string(&path).expect("the page is readable");
+        assert!(text == page, "{} differs from the help texts; run: {AGAIN}", path.display());
+        assert!(page.lines().count() <= 300, "{} is too long for one page", path.display());
+    }
 }
 
-/// Appends the help of the command at `path`, then that of each of its subcommands.
-fn append_help(page: &mut String, path: &[String]) {
+/// The pages of commands, in the order of their names.
+fn stored(folder: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<_> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.expect("a readable folder").path())
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// What `signerctl PATH --help` prints.
+fn help_of(path: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_signerctl"))
         .args(path)
         .arg("--help")
@@ -34,17 +68,13 @@ fn append_help(page: &mut String, path: &[String]) {
         .output()
         .expect("signerctl starts");
     assert!(output.status.success(), "signerctl {path:?} --help fails");
-    let help = String::from_utf8(output.stdout).expect("help is UTF-8");
-    let title =
-        ["signerctl"].into_iter().chain(path.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
-    write!(page, "\n## {title}\n\n```text\n").expect("a String takes all text");
-    for line in help.trim_end().lines() {
-        writeln!(page, "{}", line.trim_end()).expect("a String takes all text");
-    }
-    page.push_str("```\n");
-    for name in subcommands(&help) {
-        append_help(page, &[path, &[name]].concat());
-    }
+    String::from_utf8(output.stdout).expect("help is UTF-8")
+}
+
+/// `help` as it stands on a page.
+fn block(help: &str) -> String {
+    let lines: String = help.trim_end().lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    format!("```text\n{lines}```\n")
 }
 
 /// The names that `help` lists below `Commands:`, without clap's own `help`.
