@@ -60,7 +60,7 @@ fuzz_target!(|text: &str| {
             |reason: &str| ["asks by ", "takes ", "has more cases"].iter().any(|it| reason.starts_with(it));
         assert!(denied.doubts.iter().all(|doubt| is_about_words(&doubt.reason)), "{denied:?}");
     }
-    // Whoever allows everything to anybody is told so.
+    // A policy that allows everything to anybody is reported.
     let anybody =
         json!({ "Effect": "Allow", "Principal": "*", "Action": "kms:PutKeyPolicy", "Resource": "*" });
     let only_allows = statements.iter().all(|statement| statement["Effect"] == "Allow");

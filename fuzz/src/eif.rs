@@ -249,7 +249,7 @@ fn sign1(protected: &[u8], payload: &[u8], signature: &[u8]) -> Vec<u8> {
 
 /// A list of numbers, in CBOR.
 fn numbers(bytes: &[u8]) -> Vec<u8> {
-    // The head of a list is that of a byte string but for its kind.
+    // The head of a list differs from that of a byte string in its kind only.
     let mut list = crate::cbor::byte_string(bytes);
     list.truncate(list.len() - bytes.len());
     list[0] ^= 0xc0;

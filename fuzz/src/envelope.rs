@@ -29,7 +29,7 @@ pub const RECIPIENT: [u8; 32] =
     *b"\xfb\x09\xe9\xaf\x29\x40\xdd\xcf\x0d\x2b\xbf\x63\x58\xc9\x83\xaf\x46\xfc\x5f\xdc\xed\xbc\xa2\x51\xd5\x4c\xea\xb4\xd0\x69\xcd\x89";
 
 /// Content keys under the recipient's key, by `openssl pkeyutl -encrypt`: the first as it should be, and each other
-/// wrong in what its name says. RSA is too slow to do it anew for each input.
+/// wrong in what its name says. RSA is too slow to repeat for each input.
 static WRAPPED_KEYS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let lines = include_str!("envelope/wrapped_keys.txt").lines();
     lines.map(|line| decode(line.split_once(' ').expect("a name").1)).collect()

@@ -164,7 +164,7 @@ given_secrets_are_not_shown_and_the_contract_holds() {
 up() {
     local name=$1 deadline=$((SECONDS + START_PATIENCE_S))
     shift
-    # Whoever is started in the background ignores SIGINT, and bash cannot undo that for what it starts.
+    # A process in the background ignores SIGINT, and bash cannot undo that for its children.
     env --default-signal=INT "$dev_up" "$@" >"$scratch/$name.out" 2>"$scratch/$name.err" &
     echo $! >"$scratch/$name.pid"
     started+=("$!")

@@ -357,7 +357,7 @@ a_machine_that_does_not_fit_is_refused() {
     passed
 }
 
-# Who may write there could else have root read for him.
+# Otherwise a user who may write there could make root read a file for him.
 a_link_in_a_release_is_not_followed() {
     local file
     echo 'only for root' >"$scratch/secret"
@@ -1669,7 +1669,7 @@ not_called() {
     ! grep -qF -- "$1" "$FAKES/calls" || fail "called '$1'"
 }
 
-# What a client is answered: the CID of who serves.
+# The answer to a client: the CID of the enclave that serves.
 answer() {
     curl --silent --max-time 5 "http://127.0.0.1:$(<"$FAKES/port")/health" || true
 }

@@ -1,4 +1,4 @@
-//! Stores of three sizes, each full but for the one slot that is used: the cost must not depend on the size.
+//! Stores of three sizes, each full except for the slot that is used: the cost must not depend on the size.
 
 use std::cell::RefCell;
 use std::hint::black_box;

@@ -49,7 +49,7 @@ impl KeyRing {
         Ok(key)
     }
 
-    /// Finds a key by its ARN, whoever asks.
+    /// Finds a key by its ARN, for any caller.
     pub(crate) fn by_arn(&self, arn: &str) -> Option<&Key> {
         self.0.iter().find(|key| key.arn().as_str() == arn)
     }

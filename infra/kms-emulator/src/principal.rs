@@ -1,4 +1,4 @@
-//! Who asks.
+//! The caller of a request: a role, a user or an account.
 
 use std::fmt;
 use std::str::FromStr;

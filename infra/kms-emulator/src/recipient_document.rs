@@ -21,7 +21,7 @@ pub(crate) struct DocumentCheck {
     pub(crate) accept_unsigned: bool,
 }
 
-/// Who may read the plaintext, by a document that was believed.
+/// The recipient of the plaintext, by a document that was verified.
 #[derive(Debug)]
 pub(crate) struct Recipient {
     pub(crate) key: RecipientKey,

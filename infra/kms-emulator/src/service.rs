@@ -39,7 +39,7 @@ pub(crate) struct Service {
     pub(crate) started_at: OffsetDateTime,
 }
 
-/// Who asks for what, at which time; and the record of it, which fills as things become known.
+/// One request: its caller, its operation, its time, and its record, which fills during the request.
 pub(crate) struct Asked<'a> {
     pub(crate) principal: &'a Principal,
     pub(crate) now_unix_ms: u64,

@@ -31,7 +31,7 @@ pub(crate) struct Setup {
     pub(crate) tls: Arc<ServerConfig>,
 }
 
-/// Why the process cannot start, and the exit code that says so.
+/// Why the process cannot start, with the exit status for it.
 #[derive(Debug)]
 pub(crate) struct SetupError {
     pub(crate) code: u8,

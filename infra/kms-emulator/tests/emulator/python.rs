@@ -65,7 +65,7 @@ pub(crate) fn run_client(part: &str, fixture: &Fixture, emulator: &Emulator) {
             "AWS_EC2_METADATA_SERVICE_ENDPOINT",
             format!("http://127.0.0.1:{}", port(&emulator.imds_address)),
         )
-        // No configuration of whoever runs the test.
+        // The test does not use the user's own configuration.
         .env("AWS_CONFIG_FILE", "/dev/null")
         .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"));
     assert!(said.ends_with("all steps passed\n"), "{said}");

@@ -176,7 +176,7 @@ fn start_kms(directory: &Path, key: &Key) -> Result<Kms, Failure> {
     Kms::start(directory, &[key], INSTANCE_ROLE, &no_root, &["--accept-unsigned-attestation"])
 }
 
-/// What `nitro-cli` does. Whoever sends another byte gets no answer.
+/// Answers the heartbeat as `nitro-cli` does. A client that sends another byte gets no answer.
 fn answer_heartbeats(path: &Path, heartbeats: Arc<AtomicU32>) -> Result<(), Failure> {
     let listener = UnixListener::bind(path)?;
     // Ends with the process: its socket's folder goes before.
@@ -255,7 +255,7 @@ impl EmulatedParent {
         drop(self.kms.process.stop());
     }
 
-    /// KMS is there again, with the keys that it had.
+    /// Starts KMS again, with the keys that it had.
     pub fn start_kms(&mut self) -> Result<(), Failure> {
         self.kms = start_kms(self.directory.path(), &self.key)?;
         Ok(())

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use crate::failure::{Failure, ensure};
 
-/// Says what a folder holds, when all of it is there.
+/// The file that names the contents of a complete folder.
 const STAMP: &str = "installed";
 
 /// Runs `command` and gives its output if it succeeds, else all that it wrote.
@@ -28,7 +28,7 @@ pub fn run(command: &mut Command) -> Result<Output, Failure> {
 }
 
 /// Runs `install` in `folder`, unless the last one there that succeeded was for the same `wanted`. Only one runs at a
-/// time, whoever else tests.
+/// time, also when several tests run.
 pub fn install(
     folder: &Path,
     wanted: &str,

@@ -120,7 +120,7 @@ impl Kms {
         Ok(Self { process, address, imds, authority_pem, control })
     }
 
-    /// Encrypts as whoever may, past the key policy: `context` is JSON.
+    /// Encrypts without regard to the key policy. `context` is JSON.
     pub fn encrypt(&self, key: &Key, context: &Value, plaintext: &[u8]) -> Result<String, Failure> {
         let answer = self.tell(
             "POST",

@@ -65,7 +65,7 @@ impl Connection {
         Ok(Self { stream: Stream::Tcp(tcp(address)?), unread: Vec::new(), sent: Vec::new() })
     }
 
-    /// Connects with TLS, to whoever has a certificate of whatever kind.
+    /// Connects with TLS, and accepts any certificate.
     pub fn open_tls(address: SocketAddr, client: &TlsClient) -> Result<Self, Failure> {
         let stream = tcp(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;

@@ -52,7 +52,7 @@ impl Ticket {
         self.claim(name, &serde_json::Value::from(value).to_string())
     }
 
-    /// With one more member at the end, even if one of that name is there.
+    /// Adds a member at the end, even if one of that name exists.
     #[must_use]
     pub fn also(mut self, name: &str, json: &str) -> Self {
         self.claims.push((name.to_owned(), json.to_owned()));

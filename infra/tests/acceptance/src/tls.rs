@@ -111,7 +111,7 @@ impl Write for TlsStream {
     }
 }
 
-/// Takes whoever has the key of the certificate that they present.
+/// Accepts any certificate whose key the server has.
 #[derive(Debug)]
 struct AnyCertificate(WebPkiSupportedAlgorithms);
 

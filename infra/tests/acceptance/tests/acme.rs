@@ -1,4 +1,4 @@
-//! Certificates by ACME: a real ACME server, Debian's `pebble`, the signer as in production but for its NSM, and the
+//! Certificates by ACME: a real ACME server, Debian's `pebble`, the signer as in production with a software NSM, and the
 //! parent's `proxy` between them. And servers that are no ACME servers, and parents that do not keep what they should.
 
 use std::io::{Read as _, Write as _};
@@ -26,7 +26,7 @@ const NEW_ACCOUNT: &str = "the acme account is new";
 const KEPT_ACCOUNT: &str = "the acme account is the one that was kept";
 const KEPT: &str = "the parent keeps the acme account certificate=true";
 
-/// The sockets that the signer listens on: for clients, and for who validates its names.
+/// The sockets that the signer listens on: for clients, and for the validators of its names.
 const API: &str = "app.sock";
 const CHALLENGES: &str = "challenges.sock";
 
@@ -398,7 +398,7 @@ fn a_store_that_hangs_holds_up_no_start() -> Result<(), Failure> {
 #[test]
 fn what_cannot_be_kept_is_presented_and_kept_later() -> Result<(), Failure> {
     let place = Place::new(&Behaviour::default())?;
-    // In the way of the proxy, whoever it is.
+    // The proxy cannot bind this port any more.
     let in_the_way = place.parent.directory().join("certificate.new");
     std::fs::create_dir(&in_the_way)?;
     let signer = place.start()?;

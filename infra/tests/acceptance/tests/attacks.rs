@@ -349,7 +349,7 @@ fn a_connection_is_kept_and_a_silent_one_is_not() -> Result<(), Failure> {
     ensure((4..14).contains(&took.as_secs()), || format!("three times 2 s took {took:?}"))
 }
 
-/// What KMS answered once is of no use on another connection.
+/// An answer of KMS is not accepted on another connection.
 #[test]
 fn an_old_reply_is_not_taken_for_a_new_one() -> Result<(), Failure> {
     let bench = Bench::new()?;

@@ -1,4 +1,4 @@
-//! `GET /.well-known/attestation`: a document for whoever asks, with the nonce they chose. That its signature holds is
+//! `GET /.well-known/attestation`: a document for any client, with the nonce that it chose. That its signature holds is
 //! tested where it is made and where it is verified (`enclave-runtime`, `infra/attestation`).
 //!
 //! The answers are those of `docs/api.md`, "10. Attestation".

@@ -10,7 +10,7 @@ use acceptance::{Failure, Operator, Server};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-/// Room for the keys of one run: whoever leaves some behind leaves none for the next.
+/// Room for the keys of one run: a run that leaves keys behind leaves no room for the next.
 const ROOM: [&str; 2] = ["--max-keys", "16"];
 
 fn number(report: &Value, name: &str) -> u64 {

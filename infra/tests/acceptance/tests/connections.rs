@@ -318,7 +318,7 @@ fn slow_clients_are_cut_at_the_deadline_and_not_before() {
         Slow { row: "one byte sent", parts: vec![head[..1].to_vec()], pause: second },
         Slow { row: "half a head sent", parts: vec![head[..20].to_vec()], pause: second },
         Slow {
-            row: "a head but for its last byte",
+            row: "a head without its last byte",
             parts: vec![head[..head.len() - 1].to_vec()],
             pause: second,
         },

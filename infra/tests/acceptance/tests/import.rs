@@ -278,7 +278,7 @@ fn a_live_identity_keeps_its_key() -> Result<(), Failure> {
         ("generated, its backup", &generated, &generated_blob),
         ("generated, its backup, upper case", &generated_upper, &generated_blob),
         ("imported, the same blob", &imported, &imported_blob),
-        ("imported, the same key sealed anew", &imported, &again),
+        ("imported, the same key sealed again", &imported, &again),
         ("imported, the same key, upper case", &imported_upper, &again),
     ] {
         rows.check(row, signer.import(identity, blob).is(200, OK));

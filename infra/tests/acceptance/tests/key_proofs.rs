@@ -178,7 +178,7 @@ fn the_nonce_comes_back_in_either_spelling() -> Result<(), Failure> {
     ] {
         rows.check(row, bench.proof(&mut signer, &identity, nonce).map(drop));
     }
-    // Each is made anew, whether it has a nonce or not.
+    // Each request makes a document, with or without a nonce.
     let mut documents = Vec::new();
     for nonce in [None, None, Some("aa"), Some("aa")] {
         let KeyProof { document, .. } = KeyProof::of(&signer.attest(&identity, nonce))?;
@@ -249,7 +249,7 @@ fn openssl_accepts_a_proof() -> Result<(), Failure> {
     if output.status.success() { Ok(()) } else { fail(String::from_utf8_lossy(&output.stderr)) }
 }
 
-/// Who asks for more at once than the NSM can make is told so, and others still sign.
+/// A client that asks for more documents at once than the NSM can make gets 503, and others still sign.
 #[test]
 fn a_crowd_is_served_or_told_to_come_back() -> Result<(), Failure> {
     let server = Server::own(&["--max-requests-in-flight", "4"]);

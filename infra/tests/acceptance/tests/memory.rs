@@ -98,7 +98,7 @@ fn a_key_that_is_refused_is_nowhere() -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is searched for is there, and only in memory that is locked and never dumped.
+/// The secrets exist in memory that is locked and never dumped, and nowhere else.
 fn is_locked(pid: Pid, needles: &[Needle], rows: &mut Rows) -> Result<(), Failure> {
     let findings = search(pid, needles, &NOTHING)?;
     found(&findings)?;

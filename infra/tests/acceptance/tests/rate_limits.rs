@@ -89,7 +89,7 @@ fn keys_are_generated_at_the_pace_of_the_limit() -> Result<(), Failure> {
     let server = attested.server();
     let identity = new_identity();
     server.signer().generated(&identity)?;
-    // A key that is there costs nothing.
+    // An identity with a key costs nothing of the limit.
     for _ in 0..5 {
         server.signer().generate(&identity).is_error(409, EXISTS)?;
     }

@@ -403,7 +403,7 @@ fn legacy_backups_are_read() -> Result<(), Failure> {
     let x_only = bip340::public_key(&secret)?[2..].to_owned();
     rows.check("and signs", signer.signs_under(&identity, &x_only));
     rows.check(
-        "is sealed anew",
+        "is sealed again",
         signer.exported(&identity).map(|sealed| assert!(sealed.starts_with("ns1."))),
     );
     let damaged = {

@@ -133,7 +133,7 @@ fn a_full_key_store_refuses_and_evicts_nothing() -> Result<(), Failure> {
     for (identity, public_key) in &keys {
         rows.check("each key signs", signer.signs_under(identity, x_only(public_key)));
         let sealed = signer.exported(identity)?;
-        rows.check("import of what is there", signer.import(identity, &sealed).is(200, OK));
+        rows.check("import of the live key", signer.import(identity, &sealed).is(200, OK));
     }
     signer.destroyed(&keys[1].0)?;
     rows.check("a place is free", signer.import(&refused, &blob).is(200, OK));

@@ -776,7 +776,7 @@ fn scope_identity_and_digest_are_checked_in_this_order() -> Result<(), Failure> 
 }
 
 #[test]
-fn a_nonce_is_used_once_whoever_uses_it() -> Result<(), Failure> {
+fn a_nonce_is_used_once_by_any_identity() -> Result<(), Failure> {
     let server = Server::any();
     let mut signer = server.signer();
     let mut rows = Rows::new("Ticket, 409");

@@ -260,7 +260,7 @@ fn stalled_handshakes_starve_nobody() -> Result<(), Failure> {
             })
             .collect()
     };
-    // Who has not said anything whole takes no place: others are let in at once.
+    // A client that has sent no whole message takes no turn: others are served at once.
     let silent = [stalled(b"", 100)?, stalled(&hello[..1], 100)?, stalled(&hello[..hello.len() - 1], 100)?];
     is_served()?;
     let started = Instant::now();
@@ -547,7 +547,7 @@ fn a_new_certificate_is_presented_and_no_connection_is_dropped() -> Result<(), F
     ensure(parent.kms.calls()?.is_empty(), || "KMS was asked again".to_owned())
 }
 
-/// Until its own certificate is there, nobody is answered in the clear, and who answers can be attested.
+/// Until it has its certificate, the signer answers nobody in the clear, and clients can attest it.
 #[test]
 fn before_it_is_ready_there_is_tls_too() -> Result<(), Failure> {
     let workshop = Workshop::new()?;

@@ -484,7 +484,7 @@ fn fuzz(depth: Depth, place: &Place) -> Vec<Step> {
     let options =
         ["--locked", "--manifest-path", "fuzz/Cargo.toml", "--all-targets", "--", "--deny", "warnings"];
     let mut clippy = place.cargo(["clippy"].iter().chain(&options));
-    // What it needs of dependencies is there already.
+    // Its dependencies are built already.
     clippy.env("CARGO_TARGET_DIR", &place.target);
     vec![
         Step::command("clippy of fuzz", Load::Build, clippy).alone_in(DEBUG).after(&["clippy"]),

@@ -57,7 +57,7 @@ pub(crate) fn has_space(depth: Depth, target: &Path, cache: &Path) -> Result<(),
     // By disk: what is needed on it, and the folders there.
     let mut disks: BTreeMap<u64, (u64, Vec<PathBuf>)> = BTreeMap::new();
     for (folder, gib) in folders {
-        // What an earlier run left in its own folders is there already.
+        // Folders of an earlier run exist already.
         let there = if folder == env::temp_dir() { 0 } else { size_of(&folder) };
         let needed = (gib * GIB).saturating_sub(there).max(GIB);
         let disk = disks.entry(machine::disk_of(&folder)).or_default();

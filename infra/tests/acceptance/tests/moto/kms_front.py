@@ -22,7 +22,7 @@ import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-# No configuration of whoever runs the test.
+# The test does not use the user's own configuration.
 for name in [name for name in os.environ if name.startswith(("AWS_", "MOTO_"))]:
     del os.environ[name]
 os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
