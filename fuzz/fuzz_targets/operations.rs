@@ -2,16 +2,16 @@
 
 #![no_main]
 
-use fuzz::desk::{Desk, Storage};
+use fuzz::core_signer::{CoreSigner, Storage};
 use fuzz::script::operations;
 use fuzz::signer::Client;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|script: &[u8]| {
     let mut storage = Storage::default();
-    let mut desk = Desk::new(&mut storage);
+    let mut core = CoreSigner::new(&mut storage);
     let mut client = Client::default();
     for operation in operations(script) {
-        client.step(&mut desk, operation);
+        client.step(&mut core, operation);
     }
 });

@@ -4,7 +4,7 @@
 #![no_main]
 
 use enclave_core::{KeyPair, SecretKey};
-use fuzz::desk::{Desk, Storage};
+use fuzz::core_signer::{CoreSigner, Storage};
 use fuzz::identity::to_hex;
 use fuzz::ticket::mint;
 use libfuzzer_sys::fuzz_target;
@@ -33,15 +33,15 @@ fuzz_target!(|data: ([u8; 32], [u8; 32], [u8; 32])| {
 /// By way of an import and a ticket, as there is no other.
 fn sign(secret: &[u8; 32], digest: &[u8; 32], aux: &[u8; 32]) -> String {
     let mut storage = Storage::default();
-    let mut desk = Desk::new(&mut storage);
+    let mut core = CoreSigner::new(&mut storage);
     let import =
         format!(r#"{{"identity_id":"{IDENTITY}","alg":"secp256k1","sealed_key":"{}"}}"#, to_hex(secret));
-    assert_eq!(desk.import(import.as_bytes()), r#"{"ok":true}"#);
+    assert_eq!(core.import(import.as_bytes()), r#"{"ok":true}"#);
     let claims = format!(
         r#"{{"scope":"sign","identity_id":"{IDENTITY}","digest_hash":"{}","nonce":"n","exp":1800000005}}"#,
         to_hex(&Sha256::digest(digest))
     );
     let ticket = mint(br#"{"alg":"HS256"}"#, claims.as_bytes(), &[]);
     let body = format!(r#"{{"identity_id":"{IDENTITY}","digest":"{}","ticket":"{ticket}"}}"#, to_hex(digest));
-    desk.sign(body.as_bytes(), NOW_UNIX_MS, Some(aux))
+    core.sign(body.as_bytes(), NOW_UNIX_MS, Some(aux))
 }

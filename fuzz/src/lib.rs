@@ -8,7 +8,7 @@ pub mod attestation;
 pub mod bend;
 pub mod boot_file;
 pub mod cbor;
-pub mod desk;
+pub mod core_signer;
 pub mod eif;
 pub mod envelope;
 pub mod head;

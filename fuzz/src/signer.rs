@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use secp256k1::schnorr::Signature;
 use sha2::{Digest as _, Sha256};
 
-use crate::desk::{Desk, MAX_KEYS, MAX_NONCES};
+use crate::core_signer::{CoreSigner, MAX_KEYS, MAX_NONCES};
 use crate::identity::{hex, to_hex};
 use crate::ledger::{Answer, Ledger};
 use crate::script::{Flaw, MAX_TICKET_TTL_S, Operation};
@@ -63,11 +63,11 @@ impl Default for Client {
 }
 
 impl Client {
-    /// Does one step at the desk and judges its reply.
+    /// Does one step with the core and judges its reply.
     ///
     /// # Panics
     /// If the reply is not as the contract has it.
-    pub fn step(&mut self, desk: &mut Desk<'_>, operation: Operation) {
+    pub fn step(&mut self, core: &mut CoreSigner<'_>, operation: Operation) {
         self.steps = self.steps.wrapping_add(1);
         match operation {
             Operation::Generate { identity, key } => {
@@ -80,7 +80,7 @@ impl Client {
                         self.insert(identity, (secret(key), "generated"), public_key_reply(&secret(key)))
                     }
                 };
-                assert_eq!(desk.generate(&body, &draws), expected);
+                assert_eq!(core.generate(&body, &draws), expected);
             }
             Operation::Import { identity, key } => {
                 let sealed_key = to_hex(&secret(key));
@@ -90,45 +90,45 @@ impl Client {
                     Some(_) => EXISTS.to_owned(),
                     None => self.insert(identity, (secret(key), "imported"), OK.to_owned()),
                 };
-                assert_eq!(desk.import(&body), expected);
+                assert_eq!(core.import(&body), expected);
             }
             Operation::Export { identity } => {
                 let expected = self.keys.get(&identity).map_or(NOT_FOUND.to_owned(), |(key, _)| {
                     format!(r#"{{"alg":"secp256k1","sealed_key":"{}"}}"#, to_hex(key))
                 });
-                assert_eq!(desk.export(&self.body(identity, "")), expected);
+                assert_eq!(core.export(&self.body(identity, "")), expected);
             }
             Operation::Prove { identity } => {
                 let expected = self.keys.get(&identity).map_or(NOT_FOUND.to_owned(), |(key, origin)| {
                     let hash = binding(&identity_of(identity), key, origin);
                     format!("{} {origin} {}", public_key_reply(key), to_hex(&hash))
                 });
-                assert_eq!(desk.attest(&self.body(identity, "")), expected);
+                assert_eq!(core.attest(&self.body(identity, "")), expected);
             }
             Operation::Destroy { identity } => {
                 let expected = self.keys.remove(&identity).map_or(NOT_FOUND, |_| OK);
-                assert_eq!(desk.destroy(&self.body(identity, "")), expected);
+                assert_eq!(core.destroy(&self.body(identity, "")), expected);
             }
             Operation::Sign { identity, nonce, flaw, life_ms } => {
                 let body = SignBody::new(identity, nonce, flaw, life_ms, self.now_unix_ms);
-                self.sign(desk, &body);
+                self.sign(core, &body);
                 self.sent.push(body);
             }
             Operation::Resend { request } => {
                 if let Some(body) = self.sent.iter().nth_back(usize::from(request)).cloned() {
-                    self.sign(desk, &body);
+                    self.sign(core, &body);
                 }
             }
             Operation::Advance { ms } => self.now_unix_ms += ms,
             Operation::SetBack { ms } => self.now_unix_ms -= ms,
             Operation::Junk { body } => {
                 let body = JUNK[usize::from(body) % JUNK.len()];
-                assert_eq!(desk.generate(body, &[]), NOT_JSON);
-                assert_eq!(desk.import(body), NOT_JSON);
-                assert_eq!(desk.export(body), NOT_JSON);
-                assert_eq!(desk.attest(body), NOT_JSON);
-                assert_eq!(desk.destroy(body), NOT_JSON);
-                assert_eq!(desk.sign(body, self.now_unix_ms, None), NOT_JSON);
+                assert_eq!(core.generate(body, &[]), NOT_JSON);
+                assert_eq!(core.import(body), NOT_JSON);
+                assert_eq!(core.export(body), NOT_JSON);
+                assert_eq!(core.attest(body), NOT_JSON);
+                assert_eq!(core.destroy(body), NOT_JSON);
+                assert_eq!(core.sign(body, self.now_unix_ms, None), NOT_JSON);
             }
         }
     }
@@ -141,11 +141,11 @@ impl Client {
         reply
     }
 
-    fn sign(&mut self, desk: &mut Desk<'_>, sign: &SignBody) {
+    fn sign(&mut self, core: &mut CoreSigner<'_>, sign: &SignBody) {
         let SignBody { identity, digest, ticket, nonce, exp_unix_ms } = sign;
         let body = self.body(*identity, &format!(r#","digest":"{}","ticket":"{ticket}""#, to_hex(digest)));
         let aux = [self.steps; 32];
-        let reply = desk.sign(&body, self.now_unix_ms, (self.signatures < MAX_SIGNATURES).then_some(&aux));
+        let reply = core.sign(&body, self.now_unix_ms, (self.signatures < MAX_SIGNATURES).then_some(&aux));
         let Some((key, _)) = self.keys.get(identity) else {
             assert_eq!(reply, NOT_FOUND);
             return;

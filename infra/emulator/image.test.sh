@@ -35,7 +35,7 @@ USAGE
 
 options=()
 target_folder=${CARGO_TARGET_DIR:-$PWD/target}
-laboratory=$target_folder/emulator
+emulated=$target_folder/emulator
 scratch='' up=''
 
 main() {
@@ -103,35 +103,35 @@ choose_kernel() {
 build() {
     infra/emulator/up.sh --prepare "${options[@]}"
     an_image_that_ends_tls
-    infra/build-eif.sh --bring-up --nitro-toml "$laboratory/nitro.toml" --output "$laboratory/bring-up" \
+    infra/build-eif.sh --bring-up --nitro-toml "$emulated/nitro.toml" --output "$emulated/bring-up" \
         --accept kms.trust_anchors "${options[@]}" >/dev/null
 }
 
-# A laboratory with an image whose signer ends TLS, and which differs in nothing else.
+# Another folder with an image whose signer ends TLS. It differs in nothing else.
 an_image_that_ends_tls() {
-    laboratory_beside tls
-    sed 's/^mode = "off"$/mode = "self-signed"/' "$laboratory/nitro.toml" >"$laboratory/tls/nitro.toml"
-    ! cmp -s "$laboratory/nitro.toml" "$laboratory/tls/nitro.toml" || die 1 'nitro.toml has no tls.mode that is off'
-    infra/build-eif.sh --nitro-toml "$laboratory/tls/nitro.toml" --output "$laboratory/tls/image" \
+    emulated_image_beside tls
+    sed 's/^mode = "off"$/mode = "self-signed"/' "$emulated/nitro.toml" >"$emulated/tls/nitro.toml"
+    ! cmp -s "$emulated/nitro.toml" "$emulated/tls/nitro.toml" || die 1 'nitro.toml has no tls.mode that is off'
+    infra/build-eif.sh --nitro-toml "$emulated/tls/nitro.toml" --output "$emulated/tls/image" \
         --accept kms.trust_anchors "${options[@]}" >/dev/null
 }
 
-# Another laboratory, in the folder $1 of the laboratory, that lacks nothing but nitro.toml and an image.
-laboratory_beside() {
-    mkdir -p "$laboratory/$1"
-    cp "$laboratory"/{kms-state.json,qemu,vhost-device-vsock} "$laboratory/$1/"
+# Makes the folder $1 in the folder of the emulated image. Only nitro.toml and an image are missing there.
+emulated_image_beside() {
+    mkdir -p "$emulated/$1"
+    cp "$emulated"/{kms-state.json,qemu,vhost-device-vsock} "$emulated/$1/"
 }
 
 an_image_with_the_hardened_kernel_boots() {
     local programs=("$@")
     if (($# == 0)); then build_test_programs image; fi
-    laboratory_beside hardened
-    cp "$laboratory/nitro.toml" "$laboratory/hardened/nitro.toml"
-    infra/build-eif.sh --hardened --nitro-toml "$laboratory/hardened/nitro.toml" --output "$laboratory/hardened/image" \
+    emulated_image_beside hardened
+    cp "$emulated/nitro.toml" "$emulated/hardened/nitro.toml"
+    infra/build-eif.sh --hardened --nitro-toml "$emulated/hardened/nitro.toml" --output "$emulated/hardened/image" \
         --accept kms.trust_anchors "${options[@]}" >/dev/null
     (
         cd infra/tests/acceptance
-        NITRO_LABORATORY=$laboratory/hardened "${programs[0]}" --ignored --nocapture --exact \
+        NITRO_EMULATED_IMAGE=$emulated/hardened "${programs[0]}" --ignored --nocapture --exact \
             the_image_signs_and_its_measurements_are_the_builds
     )
 }
@@ -155,7 +155,7 @@ build_test_programs() {
 
 the_image_is_small() {
     local bytes
-    bytes=$(stat -c %s "$laboratory/image/nitro-signer.eif")
+    bytes=$(stat -c %s "$emulated/image/nitro-signer.eif")
     ((bytes <= MAX_IMAGE_BYTES)) || die 1 "the image has $bytes bytes, more than $MAX_IMAGE_BYTES"
     passed "the image has $bytes bytes"
 }
@@ -179,7 +179,7 @@ has() {
 
 no_path_of_this_machine_is_in_it() {
     local binary path
-    for binary in "$target_folder/image-build/x86_64-unknown-linux-gnu/release/enclave" "$laboratory/image/proxy"; do
+    for binary in "$target_folder/image-build/x86_64-unknown-linux-gnu/release/enclave" "$emulated/image/proxy"; do
         for path in "$PWD" "$target_folder" "${CARGO_HOME:-$HOME/.cargo}" "$(rustc --print sysroot)"; do
             if LC_ALL=C grep --text --quiet --fixed-strings -- "$path" "$binary"; then
                 die 1 "$binary holds the path $path"
@@ -204,7 +204,7 @@ another_clone_makes_the_same_image() {
     done
     (
         umask 077
-        cp "$laboratory/nitro.toml" "$scratch/nitro.toml"
+        cp "$emulated/nitro.toml" "$scratch/nitro.toml"
         # rustup's and the caches' places are told by the home that we have.
         env RUSTUP_HOME="${RUSTUP_HOME:-$HOME/.rustup}" XDG_CACHE_HOME="${XDG_CACHE_HOME:-$HOME/.cache}" \
             HOME="$scratch/another-home" CARGO_HOME="$cargo_home" CARGO_TARGET_DIR="$scratch/another-target" \
@@ -213,10 +213,10 @@ another_clone_makes_the_same_image() {
             "$clone/infra/build-eif.sh" --nitro-toml "$scratch/nitro.toml" --output "$scratch/image" \
             --accept kms.trust_anchors "${options[@]}" >/dev/null
     )
-    cmp "$laboratory/image/nitro-signer.eif" "$scratch/image/nitro-signer.eif" \
+    cmp "$emulated/image/nitro-signer.eif" "$scratch/image/nitro-signer.eif" \
         || die 1 'another clone makes another image'
-    cmp "$laboratory/image/measurements.json" "$scratch/image/measurements.json"
-    cmp "$laboratory/image/proxy" "$scratch/image/proxy" || die 1 'another clone makes another proxy'
+    cmp "$emulated/image/measurements.json" "$scratch/image/measurements.json"
+    cmp "$emulated/image/proxy" "$scratch/image/proxy" || die 1 'another clone makes another proxy'
     passed "another clone makes the same image, bit for bit: sha256 $(sha256sum <"$scratch/image/nitro-signer.eif")"
     rm -rf -- "${scratch:?}/another-clone" "$scratch/another-home" "$scratch/another-target"
 }
@@ -227,8 +227,8 @@ the_images_boot_and_sign() {
     if (($# == 0)); then build_test_programs image; fi
     (
         cd infra/tests/acceptance
-        NITRO_LABORATORY=$laboratory NITRO_TLS_LABORATORY=$laboratory/tls \
-            NITRO_BRING_UP_IMAGE=$laboratory/bring-up/nitro-signer-bring-up.eif \
+        NITRO_EMULATED_IMAGE=$emulated NITRO_EMULATED_TLS_IMAGE=$emulated/tls \
+            NITRO_BRING_UP_IMAGE=$emulated/bring-up/nitro-signer-bring-up.eif \
             "${programs[0]}" --ignored --nocapture --test-threads=1
     )
 }
@@ -242,7 +242,7 @@ the_contract_holds_against_the_image() {
     local programs=("$@") program line
     if (($# == 0)); then build_test_programs routes before_the_body body ticket; fi
     mkfifo "$scratch/said"
-    infra/emulator/up.sh --port 0 --folder "$laboratory" --built >"$scratch/said" &
+    infra/emulator/up.sh --port 0 --folder "$emulated" --built >"$scratch/said" &
     up=$!
     while read -r line; do
         [[ $line != export* ]] || eval "$line"

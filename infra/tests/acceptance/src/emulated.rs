@@ -1,6 +1,6 @@
 //! The real image in QEMU's `nitro-enclave` machine, behind the real proxy, with a KMS that checks what AWS's checks.
 //!
-//! A laboratory is a folder with what takes minutes to make: the image, QEMU, the device. `infra/emulator/up.sh` fills
+//! An `EmulatedImage` is a folder with the parts that take minutes to make: the image, QEMU, the device. `infra/emulator/up.sh` fills
 //! it. Each enclave that is started from it has a folder, a KMS and a proxy of its own.
 
 use std::io::{Read as _, Write as _};
@@ -34,29 +34,29 @@ const HEARTBEAT_PORT: u32 = 9000;
 const BOOT: Duration = Duration::from_secs(120);
 
 /// A folder with an image and all that it takes to start it.
-pub struct Laboratory {
+pub struct EmulatedImage {
     folder: PathBuf,
 }
 
-impl Laboratory {
+impl EmulatedImage {
     /// The one in `folder`, which `infra/emulator/up.sh` filled.
     #[must_use]
     pub fn at(folder: PathBuf) -> Self {
         Self { folder }
     }
 
-    /// The one that `NITRO_LABORATORY` names.
+    /// The one that `NITRO_EMULATED_IMAGE` names.
     #[must_use]
     pub fn of_environment() -> Self {
-        let folder = std::env::var_os("NITRO_LABORATORY");
-        Self::at(folder.expect("NITRO_LABORATORY is set by infra/emulator/image.test.sh").into())
+        let folder = std::env::var_os("NITRO_EMULATED_IMAGE");
+        Self::at(folder.expect("NITRO_EMULATED_IMAGE is set by infra/emulator/image.test.sh").into())
     }
 
     /// Writes the measured configuration of the emulator: the committed one, with a key of the emulated KMS and that
     /// KMS's authority, which lasts as long as the folder.
     pub fn write_nitro_toml(&self) -> Result<(), Failure> {
         std::fs::create_dir_all(&self.folder)?;
-        let scratch = tempfile::Builder::new().prefix("laboratory-").tempdir()?;
+        let scratch = tempfile::Builder::new().prefix("emulated-image-").tempdir()?;
         let state = self.folder.join("kms-state.json");
         if state.exists() {
             std::fs::copy(&state, scratch.path().join("kms-state.json"))?;

@@ -35,9 +35,9 @@ pub mod rows;
 pub mod server;
 pub mod signer;
 pub mod stack;
+pub mod test_ca;
 pub mod ticket;
 pub mod tls;
-pub mod workshop;
 
 pub use exchange::Exchange;
 pub use failure::Failure;

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use acceptance::bip340::x_only;
 use acceptance::contract::{HEALTHY, KEY_NOT_FOUND, KEY_SERVICE, REPLAY, TICKET};
-use acceptance::emulated::Laboratory;
+use acceptance::emulated::EmulatedImage;
 use acceptance::failure::{ensure, fail};
 use acceptance::key_proof::{KeyProof, binding};
 use acceptance::signer::new_identity;
+use acceptance::test_ca::TestCa;
 use acceptance::ticket::now_s;
-use acceptance::workshop::Workshop;
 use acceptance::{Connection, Failure, Request, Server, Signer, Ticket};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -24,7 +24,7 @@ use ciborium::Value;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sha2::{Digest as _, Sha256};
 
-/// The KMS key of the laboratory is that of its policy; another is one that nobody has.
+/// The KMS key of the emulated image is that of its policy. Nobody has another one.
 const NOBODYS_KEY: &str = "00000000aaaa";
 
 /// The payload of the attestation document for this nonce, by name; QEMU signs none.
@@ -34,29 +34,29 @@ fn attested(server: &Server, nonce: &str) -> Result<Vec<(String, Value)>, Failur
     payload(&STANDARD.decode(document)?)
 }
 
-/// With the image of `NITRO_TLS_LABORATORY`, which differs in its `tls.mode` alone.
+/// With the image of `NITRO_EMULATED_TLS_IMAGE`, which differs in its `tls.mode` alone.
 #[test]
-#[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
+#[ignore = "needs an emulated image: infra/emulator/image.test.sh"]
 fn the_image_ends_tls_and_vouches_for_its_key() -> Result<(), Failure> {
-    let folder = std::env::var_os("NITRO_TLS_LABORATORY");
-    let laboratory = Laboratory::at(folder.expect("it is set by infra/emulator/image.test.sh").into());
-    let parent = laboratory.parent()?;
+    let folder = std::env::var_os("NITRO_EMULATED_TLS_IMAGE");
+    let emulated = EmulatedImage::at(folder.expect("it is set by infra/emulator/image.test.sh").into());
+    let parent = emulated.parent()?;
     let _enclave = parent.ready()?;
     let server = parent.server();
     signs(&mut server.signer())?;
 
-    let workshop = Workshop::new()?;
+    let ca = TestCa::new()?;
     let mut keys = Vec::new();
     for _ in 0..2 {
         let mut connection = server.connect()?;
         let certificates = connection.tls().certificates();
-        let key = workshop.spki(certificates.first().ok_or_else(|| Failure::new("no certificate"))?)?;
+        let key = ca.spki(certificates.first().ok_or_else(|| Failure::new("no certificate"))?)?;
         connection.send(Request::new("GET", "/.well-known/attestation?nonce=0a0b").bytes())?;
         let payload = payload(&STANDARD.decode(connection.receive()?.member("attestation_doc")?)?)?;
         ensure(*member(&payload, "public_key") == Value::Bytes(key.clone()), || format!("{payload:?}"))?;
         let digest = Sha256::digest(&key).to_vec();
         ensure(*member(&payload, "user_data") == Value::Bytes(digest), || format!("{payload:?}"))?;
-        let [pcr0, ..] = laboratory.measurements()?;
+        let [pcr0, ..] = emulated.measurements()?;
         ensure(pcr(&payload, 0).as_ref() == Some(&pcr0), || format!("{payload:?}"))?;
         keys.push(key);
     }
@@ -70,11 +70,11 @@ fn the_image_ends_tls_and_vouches_for_its_key() -> Result<(), Failure> {
 
 /// QEMU's NSM tells this machine's time, in whole seconds. The guest reads its own from an RTC that is off.
 #[test]
-#[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
+#[ignore = "needs an emulated image: infra/emulator/image.test.sh"]
 fn a_clock_that_starts_off_makes_no_difference_to_a_ticket() -> Result<(), Failure> {
     // 91 s is more than the life of a ticket of the API; 6 s is a week's drift of 10 ppm.
     for ahead_s in [91, -6] {
-        let mut parent = Laboratory::of_environment().parent()?;
+        let mut parent = EmulatedImage::of_environment().parent()?;
         let rtc_unix_s = now_s().checked_add_signed(ahead_s).expect("a time");
         let rtc =
             Command::new("date").args(["-u", "-d", &format!("@{rtc_unix_s}"), "+base=%FT%T"]).output()?;
@@ -125,10 +125,10 @@ fn signs(signer: &mut Signer<'_>) -> Result<(), Failure> {
 }
 
 #[test]
-#[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
+#[ignore = "needs an emulated image: infra/emulator/image.test.sh"]
 fn the_image_signs_and_its_measurements_are_the_builds() -> Result<(), Failure> {
-    let laboratory = Laboratory::of_environment();
-    let parent = laboratory.parent()?;
+    let emulated = EmulatedImage::of_environment();
+    let parent = emulated.parent()?;
     let enclave = parent.ready()?;
     signs(&mut parent.server().signer())?;
     println!("first signature {:.1} s after QEMU was started", enclave.age().as_secs_f32());
@@ -136,7 +136,7 @@ fn the_image_signs_and_its_measurements_are_the_builds() -> Result<(), Failure> 
 
     let nonce = "00ff10";
     let payload = attested(&parent.server(), nonce)?;
-    let measurements = laboratory.measurements()?;
+    let measurements = emulated.measurements()?;
     for (index, expected) in (0_u8..).zip(&measurements) {
         // By /dev/nsm, which the signer asks when it starts, and by the document.
         parent.says(&format!("PCR{index} is {expected}"))?;
@@ -170,18 +170,18 @@ fn the_image_signs_and_its_measurements_are_the_builds() -> Result<(), Failure> 
 }
 
 #[test]
-#[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
+#[ignore = "needs an emulated image: infra/emulator/image.test.sh"]
 fn a_bent_image_gets_nothing_of_kms() -> Result<(), Failure> {
-    let laboratory = Laboratory::of_environment();
-    let measurements = laboratory.measurements()?;
-    let image = std::fs::read(laboratory.image())?;
+    let emulated = EmulatedImage::of_environment();
+    let measurements = emulated.measurements()?;
+    let image = std::fs::read(emulated.image())?;
     // A letter of the kernel's command line, and the byte of gzip's header that names a system. Neither changes what the
     // image does.
     let letter = find(&image, b"quiet")?;
     let system = find(&image, &[0x1f, 0x8b])? + 9;
     let application = system + find(&image[system..], &[0x1f, 0x8b])? + 9;
     for (at, measured) in [(letter, [true, true, false]), (application, [true, false, true])] {
-        let mut parent = laboratory.parent()?;
+        let mut parent = emulated.parent()?;
         let mut bent = image.clone();
         bent[at] ^= 1;
         set_checksum(&mut bent);
@@ -222,18 +222,18 @@ fn set_checksum(image: &mut [u8]) {
 }
 
 #[test]
-#[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
+#[ignore = "needs an emulated image: infra/emulator/image.test.sh"]
 fn a_wrong_policy_or_key_gives_nothing() -> Result<(), Failure> {
-    let laboratory = Laboratory::of_environment();
-    let policy = laboratory.key_policy()?;
-    let [pcr0, ..] = laboratory.measurements()?;
-    let other = laboratory.parent_with(&policy.replace(&pcr0, &"a0".repeat(48)), 0)?;
+    let emulated = EmulatedImage::of_environment();
+    let policy = emulated.key_policy()?;
+    let [pcr0, ..] = emulated.measurements()?;
+    let other = emulated.parent_with(&policy.replace(&pcr0, &"a0".repeat(48)), 0)?;
     let _enclave = other.start()?;
     other.waits_saying("AccessDenied")?;
     drop(_enclave);
 
     // The parent names another key than the measured one.
-    let parent = laboratory.parent()?;
+    let parent = emulated.parent()?;
     let boot_file = parent.directory().join("env");
     let text = std::fs::read_to_string(&boot_file)?;
     let arn = parent.key.arn.clone();
@@ -245,9 +245,9 @@ fn a_wrong_policy_or_key_gives_nothing() -> Result<(), Failure> {
 }
 
 #[test]
-#[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
+#[ignore = "needs an emulated image: infra/emulator/image.test.sh"]
 fn it_waits_for_a_kms_that_is_down_and_opens_when_it_is_up() -> Result<(), Failure> {
-    let mut parent = Laboratory::of_environment().parent()?;
+    let mut parent = EmulatedImage::of_environment().parent()?;
     parent.stop_kms();
     let mut enclave = parent.start()?;
     parent.waits_saying("KMS does not give a boot secret yet")?;
@@ -266,10 +266,10 @@ fn it_waits_for_a_kms_that_is_down_and_opens_when_it_is_up() -> Result<(), Failu
 }
 
 #[test]
-#[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
+#[ignore = "needs an emulated image: infra/emulator/image.test.sh"]
 fn what_is_fatal_is_said_and_ends_the_machine() -> Result<(), Failure> {
-    let laboratory = Laboratory::of_environment();
-    let parent = laboratory.parent()?;
+    let emulated = EmulatedImage::of_environment();
+    let parent = emulated.parent()?;
     std::fs::write(parent.directory().join("env"), "INTERNAL_API_KEY=\n")?;
     let mut enclave = parent.start()?;
     enclave.restarts()?;
@@ -279,7 +279,7 @@ fn what_is_fatal_is_said_and_ends_the_machine() -> Result<(), Failure> {
     ensure(!enclave.console().contains("Kernel panic"), || enclave.console())?;
 
     // nitro-cli does not answer: there would be no enclave for long.
-    let parent = laboratory.parent()?;
+    let parent = emulated.parent()?;
     parent.ignore_heartbeats()?;
     let mut enclave = parent.start()?;
     enclave.restarts()?;
@@ -290,10 +290,10 @@ fn what_is_fatal_is_said_and_ends_the_machine() -> Result<(), Failure> {
 
 /// What the API does when an enclave has lost its keys: 404, import of the backup, the same ticket again.
 #[test]
-#[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
+#[ignore = "needs an emulated image: infra/emulator/image.test.sh"]
 fn power_off_under_load_loses_nothing() -> Result<(), Failure> {
     const KEYS: usize = 24;
-    let parent = Laboratory::of_environment().parent()?;
+    let parent = EmulatedImage::of_environment().parent()?;
     let mut enclave = parent.ready()?;
     let server = parent.server();
     let mut keys = Vec::new();
@@ -366,7 +366,7 @@ fn sign_until_it_is_off(
 }
 
 #[test]
-#[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
+#[ignore = "needs an emulated image: infra/emulator/image.test.sh"]
 fn hundreds_of_connections_and_a_soak_in_constant_memory() -> Result<(), Failure> {
     /// Fewer than the three quarters of 1,024 that the signer keeps open while they are idle.
     const CONNECTIONS: usize = 760;
@@ -379,7 +379,7 @@ fn hundreds_of_connections_and_a_soak_in_constant_memory() -> Result<(), Failure
         Ok(seconds) => Duration::from_secs(seconds.parse()?),
         Err(_) => SOAK,
     };
-    let parent = Laboratory::of_environment().parent()?;
+    let parent = EmulatedImage::of_environment().parent()?;
     let enclave = parent.ready()?;
     let server = parent.server();
 
@@ -427,7 +427,7 @@ fn hundreds_of_connections_and_a_soak_in_constant_memory() -> Result<(), Failure
 
 /// Past the proxy, which reads no more from such clients: what fills is the enclave's memory.
 #[test]
-#[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
+#[ignore = "needs an emulated image: infra/emulator/image.test.sh"]
 fn a_thousand_clients_that_read_no_answers_take_no_more_memory_than_is_stated() -> Result<(), Failure> {
     const CONNECTIONS: usize = 1000;
     /// What `nitro.toml` says of `max_connections`, for each: heads, and the kernel's part.
@@ -439,7 +439,7 @@ fn a_thousand_clients_that_read_no_answers_take_no_more_memory_than_is_stated() 
     const SIGNATURES: u32 = 10;
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
-    let parent = Laboratory::of_environment().parent()?;
+    let parent = EmulatedImage::of_environment().parent()?;
     let enclave = parent.ready()?;
     // It keeps its connection: the device ends when the proxy gives up a dial, as it does while the guest is this busy.
     let server = parent.server();
@@ -487,7 +487,7 @@ fn a_thousand_clients_that_read_no_answers_take_no_more_memory_than_is_stated() 
 
 /// As when the proxy is restarted while it has thousands of connections.
 #[test]
-#[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
+#[ignore = "needs an emulated image: infra/emulator/image.test.sh"]
 fn thousands_of_connections_cut_at_once_leave_vsock_working() -> Result<(), Failure> {
     /// More than the signer keeps: it closes those that were silent for longest. And fewer than the 8,000 that the device
     /// has numbers for.
@@ -498,7 +498,7 @@ fn thousands_of_connections_cut_at_once_leave_vsock_working() -> Result<(), Fail
     // Each is a descriptor here, and more than one in the device, which inherits the limit.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
-    let parent = Laboratory::of_environment().parent()?;
+    let parent = EmulatedImage::of_environment().parent()?;
     let _enclave = parent.ready()?;
     // The device has one or more for each connection.
     let descriptors = || -> Result<usize, Failure> {
@@ -538,9 +538,9 @@ fn thousands_of_connections_cut_at_once_leave_vsock_working() -> Result<(), Fail
 
 /// With the image of `NITRO_BRING_UP_IMAGE`, which differs in its command line alone.
 #[test]
-#[ignore = "needs a laboratory: infra/emulator/image.test.sh"]
+#[ignore = "needs an emulated image: infra/emulator/image.test.sh"]
 fn a_bring_up_image_tells_its_boot_from_the_first_line() -> Result<(), Failure> {
-    let mut parent = Laboratory::of_environment().parent()?;
+    let mut parent = EmulatedImage::of_environment().parent()?;
     let image = std::env::var_os("NITRO_BRING_UP_IMAGE");
     parent.image = image.expect("it is set by infra/emulator/image.test.sh").into();
     let enclave = parent.start()?;

@@ -14,8 +14,8 @@ use acceptance::contract::{HEALTHY, NOT_READY, error_body};
 use acceptance::failure::ensure;
 use acceptance::installation::run;
 use acceptance::signer::new_identity;
+use acceptance::test_ca::{Issued, P256, SERVER, TestCa};
 use acceptance::tls::TlsClient;
-use acceptance::workshop::{Issued, P256, SERVER, Workshop};
 use acceptance::{Connection, Failure, Request, Rows, Server};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -180,11 +180,11 @@ fn request(line: &str, connection: &str) -> String {
 
 #[test]
 fn a_session_is_good_for_one_process() -> Result<(), Failure> {
-    let workshop = Workshop::new()?;
+    let ca = TestCa::new()?;
     let mut rows = Rows::new("TLS, sessions");
     let (first, second) = (own(), own());
     for version in ["-tls1_2", "-tls1_3"] {
-        let session = workshop.write("session.pem", "")?;
+        let session = ca.write("session.pem", "")?;
         let ask = |server: &Server, option: &str| {
             let arguments = [version, "-ign_eof", option, &session];
             s_client(server.address(), &arguments, &request("GET /health", "close"))
@@ -371,10 +371,10 @@ fn a_connection_with_an_upgrade_header_ends_with_close_notify() -> Result<(), Fa
 }
 
 /// Checks that the document which `connection` gets vouches for the key of the certificate that it was shown.
-fn vouches_for_its_key(workshop: &Workshop, connection: &mut Connection) -> Result<Vec<u8>, Failure> {
+fn vouches_for_its_key(ca: &TestCa, connection: &mut Connection) -> Result<Vec<u8>, Failure> {
     let certificates = connection.tls().certificates();
     let certificate = certificates.first().ok_or_else(|| Failure::new("no certificate"))?;
-    let spki = workshop.spki(certificate)?;
+    let spki = ca.spki(certificate)?;
     connection.send(request("GET /.well-known/attestation?nonce=0a0b", "keep-alive"))?;
     let response = connection.receive()?;
     let document = STANDARD.decode(response.member("attestation_doc")?)?;
@@ -397,13 +397,13 @@ fn vouches_for_its_key(workshop: &Workshop, connection: &mut Connection) -> Resu
 #[test]
 fn a_document_vouches_for_the_key_of_its_connection() -> Result<(), Failure> {
     let server = own();
-    let workshop = Workshop::new()?;
+    let ca = TestCa::new()?;
     let mut keys = BTreeSet::new();
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let client = TlsClient::offering(&[version]);
         for resumed in [false, true] {
             let mut connection = Connection::open_tls(server.address(), &client)?;
-            keys.insert(vouches_for_its_key(&workshop, &mut connection)?);
+            keys.insert(vouches_for_its_key(&ca, &mut connection)?);
             ensure(connection.tls().is_resumed() == resumed, || format!("resumed is not {resumed}"))?;
         }
     }
@@ -411,26 +411,26 @@ fn a_document_vouches_for_the_key_of_its_connection() -> Result<(), Failure> {
 }
 
 /// A parent that provides a certificate.
-fn provided(pair: &Issued) -> Result<(Parent, Workshop), Failure> {
+fn provided(pair: &Issued) -> Result<(Parent, TestCa), Failure> {
     let mut parent = Parent::new()?;
     parent.nitro_toml.tls = "mode = \"provided\"";
     parent.options = ["--boot-file-interval-s", "1"].map(str::to_owned).into();
     parent.provide_certificate(&pair.certificate, &pair.key)?;
-    Ok((parent, Workshop::new()?))
+    Ok((parent, TestCa::new()?))
 }
 
 /// The certificate that a new connection is shown, in PEM.
-fn presented(workshop: &Workshop, server: &Server) -> Result<String, Failure> {
+fn presented(ca: &TestCa, server: &Server) -> Result<String, Failure> {
     let connection = server.connect()?;
     let certificate = connection.tls().certificates().remove(0);
-    let path = workshop.write("seen.der", certificate)?;
-    Ok(String::from_utf8_lossy(&workshop.openssl(&["x509", "-inform", "DER", "-in", &path])?).into_owned())
+    let path = ca.write("seen.der", certificate)?;
+    Ok(String::from_utf8_lossy(&ca.openssl(&["x509", "-inform", "DER", "-in", &path])?).into_owned())
 }
 
-fn becomes_presented(workshop: &Workshop, attested: &Attested, certificate: &str) -> Result<(), Failure> {
+fn becomes_presented(ca: &TestCa, attested: &Attested, certificate: &str) -> Result<(), Failure> {
     let started = Instant::now();
     loop {
-        let seen = presented(workshop, &attested.server())?;
+        let seen = presented(ca, &attested.server())?;
         if seen == certificate {
             return Ok(());
         }
@@ -447,21 +447,21 @@ fn times_said(attested: &Attested, text: &str) -> usize {
 
 #[test]
 fn a_provided_certificate_is_presented_with_its_chain() -> Result<(), Failure> {
-    let workshop = Workshop::new()?;
-    let pair = workshop.issue(P256, SERVER)?;
+    let ca = TestCa::new()?;
+    let pair = ca.issue(P256, SERVER)?;
     let (mut parent, _) = provided(&pair)?;
-    let chain = format!("{}{}", pair.certificate, workshop.authority_pem());
+    let chain = format!("{}{}", pair.certificate, ca.authority_pem());
     parent.provide_certificate(&chain, &pair.key)?;
     let attested = parent.ready()?;
     let server = attested.server();
     // As clients do that know the authority and no more.
-    let authority = workshop.write("authority.pem", workshop.authority_pem())?;
+    let authority = ca.write("authority.pem", ca.authority_pem())?;
     let url = format!("{}/health", server.base_url());
     let said = run(Command::new("curl").args(["--silent", "--show-error", "--cacert", &authority, &url]))?;
     ensure(said.stdout == HEALTHY.as_bytes(), || String::from_utf8_lossy(&said.stdout).into_owned())?;
     let mut connection = server.connect()?;
     ensure(connection.tls().certificates().len() == 2, || "no chain".to_owned())?;
-    vouches_for_its_key(&workshop, &mut connection)?;
+    vouches_for_its_key(&ca, &mut connection)?;
     server.signer().generated(&new_identity())?;
     let said = String::from_utf8_lossy(&attested.enclave.output()).into_owned();
     ensure(!said.contains("PRIVATE KEY") && !said.contains("expire"), || said.clone())
@@ -469,29 +469,28 @@ fn a_provided_certificate_is_presented_with_its_chain() -> Result<(), Failure> {
 
 #[test]
 fn a_new_certificate_is_presented_and_no_connection_is_dropped() -> Result<(), Failure> {
-    let workshop = Workshop::new()?;
-    let [first, second, third] =
-        [workshop.issue(P256, SERVER)?, workshop.issue(P256, SERVER)?, workshop.issue(P256, SERVER)?];
+    let ca = TestCa::new()?;
+    let [first, second, third] = [ca.issue(P256, SERVER)?, ca.issue(P256, SERVER)?, ca.issue(P256, SERVER)?];
     let (mut parent, _) = provided(&first)?;
     let mut attested = parent.ready()?;
     let server = attested.server();
     let mut kept = server.connect()?;
-    let first_key = vouches_for_its_key(&workshop, &mut kept)?;
+    let first_key = vouches_for_its_key(&ca, &mut kept)?;
 
     // Nothing else of the file counts any more: not even what would refuse a start.
     parent.provide_certificate(&second.certificate, &second.key)?;
     parent.set("INTERNAL_API_KEY", Some("another-api-key-0123456789"));
     parent.set("AWS_REGION", Some("elsewhere"));
     parent.write_boot_file()?;
-    becomes_presented(&workshop, &attested, &second.certificate)?;
-    let second_key = vouches_for_its_key(&workshop, &mut server.connect()?)?;
+    becomes_presented(&ca, &attested, &second.certificate)?;
+    let second_key = vouches_for_its_key(&ca, &mut server.connect()?)?;
     ensure(first_key != second_key, || "the same key".to_owned())?;
     // The one that was there is served as before, and its documents name the key that it is encrypted with.
-    ensure(vouches_for_its_key(&workshop, &mut kept)? == first_key, || "another key".to_owned())?;
+    ensure(vouches_for_its_key(&ca, &mut kept)? == first_key, || "another key".to_owned())?;
     server.signer().generated(&new_identity())?;
 
     // A bad one changes nothing and is told once.
-    let expired = workshop.issue_between(P256, SERVER, ["20200101000000Z", "20200201000000Z"])?;
+    let expired = ca.issue_between(P256, SERVER, ["20200101000000Z", "20200201000000Z"])?;
     for (chain, key, told) in [
         (&expired.certificate, &expired.key, "TLS_CERT_CHAIN: certificate 1 has expired"),
         (&first.certificate, &third.key, "TLS_KEY: not the key of certificate 1 of TLS_CERT_CHAIN"),
@@ -503,21 +502,21 @@ fn a_new_certificate_is_presented_and_no_connection_is_dropped() -> Result<(), F
         attested.says(&told)?;
         std::thread::sleep(Duration::from_millis(2500));
         ensure(times_said(&attested, &told) == 1, || format!("not once: {told}"))?;
-        becomes_presented(&workshop, &attested, &second.certificate)?;
+        becomes_presented(&ca, &attested, &second.certificate)?;
     }
 
     // One that is put there before its time is told once too, and presented when that has come.
     let date = std::process::Command::new("date").args(["-u", "-d", "+6sec", "+%Y%m%d%H%M%SZ"]).output()?;
     let date = String::from_utf8_lossy(&date.stdout).trim().to_owned();
-    let early = workshop.issue_between(P256, SERVER, [&date, "20991231235959Z"])?;
+    let early = ca.issue_between(P256, SERVER, [&date, "20991231235959Z"])?;
     parent.provide_certificate(&early.certificate, &early.key)?;
     parent.write_boot_file()?;
     attested.says("TLS_CERT_CHAIN: certificate 1 is not valid yet: the TLS certificate stays as it is")?;
-    becomes_presented(&workshop, &attested, &early.certificate)?;
+    becomes_presented(&ca, &attested, &early.certificate)?;
     ensure(times_said(&attested, "certificate 1 is not valid yet") == 1, || "not once".to_owned())?;
     parent.provide_certificate(&second.certificate, &second.key)?;
     parent.write_boot_file()?;
-    becomes_presented(&workshop, &attested, &second.certificate)?;
+    becomes_presented(&ca, &attested, &second.certificate)?;
 
     parent.set("TLS_KEY_CIPHERTEXT", None);
     parent.write_boot_file()?;
@@ -530,17 +529,17 @@ fn a_new_certificate_is_presented_and_no_connection_is_dropped() -> Result<(), F
     parent.set("TLS_KEY_CIPHERTEXT", Some(&blob));
     parent.write_boot_file()?;
     attested.says("TLS_KEY_CIPHERTEXT is not what KMS encrypts with the context")?;
-    becomes_presented(&workshop, &attested, &second.certificate)?;
+    becomes_presented(&ca, &attested, &second.certificate)?;
 
     // One whose key KMS does not give yet is waited for.
     parent.kms.fail_next("Decrypt", "internal", 1000, 0)?;
     parent.provide_certificate(&third.certificate, &third.key)?;
     parent.write_boot_file()?;
     attested.says("KMS does not give the key of a new TLS certificate yet")?;
-    becomes_presented(&workshop, &attested, &second.certificate)?;
+    becomes_presented(&ca, &attested, &second.certificate)?;
     parent.kms.recover()?;
-    becomes_presented(&workshop, &attested, &third.certificate)?;
-    ensure(vouches_for_its_key(&workshop, &mut kept)? == first_key, || "another key".to_owned())?;
+    becomes_presented(&ca, &attested, &third.certificate)?;
+    ensure(vouches_for_its_key(&ca, &mut kept)? == first_key, || "another key".to_owned())?;
     // Asked only when something has changed.
     parent.kms.forget_calls()?;
     std::thread::sleep(Duration::from_millis(2500));
@@ -550,48 +549,48 @@ fn a_new_certificate_is_presented_and_no_connection_is_dropped() -> Result<(), F
 /// Until it has its certificate, the signer answers nobody in the clear, and clients can attest it.
 #[test]
 fn before_it_is_ready_there_is_tls_too() -> Result<(), Failure> {
-    let workshop = Workshop::new()?;
-    let pair = workshop.issue(P256, SERVER)?;
+    let ca = TestCa::new()?;
+    let pair = ca.issue(P256, SERVER)?;
     let (parent, _) = provided(&pair)?;
     let mut attested = parent.start_without_kms()?;
     let server = attested.server();
     let mut early = server.connect()?;
-    let early_key = vouches_for_its_key(&workshop, &mut early)?;
-    let path = workshop.write("early.pem", presented(&workshop, &server)?)?;
-    let name = workshop.openssl(&["x509", "-in", &path, "-noout", "-ext", "subjectAltName"])?;
+    let early_key = vouches_for_its_key(&ca, &mut early)?;
+    let path = ca.write("early.pem", presented(&ca, &server)?)?;
+    let name = ca.openssl(&["x509", "-in", &path, "-noout", "-ext", "subjectAltName"])?;
     ensure(String::from_utf8_lossy(&name).contains("DNS:starting.invalid"), || format!("{name:?}"))?;
     server.send(&Request::new("GET", "/health")).is(503, NOT_READY)?;
     parent.kms.recover()?;
     attested.becomes_ready()?;
-    becomes_presented(&workshop, &attested, &pair.certificate)?;
-    ensure(vouches_for_its_key(&workshop, &mut early)? == early_key, || "another key".to_owned())
+    becomes_presented(&ca, &attested, &pair.certificate)?;
+    ensure(vouches_for_its_key(&ca, &mut early)? == early_key, || "another key".to_owned())
 }
 
 #[test]
 fn self_signed_as_in_production() -> Result<(), Failure> {
-    let workshop = Workshop::new()?;
+    let ca = TestCa::new()?;
     let mut parent = Parent::new()?;
     parent.nitro_toml.tls = "mode = \"self-signed\"\nserver_names = [\"signer.example.com\", \"signer\"]";
     let attested = parent.ready()?;
     let server = attested.server();
     server.signer().generated(&new_identity())?;
-    let key = vouches_for_its_key(&workshop, &mut server.connect()?)?;
-    let path = workshop.write("own.pem", presented(&workshop, &server)?)?;
-    let name = workshop.openssl(&["x509", "-in", &path, "-noout", "-ext", "subjectAltName"])?;
+    let key = vouches_for_its_key(&ca, &mut server.connect()?)?;
+    let path = ca.write("own.pem", presented(&ca, &server)?)?;
+    let name = ca.openssl(&["x509", "-in", &path, "-noout", "-ext", "subjectAltName"])?;
     let name = String::from_utf8_lossy(&name).into_owned();
     ensure(name.contains("DNS:signer.example.com, DNS:signer"), || name.clone())?;
     drop(attested);
     let again = parent.ready()?;
-    let next_key = vouches_for_its_key(&workshop, &mut again.server().connect()?)?;
+    let next_key = vouches_for_its_key(&ca, &mut again.server().connect()?)?;
     ensure(key != next_key, || "the key outlived its process".to_owned())
 }
 
 #[test]
 fn an_end_that_is_near_is_told_at_the_start() -> Result<(), Failure> {
-    let workshop = Workshop::new()?;
+    let ca = TestCa::new()?;
     let end = run(Command::new("date").args(["-u", "-d", "+60 hours", "+%Y%m%d%H%M%SZ"]))?;
     let end = String::from_utf8_lossy(&end.stdout).trim().to_owned();
-    let pair = workshop.issue_between(P256, SERVER, ["20200101000000Z", &end])?;
+    let pair = ca.issue_between(P256, SERVER, ["20200101000000Z", &end])?;
     let (parent, _) = provided(&pair)?;
     let mut attested = parent.ready()?;
     attested.says("WARN")?;
@@ -601,60 +600,58 @@ fn an_end_that_is_near_is_told_at_the_start() -> Result<(), Failure> {
 }
 
 /// Changes a parent.
-type Change = fn(&mut Parent, &Workshop, &Issued) -> Result<(), Failure>;
+type Change = fn(&mut Parent, &TestCa, &Issued) -> Result<(), Failure>;
 
 #[test]
 fn a_pair_that_clients_would_refuse_refuses_the_start() {
-    let workshop = Workshop::new().expect("OpenSSL works");
-    let pair = workshop.issue(P256, SERVER).expect("OpenSSL works");
+    let ca = TestCa::new().expect("OpenSSL works");
+    let pair = ca.issue(P256, SERVER).expect("OpenSSL works");
     let mut rows = Rows::new("TLS, starts that are refused");
     let cases: &[(&str, Change, &str)] = &[
         (
             "expired",
-            |parent, workshop, _| {
-                let pair = workshop.issue_between(P256, SERVER, ["20200101000000Z", "20200201000000Z"])?;
+            |parent, ca, _| {
+                let pair = ca.issue_between(P256, SERVER, ["20200101000000Z", "20200201000000Z"])?;
                 parent.provide_certificate(&pair.certificate, &pair.key)
             },
             "TLS_CERT_CHAIN: certificate 1 has expired",
         ),
         (
             "not yet valid",
-            |parent, workshop, _| {
-                let pair = workshop.issue_between(P256, SERVER, ["20980101000000Z", "20990201000000Z"])?;
+            |parent, ca, _| {
+                let pair = ca.issue_between(P256, SERVER, ["20980101000000Z", "20990201000000Z"])?;
                 parent.provide_certificate(&pair.certificate, &pair.key)
             },
             "TLS_CERT_CHAIN: certificate 1 is not valid yet",
         ),
         (
             "mismatched",
-            |parent, workshop, pair| {
-                parent.provide_certificate(&pair.certificate, &workshop.issue(P256, SERVER)?.key)
-            },
+            |parent, ca, pair| parent.provide_certificate(&pair.certificate, &ca.issue(P256, SERVER)?.key),
             "TLS_KEY: not the key of certificate 1 of TLS_CERT_CHAIN",
         ),
         (
             "with a password",
-            |parent, workshop, pair| {
-                let path = workshop.write("key.pem", &pair.key)?;
-                let key = workshop.openssl(&["pkcs8", "-topk8", "-in", &path, "-passout", "pass:word"])?;
+            |parent, ca, pair| {
+                let path = ca.write("key.pem", &pair.key)?;
+                let key = ca.openssl(&["pkcs8", "-topk8", "-in", &path, "-passout", "pass:word"])?;
                 parent.provide_certificate(&pair.certificate, &String::from_utf8_lossy(&key))
             },
             "TLS_KEY: protected by a password: take it off, since KMS protects it",
         ),
         (
             "wrong curve",
-            |parent, workshop, _| {
+            |parent, ca, _| {
                 let kind = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"];
-                let pair = workshop.issue(&kind, SERVER)?;
+                let pair = ca.issue(&kind, SERVER)?;
                 parent.provide_certificate(&pair.certificate, &pair.key)
             },
             KIND_NOT_SERVED,
         ),
         (
             "RSA",
-            |parent, workshop, _| {
+            |parent, ca, _| {
                 let kind = ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
-                let pair = workshop.issue(&kind, SERVER)?;
+                let pair = ca.issue(&kind, SERVER)?;
                 parent.provide_certificate(&pair.certificate, &pair.key)
             },
             KIND_NOT_SERVED,
@@ -678,15 +675,14 @@ fn a_pair_that_clients_would_refuse_refuses_the_start() {
         ),
         (
             "an authority",
-            |parent, workshop, pair| parent.provide_certificate(workshop.authority_pem(), &pair.key),
+            |parent, ca, pair| parent.provide_certificate(ca.authority_pem(), &pair.key),
             "TLS_CERT_CHAIN: certificate 1 is that of an authority: the server's comes first",
         ),
         (
             "out of order",
-            |parent, workshop, pair| {
-                let stranger = Workshop::new()?;
-                let chain =
-                    format!("{}{}{}", pair.certificate, stranger.authority_pem(), workshop.authority_pem());
+            |parent, ca, pair| {
+                let stranger = TestCa::new()?;
+                let chain = format!("{}{}{}", pair.certificate, stranger.authority_pem(), ca.authority_pem());
                 parent.provide_certificate(&chain, &pair.key)
             },
             "TLS_CERT_CHAIN: certificate 1 is not issued by certificate 2",
@@ -744,7 +740,7 @@ fn a_pair_that_clients_would_refuse_refuses_the_start() {
     ];
     for (row, change, line) in cases {
         let outcome = provided(&pair).and_then(|(mut parent, _)| {
-            change(&mut parent, &workshop, &pair)?;
+            change(&mut parent, &ca, &pair)?;
             parent.start()?.refuses(EX_CONFIG, line)
         });
         rows.check(row, outcome);

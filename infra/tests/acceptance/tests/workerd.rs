@@ -10,7 +10,7 @@ use acceptance::failure::ensure;
 use acceptance::installation::npm;
 use acceptance::process::Process;
 use acceptance::signer::new_identity;
-use acceptance::workshop::{P256, SERVER, Workshop};
+use acceptance::test_ca::{P256, SERVER, TestCa};
 use acceptance::{Exchange, Failure, Request, Server, bip340};
 use serde_json::json;
 use tempfile::TempDir;
@@ -74,13 +74,13 @@ impl Worker {
 fn a_worker_signs_over_http() -> Result<(), Failure> {
     // Room for one key: a user may be allowed to lock little memory.
     let server = Server::own(&["--max-keys", "1"]);
-    let worker = Worker::start(&server, "http", Workshop::new()?.authority_pem())?;
+    let worker = Worker::start(&server, "http", TestCa::new()?.authority_pem())?;
     worker.signs(&server)
 }
 
 #[test]
 fn a_worker_sends_requests_over_https_only_to_a_certificate_that_it_trusts() -> Result<(), Failure> {
-    let (trusted, unknown) = (Workshop::new()?, Workshop::new()?);
+    let (trusted, unknown) = (TestCa::new()?, TestCa::new()?);
     let pair = trusted.issue(P256, SERVER)?;
     let mut parent = Parent::new()?;
     parent.nitro_toml.tls = "mode = \"provided\"";

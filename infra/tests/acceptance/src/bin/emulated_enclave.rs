@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use acceptance::Failure;
-use acceptance::emulated::Laboratory;
+use acceptance::emulated::EmulatedImage;
 use acceptance::failure::fail;
 use nix::sys::signal::{SigSet, Signal};
 
@@ -20,9 +20,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments[..] {
-        ["nitro-toml", folder] => Laboratory::at(folder.into()).write_nitro_toml(),
+        ["nitro-toml", folder] => EmulatedImage::at(folder.into()).write_nitro_toml(),
         ["run", folder, port] => match port.parse() {
-            Ok(port) => run(&Laboratory::at(folder.into()), port),
+            Ok(port) => run(&EmulatedImage::at(folder.into()), port),
             Err(_) => Err(Failure::new("PORT is not a port")),
         },
         _ => Err(Failure::new("usage: emulated-enclave nitro-toml FOLDER | run FOLDER PORT")),
@@ -36,13 +36,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(laboratory: &Laboratory, port: u16) -> Result<(), Failure> {
+fn run(emulated: &EmulatedImage, port: u16) -> Result<(), Failure> {
     // Before there are threads, all of which leave the signals to this one.
     let mut ends = SigSet::empty();
     ends.add(Signal::SIGINT);
     ends.add(Signal::SIGTERM);
     ends.thread_block()?;
-    let parent = laboratory.parent_with(&laboratory.key_policy()?, port)?;
+    let parent = emulated.parent_with(&emulated.key_policy()?, port)?;
     let mut enclave = parent.ready()?;
     let server = parent.server();
     println!(

@@ -1,4 +1,4 @@
-//! Keys and certificates of OpenSSL's making.
+//! Keys and certificates that OpenSSL makes.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -15,8 +15,8 @@ const AUTHORITY: &str = "basicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign
 /// Options of `openssl genpkey` for a key of P-256.
 pub const P256: &[&str] = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
 
-/// A folder in which OpenSSL works, with an authority in it.
-pub struct Workshop {
+/// A certificate authority that OpenSSL runs, in a folder.
+pub struct TestCa {
     folder: tempfile::TempDir,
     authority: Issued,
 }
@@ -30,14 +30,14 @@ pub struct Issued {
     pub key: String,
 }
 
-impl Workshop {
+impl TestCa {
     /// A folder with a new authority.
     pub fn new() -> Result<Self, Failure> {
-        let folder = tempfile::Builder::new().prefix("workshop-").tempdir()?;
+        let folder = tempfile::Builder::new().prefix("test-ca-").tempdir()?;
         let nobody = Issued { certificate: String::new(), key: String::new() };
-        let mut workshop = Self { folder, authority: nobody };
-        workshop.authority = workshop.make(P256, AUTHORITY, None, ["20200101000000Z", "20991231235959Z"])?;
-        Ok(workshop)
+        let mut ca = Self { folder, authority: nobody };
+        ca.authority = ca.make(P256, AUTHORITY, None, ["20200101000000Z", "20991231235959Z"])?;
+        Ok(ca)
     }
 
     /// The certificate of the authority, in PEM.

@@ -19,7 +19,7 @@ pub const MAX_NONCES: usize = 6;
 
 const SEED: HashSeed = HashSeed::new([7; 16]);
 
-/// What a signer is lent.
+/// The memory of a signer.
 pub struct Storage {
     keys: [KeySlot; MAX_KEYS],
     nonces: [NonceSlot; MAX_NONCES],
@@ -36,10 +36,10 @@ impl Default for Storage {
     }
 }
 
-/// A signer with a clock and dice that its caller holds.
-pub struct Desk<'s>(Signer<'s>);
+/// A signer whose time and randomness come from its caller.
+pub struct CoreSigner<'s>(Signer<'s>);
 
-impl<'s> Desk<'s> {
+impl<'s> CoreSigner<'s> {
     /// An empty signer.
     #[must_use]
     pub fn new(storage: &'s mut Storage) -> Self {
