@@ -29,6 +29,14 @@ fn secrets_are_all_there_and_well_formed() {
         (vec![API_KEY, ("SEALING_KEY", "secret-but-short")], "SEALING_KEY must be 64 hex digits"),
         (vec![API_KEY, SEALING_KEY], "TICKET_SIGNING_SECRET is not set"),
         (vec![API_KEY, SEALING_KEY, ("TICKET_SIGNING_SECRET", "")], "TICKET_SIGNING_SECRET is empty"),
+        (
+            vec![API_KEY, SEALING_KEY, TICKET_SECRET, ("INTERNAL_API_KEY_WORKER", "a-key")],
+            "INTERNAL_API_KEY_WORKER needs --nitro-toml: without it there is one key and one secret",
+        ),
+        (
+            vec![API_KEY, SEALING_KEY, TICKET_SECRET, ("TICKET_SIGNING_SECRET_PREVIOUS", "a-secret")],
+            "TICKET_SIGNING_SECRET_PREVIOUS needs --nitro-toml: without it there is one key and one secret",
+        ),
     ] {
         let output = enclave_dev(&["--listen", "tcp:127.0.0.1:0"], &environment);
         assert_eq!(output.status.code(), Some(78), "{reason}");

@@ -259,6 +259,14 @@ fn run_attested(nitro_toml: &Path, arguments: Arguments, nsm: Arc<dyn Nsm>) -> R
 fn run_alone(arguments: &Arguments, nsm: Arc<dyn Nsm>) -> Result<(), NotStarted> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
 
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("INTERNAL_API_KEY_") || name.starts_with("TICKET_SIGNING_SECRET_") {
+            return Err(misconfigured(&format!(
+                "{name} needs --nitro-toml: without it there is one key and one secret"
+            )));
+        }
+    }
     let api_key = secret("INTERNAL_API_KEY")?;
     let api_key = ApiKey::new(api_key.as_bytes()).map_err(|_| misconfigured("INTERNAL_API_KEY is empty"))?;
     let api_keys = ApiKeys::one(api_key, Role::Full);

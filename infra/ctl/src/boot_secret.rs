@@ -4,7 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use configuration::tls_pair::{InvalidPair, check_pair};
-use configuration::{Configuration, INTERNAL_API_KEY, InvalidSecret, SecretSource, TlsMode, check_secret};
+use configuration::{
+    Configuration, INTERNAL_API_KEY, InvalidSecret, PREVIOUS_TICKET_SIGNING_SECRET, SecretSource, TlsMode,
+    check_secret,
+};
 use rustls::pki_types::UnixTime;
 use zeroize::Zeroizing;
 
@@ -24,32 +27,44 @@ pub enum SecretName {
     TlsKey,
 }
 
-/// It is the variable of no boot secret that is sealed.
+/// Why a name is not that of a boot secret that is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnknownSecretName;
+pub enum InvalidSecretName {
+    /// It is the variable of no boot secret.
+    Unknown,
+    /// It is that of the previous ticket secret, which was sealed as the ticket secret.
+    Previous,
+}
 
-impl fmt::Display for UnknownSecretName {
+impl fmt::Display for InvalidSecretName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(
-            "neither INTERNAL_API_KEY nor another variable of api_keys in nitro.toml, TICKET_SIGNING_SECRET nor TLS_KEY",
-        )
+        formatter.write_str(match self {
+            Self::Unknown => {
+                "neither INTERNAL_API_KEY nor another variable of api_keys in nitro.toml, TICKET_SIGNING_SECRET nor TLS_KEY"
+            }
+            Self::Previous => {
+                "the ciphertext of TICKET_SIGNING_SECRET under another name: copy the old ciphertext in the boot file, \
+                 and seal nothing"
+            }
+        })
     }
 }
 
-impl std::error::Error for UnknownSecretName {}
+impl std::error::Error for InvalidSecretName {}
 
 impl FromStr for SecretName {
-    type Err = UnknownSecretName;
+    type Err = InvalidSecretName;
 
-    fn from_str(variable: &str) -> Result<Self, UnknownSecretName> {
+    fn from_str(variable: &str) -> Result<Self, InvalidSecretName> {
         match variable {
             "TICKET_SIGNING_SECRET" => Ok(Self::TicketSigningSecret),
             "TLS_KEY" => Ok(Self::TlsKey),
+            PREVIOUS_TICKET_SIGNING_SECRET => Err(InvalidSecretName::Previous),
             _ => match variable.strip_prefix(INTERNAL_API_KEY) {
                 Some(rest) if rest.is_empty() || rest.starts_with('_') => {
                     Ok(Self::ApiKey(variable.to_owned()))
                 }
-                _ => Err(UnknownSecretName),
+                _ => Err(InvalidSecretName::Unknown),
             },
         }
     }
@@ -159,7 +174,7 @@ impl std::error::Error for UnsuitableSecret {}
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_SECRET_BYTES, SecretName, UnknownSecretName};
+    use super::{InvalidSecretName, MAX_SECRET_BYTES, SecretName};
 
     #[test]
     fn a_name_is_the_variable_of_a_secret_that_is_sealed() {
@@ -167,11 +182,11 @@ mod tests {
         for name in names {
             assert_eq!(name.parse::<SecretName>().unwrap().as_str(), name);
         }
-        for name in
-            ["", "internal_api_key", "INTERNAL_API_KEYS", "TICKET_SIGNING_SECRET_PREVIOUS", "SEALING_KEY"]
-        {
-            assert_eq!(name.parse::<SecretName>(), Err(UnknownSecretName), "{name}");
+        for name in ["", "internal_api_key", "INTERNAL_API_KEYS", "SEALING_KEY"] {
+            assert_eq!(name.parse::<SecretName>(), Err(InvalidSecretName::Unknown), "{name}");
         }
+        let previous = "TICKET_SIGNING_SECRET_PREVIOUS".parse::<SecretName>();
+        assert_eq!(previous, Err(InvalidSecretName::Previous));
     }
 
     #[test]

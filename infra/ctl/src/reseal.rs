@@ -48,6 +48,8 @@ pub enum Halt {
     Gone(Unreachable),
     /// The signer takes another API key.
     KeyRefused,
+    /// The role of the API key does not allow this route.
+    NotAllowed(&'static str),
     /// What answers, with this status, is no signer.
     NoSigner(u16),
     /// The journal cannot be written.
@@ -61,6 +63,11 @@ impl fmt::Display for Halt {
             Self::TooManyFailures => formatter.write_str("too many rows failed"),
             Self::Gone(fault) => write!(formatter, "the signer is gone: {fault}"),
             Self::KeyRefused => formatter.write_str("the signer refuses the API key"),
+            Self::NotAllowed(route) => write!(
+                formatter,
+                "the role of the API key does not allow {route}: use a key with the role `full`, or one with `backup` and \
+                 --keep-loaded; a key that was imported may still be loaded"
+            ),
             Self::NoSigner(status) => write!(formatter, "what answers is no signer: status {status}"),
             Self::Journal(fault) => write!(formatter, "the journal cannot be written: {fault}"),
         }

@@ -311,7 +311,7 @@ const fn code_of(halt: &Halt) -> u8 {
     match halt {
         Halt::Stopped | Halt::TooManyFailures => NOT_GOOD,
         Halt::Gone(_) | Halt::NoSigner(_) => EX_UNAVAILABLE,
-        Halt::KeyRefused => EX_DATAERR,
+        Halt::KeyRefused | Halt::NotAllowed(_) => EX_DATAERR,
         Halt::Journal(_) => EX_CANTCREAT,
     }
 }

@@ -111,6 +111,9 @@ fn refusal(answer: &Answer) -> (u8, String) {
     let (code, meaning) = match (answer.status, &said[..]) {
         (401, "Invalid internal API key") => (NOT_GOOD, "the API key is another than the signer's"),
         (401, _) => (NOT_GOOD, "the ticket has expired, lives too long, or is signed with another secret"),
+        (403, "Not allowed for this API key") => {
+            (NOT_GOOD, "the role of the API key does not allow signatures")
+        }
         (403, _) => (NOT_GOOD, "the ticket is for another identity, digest or purpose"),
         (404, "Identity key not found") => {
             (NOT_GOOD, "the signer has no such key: import its backup, and try the same ticket again")
@@ -118,6 +121,9 @@ fn refusal(answer: &Answer) -> (u8, String) {
         (404, _) => (NOT_GOOD, "this is no signer"),
         (409, _) => (NOT_GOOD, "the ticket was used before"),
         (400 | 413 | 415, _) => (NOT_GOOD, "the signer does not take the request"),
+        (429, _) => {
+            (EX_UNAVAILABLE, "a rate limit of the signer is reached: try the same ticket again later")
+        }
         (502, _) => (EX_UNAVAILABLE, "the signer does not get what it needs of KMS or the NSM"),
         (503, _) => (EX_UNAVAILABLE, "the signer is busy, starts or stops: try again"),
         _ => (EX_DATAERR, "this is no answer of a signer"),

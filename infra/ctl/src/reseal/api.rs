@@ -119,6 +119,7 @@ impl Caller {
             if is_settled || started.elapsed() + wait > self.patience {
                 return match answer {
                     Ok(answer) if answer.status == 401 => Err(Halt::KeyRefused),
+                    Ok(answer) if answer.status == 403 => Err(Halt::NotAllowed(path)),
                     Ok(answer) => Ok(Reply { answer, is_lost }),
                     Err(fault) => Err(Halt::Gone(fault)),
                 };
@@ -190,7 +191,7 @@ fn is_ok(answer: &Answer) -> bool {
     body.is_some_and(|body| body.get("ok") == Some(&true.into()))
 }
 
-/// What a signer says when it refuses; whoever answers otherwise is none.
+/// The refusal in `answer`, if it is the answer of a signer.
 fn refusal(answer: &Answer) -> Result<Refusal, Halt> {
     let words = answer.text("error").filter(|_| matches!(answer.status, 400 | 409 | 413 | 429 | 500..=504));
     let words = match (words, may_pass(answer.status)) {

@@ -9,7 +9,7 @@ use acceptance::contract::{EXISTS, REPLAY, TICKET, TOO_MANY_REQUESTS};
 use acceptance::exchange::Exchange;
 use acceptance::failure::ensure;
 use acceptance::signer::new_identity;
-use acceptance::{Failure, Server, Ticket};
+use acceptance::{Failure, Operator, Server, Ticket};
 
 fn with(limits: &'static str) -> Result<Parent, Failure> {
     let mut parent = Parent::new()?;
@@ -51,6 +51,13 @@ fn a_refused_signature_uses_up_no_ticket() -> Result<(), Failure> {
     });
     let nonce = refused_nonce.ok_or_else(|| Failure::new("nothing was refused".to_owned()))?;
     ensure(nonce != "n0", || "the first signature was refused".to_owned())?;
+    let (url, digest) = (server.url(), "ab".repeat(32));
+    let command = ["sign", &url, "--identity", &identity, "--digest", &digest];
+    let told = (0..5).any(|_| {
+        let ended = Operator::runs(&command, &server.secrets);
+        ended.and_then(|ended| ended.is(69, &["a rate limit of the signer is reached"])).is_ok()
+    });
+    ensure(told, || "signerctl does not tell the rate limit".to_owned())?;
     // Another identity is not held up.
     ensure(sign(&server, &other, "other").response()?.status == 200, || "the other waits".to_owned())?;
     std::thread::sleep(Duration::from_millis(1100));

@@ -8,7 +8,7 @@ use acceptance::contract::{
 };
 use acceptance::failure::{ensure, fail};
 use acceptance::signer::{new_identity, sign_body};
-use acceptance::{Failure, Request, Rows, Server, Ticket};
+use acceptance::{Failure, Operator, Request, Rows, Server, Ticket};
 
 /// The exit code for what is configured wrong.
 const EX_CONFIG: i32 = 78;
@@ -119,6 +119,32 @@ fn the_roles_work_together_on_one_key() -> Result<(), Failure> {
     full.signer().destroyed(&identity)?;
     archive.signer().imported(&identity, &sealed)?;
     worker.signer().signs_under(&identity, &public_key[2..])
+}
+
+#[test]
+fn a_backup_key_reseals_if_keys_stay_loaded() -> Result<(), Failure> {
+    let parent = with_three_keys("env")?;
+    let attested = parent.ready()?;
+    let [full, _, archive] = KEYS.map(|(_, key)| with_key(&attested, key));
+    let identity = new_identity();
+    full.signer().generated(&identity)?;
+    let sealed = full.signer().exported(&identity)?;
+    full.signer().destroyed(&identity)?;
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("in.csv"), format!("identity_id,sealed_key\r\n{identity},{sealed}\r\n"))?;
+    let (url, [input, output]) = (archive.url(), [path("in.csv"), path("out.csv")]);
+    let arguments = ["backup", "reseal", &url, "--input", &input, "--output", &output];
+    let refused = Operator::runs(&arguments, &archive.secrets)?;
+    refused.is(65, &["the role of the API key does not allow /internal/destroy", "--keep-loaded"])?;
+    let resealed = Operator::runs(&[&arguments[..], &["--keep-loaded"]].concat(), &archive.secrets)?;
+    resealed.is(0, &[])?;
+    full.signer().exported(&identity)?;
+
+    let digest = "ab".repeat(32);
+    let sign = ["sign", &url, "--identity", &identity, "--digest", &digest];
+    Operator::runs(&sign, &archive.secrets)?
+        .is(1, &["the role of the API key does not allow signatures (403"])
 }
 
 /// The steps of `docs/operate.md`, "Change the API key without an outage". At each moment the signer knows a key that
