@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use acceptance::signer::sign_body;
 use acceptance::tls::{TlsClient, TlsStream};
@@ -43,6 +43,9 @@ const BETWEEN_BAD_REQUESTS: Duration = Duration::from_millis(20);
 
 /// How long an attacker waits to connect, or for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a client keeps a connection that the signer has ended. The proxy closes such a connection after two seconds.
+const OUTSTAY: Duration = Duration::from_secs(3);
 
 /// Between two bytes of a slow writer, and two looks at `stop`.
 const TICK: Duration = Duration::from_millis(100);
@@ -107,17 +110,34 @@ impl Attack<'_> {
             self.journal.history().known_keys.insert(identity.clone(), public_key);
             true
         });
+        let mut outstaying = Vec::new();
         while self.goes_on() {
-            // That a connection fails is what happens when a signer is down too.
-            let outcome = if rng.random_range(0..4) == 0 {
-                self.cut_a_handshake(rng)
-            } else {
-                self.cut_a_request(&identity, has_key, rng)
+            // Connections fail while a signer is down, too.
+            let outcome = match rng.random_range(0..8) {
+                0 => self.outstay(rng).map(|stream| outstaying.push((Instant::now(), stream))),
+                1 | 2 => self.cut_a_handshake(rng),
+                _ => self.cut_a_request(&identity, has_key, rng),
             };
             if outcome.is_err() {
                 thread::sleep(TICK / 10);
             }
+            outstaying.retain(|(since, _)| since.elapsed() < OUTSTAY);
         }
+        // The last ones stay as long as the first ones did.
+        if let Some((since, _)) = outstaying.last() {
+            thread::sleep(OUTSTAY.saturating_sub(since.elapsed()));
+        }
+    }
+
+    /// Has the signer end a connection, which the caller keeps open. Only then does the proxy give up one side that is not
+    /// done: the signer and most clients close within milliseconds when the other side is gone.
+    fn outstay(&self, rng: &mut StdRng) -> Result<TcpStream, Failure> {
+        let mut no_hello = [0; 200];
+        rng.fill(&mut no_hello[..]);
+        let mut stream = self.connect(2, 0)?;
+        stream.write_all(&no_hello)?;
+        end(&stream, rng)?;
+        Ok(stream)
     }
 
     fn cut_a_handshake(&self, rng: &mut StdRng) -> Result<(), Failure> {
@@ -295,7 +315,7 @@ impl Attack<'_> {
     }
 }
 
-/// Ends a connection as a client does that has crashed, or one that has been stopped.
+/// Has `stream` end, when it is dropped, as that of a client that has crashed, or of one that has been stopped.
 fn end(stream: &TcpStream, rng: &mut StdRng) -> Result<(), Failure> {
     if rng.random() {
         SockRef::from(stream).set_linger(Some(Duration::ZERO))?;
