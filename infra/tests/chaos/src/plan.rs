@@ -40,7 +40,7 @@ pub(crate) enum Kind {
     SlowWriters,
     /// Clients that begin a handshake of TLS and say no more.
     StalledHandshakes,
-    /// Requests that are refused, of many kinds, as fast as they are answered.
+    /// Requests that are refused, of many kinds: ten at a time, with a pause after each ten.
     BadRequests,
     /// KMS answers with ThrottlingException.
     KmsThrottles,
