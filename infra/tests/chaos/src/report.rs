@@ -29,8 +29,8 @@ pub(crate) struct Holding {
     pub(crate) began: Resources,
     /// After the faults, without clients.
     pub(crate) ended: Resources,
-    /// The most descriptors after an episode, without clients; more than at first only when that broke the rule.
-    pub(crate) most_descriptors: u64,
+    /// The most after an episode, without clients; more than at first only when that broke the rule.
+    pub(crate) most: Resources,
 }
 
 fn ms(time: Duration) -> f64 {
@@ -74,7 +74,7 @@ impl Report {
                     "process": holding.process,
                     "began": resources(&holding.began),
                     "ended": resources(&holding.ended),
-                    "most_descriptors": holding.most_descriptors,
+                    "most": resources(&holding.most),
                 })
             })
             .collect();
@@ -139,14 +139,25 @@ impl Report {
         }
         writeln!(
             text,
-            "\n{:<12}{:>16}{:>16}{:>22}{:>14}{:>14}",
-            "process", "open at first", "open at last", "most after faults", "KiB at first", "KiB at last"
+            "\n{:<10}{:>15}{:>14}{:>19}{:>14}{:>13}{:>18}",
+            "process",
+            "open at first",
+            "open at last",
+            "most after faults",
+            "KiB at first",
+            "KiB at last",
+            "most after faults"
         )?;
-        for Holding { process, began, ended, most_descriptors } in &self.holdings {
+        for Holding { process, began, ended, most } in &self.holdings {
             writeln!(
                 text,
-                "{process:<12}{:>16}{:>16}{most_descriptors:>22}{:>14}{:>14}",
-                began.descriptors, ended.descriptors, began.resident_kib, ended.resident_kib
+                "{process:<10}{:>15}{:>14}{:>19}{:>14}{:>13}{:>18}",
+                began.descriptors,
+                ended.descriptors,
+                most.descriptors,
+                began.resident_kib,
+                ended.resident_kib,
+                most.resident_kib
             )?;
         }
         writeln!(text)?;

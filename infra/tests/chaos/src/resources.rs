@@ -13,6 +13,14 @@ pub(crate) struct Resources {
 }
 
 impl Resources {
+    /// The larger of each.
+    pub(crate) fn max(self, other: Self) -> Self {
+        Self {
+            resident_kib: self.resident_kib.max(other.resident_kib),
+            descriptors: self.descriptors.max(other.descriptors),
+        }
+    }
+
     /// Those of the process `pid`.
     pub(crate) fn of(pid: Pid) -> Result<Self, Failure> {
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
