@@ -44,6 +44,7 @@ use crate::history::{Journal, Span};
 use crate::load::{CLIENTS, Honest, Orders};
 use crate::plan::{Episode, Kind, plan};
 use crate::report::{Holding, Report};
+use crate::resources::Resources;
 use crate::stage::Stage;
 
 // Of sysexits.h.
@@ -123,6 +124,9 @@ fn run(seed: u64, duration_s: u64) -> Result<Report, Failure> {
         clients.push(Honest::new(&server, &journal, legacy, rng.random(), number));
     }
 
+    // Read first: a leak in the rehearsal must not raise the baseline.
+    let fresh = stage.resources()?;
+
     // The rehearsal: all that clients do, at the same time.
     let orders = Orders::default();
     let over = AtomicBool::new(false);
@@ -139,11 +143,14 @@ fn run(seed: u64, duration_s: u64) -> Result<Report, Failure> {
         orders.leave.store(true, Ordering::Relaxed);
     });
     thread::sleep(REST);
-    let began = stage.resources()?;
+    let rehearsed = stage.resources()?;
     let mut holdings: Vec<Holding> = PROCESSES
         .into_iter()
-        .zip(began)
-        .map(|(process, began)| Holding { process, began, ended: began, most: began })
+        .zip(fresh.into_iter().zip(rehearsed))
+        .map(|(process, (fresh, rehearsed))| {
+            let began = Resources { descriptors: fresh.descriptors, ..rehearsed };
+            Holding { process, began, ended: rehearsed, most: began }
+        })
         .collect();
 
     let keeper = stage.keeper();

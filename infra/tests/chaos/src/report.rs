@@ -25,7 +25,7 @@ pub(crate) struct Report {
 /// What a process held when.
 pub(crate) struct Holding {
     pub(crate) process: &'static str,
-    /// Before the faults, without clients.
+    /// Before the faults, without clients: descriptors before the rehearsal, memory after it.
     pub(crate) began: Resources,
     /// After the faults, without clients.
     pub(crate) ended: Resources,
