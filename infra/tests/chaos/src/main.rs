@@ -65,6 +65,10 @@ const REST: Duration = Duration::from_secs(5);
 /// How long connections may take to be closed when their clients are gone: the longest deadline of the contract, and more.
 const CLOSING: Duration = Duration::from_secs(15);
 
+/// How long the fault goes on being measured when the process that it ended or stopped runs again: clients import their
+/// backups, and requests that have waited are answered.
+const AFTERMATH: Duration = Duration::from_millis(1_500);
+
 /// What a process may have open more than at first, without clients: a connection to KMS that is kept.
 const MORE_DESCRIPTORS: u64 = 4;
 
@@ -211,6 +215,9 @@ fn suffer(
             let fault = journal.open(Span::Fault(kind));
             let lasts = episode.lasts / u32::try_from(of_processes).unwrap_or(u32::MAX);
             outcome = outcome.and_then(|()| stage.suffer(kind, lasts, server, &mut rng));
+            if kind.interrupts_service() {
+                thread::sleep(AFTERMATH);
+            }
             journal.close(fault);
         }
         thread::sleep(episode.lasts.saturating_sub(started.elapsed()));

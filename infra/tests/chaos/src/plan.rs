@@ -98,6 +98,19 @@ impl Kind {
         }
     }
 
+    /// Whether the signer or the proxy does not run for a part of it.
+    pub(crate) fn interrupts_service(self) -> bool {
+        matches!(
+            self,
+            Self::SignerKilled
+                | Self::SignerStopped
+                | Self::SignerDrained
+                | Self::SignerDrainedToTheDeadline
+                | Self::ProxyKilled
+                | Self::ClockJumps
+        )
+    }
+
     /// Whether it is something that clients on the network do.
     pub(crate) fn is_of_clients(self) -> bool {
         Self::OF_CLIENTS.contains(&self)
