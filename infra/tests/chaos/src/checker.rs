@@ -1,6 +1,6 @@
 //! Judges a history. It knows the contract and nothing of the product, the load or the faults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use acceptance::bip340::{self, x_only};
@@ -37,8 +37,14 @@ const P99_FLOOR: Duration = Duration::from_millis(400);
 /// With fewer samples, the p99 is the slowest one, and says nothing.
 const P99_SAMPLES: usize = 100;
 
+/// A run that lasts so long has [`MEDIAN_SAMPLES`] without faults, on a busy machine too.
+const COMPARABLE_RUN: Duration = Duration::from_secs(60);
+
 /// A client that starves gives few samples. From so many on, a median above the limit shows it.
 const MEDIAN_SAMPLES: usize = 10;
+
+const SLOW: &str = "the p99 under faults is under 5 times the p99 without";
+const FEW_SAMPLES: &str = "a run of 60 s or more measures latency without faults";
 
 /// Of one rule, so many violations are told one by one.
 const TOLD: usize = 10;
@@ -103,12 +109,24 @@ impl Latencies {
     }
 }
 
+/// A latency under faults beside the p99 of the same group without faults.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Comparison {
+    /// Of the latencies under faults: 99, or 50 where they are few.
+    pub(crate) percent: usize,
+    /// How many times the p99 without faults it is.
+    pub(crate) ratio: f64,
+}
+
 /// What a history comes to.
 #[derive(Default)]
 pub(crate) struct Verdict {
     /// How often each operation had each outcome: a status, or `cut`.
     pub(crate) outcomes: BTreeMap<(&'static str, String), usize>,
     pub(crate) latencies: BTreeMap<(Group, Condition), Latencies>,
+    pub(crate) comparisons: BTreeMap<(Group, Condition), Comparison>,
+    /// A line for each group and condition that was not compared, with the reason.
+    pub(crate) not_compared: Vec<String>,
     /// Signatures that verify.
     pub(crate) signatures: usize,
     /// Tickets that were sent again and refused.
@@ -134,8 +152,8 @@ impl Verdict {
     }
 }
 
-/// Judges all of `history`.
-pub(crate) fn judge(history: &History) -> Verdict {
+/// Judges all of `history`, in which faults were made for `lasted`.
+pub(crate) fn judge(history: &History, lasted: Duration) -> Verdict {
     let mut verdict = Verdict::default();
     for (rule, text) in &history.noticed {
         verdict.broken(rule, text.clone());
@@ -158,7 +176,7 @@ pub(crate) fn judge(history: &History) -> Verdict {
     tickets_are_used_once(history, &mut verdict);
     keys_stay(history, &mut verdict);
     measure(history, &mut verdict);
-    compare(&mut verdict);
+    compare(history, lasted, &mut verdict);
     verdict
 }
 
@@ -391,37 +409,65 @@ fn measure(history: &History, verdict: &mut Verdict) {
     }
 }
 
-fn compare(verdict: &mut Verdict) {
+fn compare(history: &History, lasted: Duration, verdict: &mut Verdict) {
+    let of_windows = history.windows.iter().filter_map(|window| match window.span {
+        Span::Fault(kind) => Some(Condition::Fault(kind)),
+        _ => None,
+    });
+    let conditions: BTreeSet<Condition> = of_windows.chain([Condition::Faults]).collect();
     let mut slow = Vec::new();
     for group in [Group::Kept, Group::Fresh, Group::Backup] {
-        let Some(quiet) = verdict.latencies.get(&(group, Condition::Quiet)) else { continue };
-        if quiet.count() < P99_SAMPLES {
+        let count = |condition| verdict.latencies.get(&(group, condition)).map_or(0, Latencies::count);
+        let quiet_count = count(Condition::Quiet);
+        let Some(quiet) =
+            verdict.latencies.get(&(group, Condition::Quiet)).filter(|_| quiet_count >= MEDIAN_SAMPLES)
+        else {
+            let text = format!(
+                "{}: {quiet_count} samples without faults, {MEDIAN_SAMPLES} are needed",
+                group.name()
+            );
+            if lasted >= COMPARABLE_RUN {
+                slow.push((FEW_SAMPLES, text.clone()));
+            }
+            verdict.not_compared.push(text);
             continue;
-        }
+        };
         let quiet_p99 = quiet.percentile(99);
         let limit = (quiet_p99 * P99_FACTOR).max(P99_FLOOR);
-        for ((_, condition), latencies) in verdict.latencies.iter().filter(|((it, _), _)| *it == group) {
-            let percent = match latencies.count() {
-                P99_SAMPLES.. => 99,
+        for condition in &conditions {
+            let count = count(*condition);
+            // The slowest of a few is compared with a median only.
+            let percent = match count {
+                P99_SAMPLES.. if quiet_count >= P99_SAMPLES => 99,
                 MEDIAN_SAMPLES.. => 50,
-                _ => continue,
+                _ => {
+                    let (group, condition) = (group.name(), condition.name());
+                    verdict
+                        .not_compared
+                        .push(format!("{group}, {condition}: {count} samples, {MEDIAN_SAMPLES} are needed"));
+                    continue;
+                }
             };
-            let found = latencies.percentile(percent);
-            if *condition != Condition::Quiet && found > limit {
-                slow.push(format!(
-                    "{}, {}: p{percent} of {} is {} ms, p99 without faults {} ms; at most {} ms are allowed",
-                    group.name(),
-                    condition.name(),
-                    latencies.count(),
-                    found.as_millis(),
-                    quiet_p99.as_millis(),
-                    limit.as_millis()
+            let found = verdict.latencies[&(group, *condition)].percentile(percent);
+            let ratio = found.as_secs_f64() / quiet_p99.as_secs_f64();
+            verdict.comparisons.insert((group, *condition), Comparison { percent, ratio });
+            if found > limit {
+                slow.push((
+                    SLOW,
+                    format!(
+                        "{}, {}: p{percent} of {count} is {} ms, p99 without faults {} ms; at most {} ms are allowed",
+                        group.name(),
+                        condition.name(),
+                        found.as_millis(),
+                        quiet_p99.as_millis(),
+                        limit.as_millis()
+                    ),
                 ));
             }
         }
     }
-    for text in slow {
-        verdict.broken("the p99 under faults is under 5 times the p99 without", text);
+    for (rule, text) in slow {
+        verdict.broken(rule, text);
     }
 }
 

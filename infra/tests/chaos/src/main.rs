@@ -180,7 +180,7 @@ fn run(seed: u64, duration_s: u64) -> Result<Report, Failure> {
     }
 
     let history = journal.history();
-    let verdict = judge(&history);
+    let verdict = judge(&history, Duration::from_secs(duration_s));
     let lives = history.lives.len();
     Ok(Report { seed, duration_s, plan, verdict, lives, restored, holdings })
 }

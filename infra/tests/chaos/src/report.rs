@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::checker::Verdict;
+use crate::checker::{Comparison, Verdict};
 use crate::plan::Episode;
 use crate::resources::Resources;
 
@@ -34,7 +34,12 @@ pub(crate) struct Holding {
 }
 
 fn ms(time: Duration) -> f64 {
-    (time.as_secs_f64() * 10_000.0).round() / 10.0
+    rounded(time.as_secs_f64() * 1_000.0)
+}
+
+/// To one decimal place.
+fn rounded(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0
 }
 
 impl Report {
@@ -61,6 +66,9 @@ impl Report {
                     "p90_ms": ms(latencies.percentile(90)),
                     "p99_ms": ms(latencies.percentile(99)),
                     "max_ms": ms(latencies.percentile(100)),
+                    "compared": self.verdict.comparisons.get(&(*group, *condition)).map(|it| {
+                        json!({"percentile": it.percent, "times_the_p99_without_faults": rounded(it.ratio)})
+                    }),
                 })
             })
             .collect();
@@ -96,6 +104,7 @@ impl Report {
             "replays_refused": self.verdict.replays_refused,
             "keys_restored_at_the_end": self.restored,
             "latencies": latencies,
+            "not_compared": self.verdict.not_compared,
             "resources": holdings,
             "violations": self.verdict.violations(),
         })
@@ -127,15 +136,28 @@ impl Report {
         }
         writeln!(
             text,
-            "\n{:<20}{:<32}{:>8}{:>10}{:>10}{:>10}{:>10}",
-            "honest clients", "while a signer runs", "count", "p50 ms", "p90 ms", "p99 ms", "max ms"
+            "\n{:<20}{:<32}{:>8}{:>10}{:>10}{:>10}{:>10}{:>22}",
+            "honest clients",
+            "while a signer runs",
+            "count",
+            "p50 ms",
+            "p90 ms",
+            "p99 ms",
+            "max ms",
+            "times the quiet p99"
         )?;
         for ((group, condition), latencies) in &self.verdict.latencies {
             write!(text, "{:<20}{:<32}{:>8}", group.name(), condition.name(), latencies.count())?;
             for percent in [50, 90, 99, 100] {
                 write!(text, "{:>10.1}", ms(latencies.percentile(percent)))?;
             }
+            if let Some(Comparison { percent, ratio }) = self.verdict.comparisons.get(&(*group, *condition)) {
+                write!(text, "{:>22}", format!("p{percent}: {ratio:.1}"))?;
+            }
             writeln!(text)?;
+        }
+        for line in &self.verdict.not_compared {
+            writeln!(text, "not compared: {line}")?;
         }
         writeln!(
             text,

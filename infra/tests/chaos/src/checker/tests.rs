@@ -30,9 +30,14 @@ fn history(exchanges: Vec<Exchange>) -> History {
     History { exchanges, lives: vec![Life { from: Duration::ZERO, to: Duration::MAX }], ..History::default() }
 }
 
+/// What a run comes to that is too short to have all samples.
+fn judged(history: &History) -> Verdict {
+    judge(history, Duration::from_secs(30))
+}
+
 /// The rules that are broken, without what the signature of a made-up answer breaks.
 fn broken(history: &History) -> Vec<&'static str> {
-    let rules = judge(history).violations.into_keys();
+    let rules = judged(history).violations.into_keys();
     rules.filter(|rule| *rule != "every answered signature verifies").collect()
 }
 
@@ -53,7 +58,7 @@ fn a_replay_is_right_only_for_a_ticket_that_was_sent_before() {
     let rule = ["an honest request gets a right answer"];
     assert_eq!(broken(&history(vec![exchange(0, sign("n"), Some(409))])), rule);
     let replayed = vec![exchange(0, sign("n"), Some(200)), exchange(20, sign("n"), Some(409))];
-    let verdict = judge(&history(replayed));
+    let verdict = judged(&history(replayed));
     assert_eq!(verdict.replays_refused, 1);
 }
 
@@ -137,7 +142,7 @@ fn a_signature_has_to_verify_under_the_key_that_was_told() {
     history.known_keys.insert("a".to_owned(), public_key);
     let bad = format!(r#"{{"signature":"{}"}}"#, "1".repeat(128));
     history.exchanges[0].outcome = Outcome::Answered { status: 200, body: bad };
-    let verdict = judge(&history);
+    let verdict = judged(&history);
     assert_eq!(verdict.signatures, 0);
     assert!(verdict.violations.contains_key("every answered signature verifies"));
 }
@@ -171,7 +176,7 @@ fn latency_under_faults_is_compared_where_a_signer_runs() {
     let rule = "the p99 under faults is under 5 times the p99 without";
     assert!(broken(&measured(400)).is_empty(), "within the floor");
     let mut history = measured(500);
-    let verdict = judge(&history);
+    let verdict = judged(&history);
     let lines = verdict.violations();
     assert_eq!(lines.len(), 2, "all faults, and the kind: {lines:?}");
     assert!(lines.iter().all(|line| line.starts_with(rule)), "{lines:?}");
@@ -183,10 +188,51 @@ fn latency_under_faults_is_compared_where_a_signer_runs() {
 fn a_client_that_starves_is_noticed_though_it_asks_little() {
     let mut history = measured(500);
     history.exchanges.truncate(100 + MEDIAN_SAMPLES);
-    let lines = judge(&history).violations();
+    let lines = judged(&history).violations();
     assert!(!lines.is_empty() && lines.iter().all(|line| line.contains("p50 of 10 is 500 ms")), "{lines:?}");
     history.exchanges.truncate(100 + MEDIAN_SAMPLES - 1);
     assert!(broken(&history).is_empty());
+}
+
+#[test]
+fn a_report_tells_the_ratio_or_why_there_is_none() {
+    let faults = (Group::Fresh, Condition::Faults);
+    let mut history = measured(20);
+    assert_eq!(judged(&history).comparisons[&faults], Comparison { percent: 99, ratio: 2.0 });
+    history.exchanges.truncate(100 + MEDIAN_SAMPLES);
+    assert_eq!(judged(&history).comparisons[&faults], Comparison { percent: 50, ratio: 2.0 });
+    history.exchanges.truncate(100 + MEDIAN_SAMPLES - 1);
+    let verdict = judged(&history);
+    assert_eq!(verdict.comparisons.get(&faults), None);
+    for condition in ["all faults", "bad requests"] {
+        let line = format!("new connection, {condition}: 9 samples, 10 are needed");
+        assert!(verdict.not_compared.contains(&line), "{:?}", verdict.not_compared);
+    }
+}
+
+#[test]
+fn too_few_samples_without_faults_break_a_rule_in_a_run_of_a_minute() {
+    let mut history = measured(20);
+    let minute = Duration::from_secs(60);
+    let is_told = |history: &History, lasted| {
+        let line = format!("{FEW_SAMPLES}: new connection: 9 samples without faults, 10 are needed");
+        judge(history, lasted).violations().contains(&line)
+    };
+    assert!(!is_told(&history, minute));
+    history.exchanges.drain(..50);
+    assert!(!is_told(&history, minute));
+    let few = judge(&history, minute).comparisons[&(Group::Fresh, Condition::Faults)];
+    assert_eq!(few.percent, 50, "the p99 of few samples is not compared with");
+    history.exchanges.drain(..50 - (MEDIAN_SAMPLES - 1));
+    assert!(is_told(&history, minute));
+    assert!(!is_told(&history, minute - at(1)));
+    assert!(
+        judged(&history)
+            .not_compared
+            .iter()
+            .any(|line| line.starts_with("new connection: 9 samples without")),
+        "the report of a shorter run has the line"
+    );
 }
 
 #[test]
@@ -202,7 +248,7 @@ fn percentiles_are_of_the_nearest_rank() {
 #[test]
 fn of_a_rule_that_is_broken_often_a_few_lines_are_told() {
     let cuts = (0..50).map(|n| exchange(n * 20, Request::Health, None)).collect();
-    let lines = judge(&history(cuts)).violations();
+    let lines = judged(&history(cuts)).violations();
     assert_eq!(lines.len(), TOLD + 1);
     assert!(lines[TOLD].ends_with("and 40 more"), "{}", lines[TOLD]);
 }
