@@ -1,4 +1,4 @@
-//! HTTP as the API's clients speak it: what is read, in which order it is judged, and how it is answered.
+//! Serves the API over HTTP: reads requests, checks them in the contract's order, and answers them.
 //!
 //! ```text
 //! bytes ─▶ head_gate ─▶ hyper ─▶ exchange: key, route, headers, body ─▶ service ─▶ response ─▶ bytes
@@ -10,6 +10,7 @@ mod nonce_query;
 mod places;
 mod response;
 mod server;
+mod shared_state;
 
 pub use nonce_query::{InvalidNonce, nonce_of};
 pub(crate) use server::accept;

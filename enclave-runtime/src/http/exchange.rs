@@ -16,7 +16,7 @@ use super::head_gate::{BodyFault, HeadVerdict, MAX_CHUNK_BYTES};
 use super::nonce_query::nonce_of;
 use super::places::RequestInProgress;
 use super::response::{Answer, Rejection};
-use super::server::{Channel, Peer, Server};
+use super::shared_state::{Channel, Peer, Server};
 use crate::outcome::Failure;
 use crate::sealer::Sealer;
 
@@ -26,12 +26,12 @@ pub(super) const MAX_BODY_BYTES: usize = 32_768;
 const _: () =
     assert!(MAX_CHUNK_BYTES == MAX_BODY_BYTES as u64, "a chunk over the one is a body over the other");
 
-/// How long an answer waits for a body that it does not need: for the rest of what was sent in one go.
+/// How long an answer waits for a body that it does not need: long enough for bytes that are already on their way.
 const UNWANTED_BODY_PATIENCE: Duration = Duration::from_millis(50);
 
 const API_KEY: HeaderName = HeaderName::from_static("x-internal-api-key");
 
-/// The connection is of no more use, and no answer would be read.
+/// The request did not arrive whole. The connection ends without an answer.
 #[derive(Debug)]
 pub(super) struct Abandoned;
 
@@ -43,7 +43,7 @@ impl std::fmt::Display for Abandoned {
 
 impl std::error::Error for Abandoned {}
 
-/// Answers one request; `client` is who sent it, where that is known.
+/// Answers one request of `peer`.
 pub(super) async fn answer<S: Sealer>(
     server: &Server<S>,
     peer: &Peer,
@@ -107,15 +107,15 @@ pub(super) async fn answer<S: Sealer>(
     Ok(Answer::from(outcome).into_response(false))
 }
 
-/// The response to a request that would have to be waited for when there is no more time. Nothing was done.
+/// The response to a request that would have to wait at the end of a drain. Nothing was done for it.
 pub(super) fn turned_away() -> Response<Full<Bytes>> {
     Answer::Failed(Failure::Busy.into()).into_response(true)
 }
 
-/// The response to a request whose body nobody wants. The connection stays if the body is short and comes at once;
-/// otherwise what is left of it would be taken for the next request.
+/// The response to a request whose body is not needed. The connection stays open if the body is short and arrives at once.
+/// Otherwise the rest of the body would be read as the next request.
 async fn early(answer: Answer, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    // To read from a client that waits for "100 Continue" is to send it.
+    // Reading from a client that waits for "100 Continue" would send it.
     let waits = request.headers().contains_key(EXPECT);
     let body = request.into_body();
     let is_short = body.size_hint().upper().is_some_and(|bytes| bytes <= MAX_BODY_BYTES as u64);
@@ -132,7 +132,7 @@ enum Target {
     Operation(Operation),
 }
 
-/// The checks that need the head alone.
+/// Checks that need the head only.
 fn before_body<S: Sealer>(server: &Server<S>, request: &Request<Incoming>) -> Result<Target, Rejection> {
     let path = request.uri().path();
     if path == "/health" {
@@ -177,7 +177,7 @@ fn before_body<S: Sealer>(server: &Server<S>, request: &Request<Incoming>) -> Re
     Ok(Target::Operation(operation))
 }
 
-/// The value of a header that stands once.
+/// The value of a header that occurs once.
 fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
@@ -211,7 +211,7 @@ async fn read_body(mut body: Incoming) -> Result<Vec<u8>, BodyLoss> {
             Some(_) => BodyLoss::Rejected(Rejection::MalformedHttp),
             None => BodyLoss::Cut,
         })?;
-        // Trailers are checked by the gate and mean nothing here.
+        // The gate checks trailers, and nothing here reads them.
         if let Some(data) = frame.data_ref() {
             if data.len() > MAX_BODY_BYTES - bytes.len() {
                 return Err(BodyLoss::Rejected(Rejection::BodyTooLarge));

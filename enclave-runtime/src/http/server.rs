@@ -1,7 +1,6 @@
-//! Connections: how many, how long, and how they end.
+//! Accepts connections, serves each with hyper, and ends them in order.
 
 use std::future::Future;
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,102 +13,44 @@ use hyper::service::service_fn;
 use hyper::{Request, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use transport::{Listener, Stream};
 
 use super::exchange::{self, Abandoned};
 use super::head_gate::{HeadGate, LINGER, MAX_HEAD_BYTES, MAX_HEADERS};
-use super::places::{Place, Places};
-use crate::announcement::Announcements;
-use crate::paced_log::PacedLog;
-use crate::restore::{RestorePlaces, Standing};
+use super::places::Place;
+use super::shared_state::{Channel, Peer, Server};
+use crate::restore::Standing;
 use crate::sealer::Sealer;
 use crate::service::Service;
-use crate::tls::{HANDSHAKE_DEADLINE, Received, TlsFront, TlsIdentity};
-
-/// Requests for an attestation document with a nonce that wait at one time; more are answered 503. Anybody may ask, so
-/// they must not take the places of those who sign. Who asks without a nonce shares the document at hand.
-const MAX_ATTESTATIONS: usize = 16;
-
-/// Of the requests in flight, those that may wait for the proof of a key; but not more than half, as with backups. The NSM
-/// makes one at a time: the last of these waits for the others.
-const MAX_KEY_PROOFS: usize = 64;
+use crate::tls::{HANDSHAKE_DEADLINE, Received, TlsFront};
 
 /// Wait after accepting failed, as it does when the process is out of file descriptors.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 
-/// How long a connection that is accepted while draining may take for its head, and before that for its handshake. Who was
-/// waiting in the backlog has sent it already; who has nothing to ask must not hold the drain up.
+/// The deadline of a connection that is accepted during a drain: for its handshake, and again for its head. A client that
+/// waited in the backlog has sent them already. A client without a request must not hold the drain up.
 const DRAIN_HEAD_DEADLINE: Duration = Duration::from_secs(1);
 
-/// The end of a drain, in which nothing is accepted and nothing begun. What was accepted at the last moment has one
-/// [`DRAIN_HEAD_DEADLINE`] for its handshake, one for its head, and time for lingering after the answer.
+/// The last part of a drain, in which the server accepts and begins nothing. A connection of the last moment has one
+/// [`DRAIN_HEAD_DEADLINE`] for its handshake, one for its head, and time to linger after the answer.
 const LAST_ANSWERS: Duration = Duration::from_secs(4);
 
 const _: () = assert!(LAST_ANSWERS.as_millis() >= 2 * DRAIN_HEAD_DEADLINE.as_millis() + LINGER.as_millis());
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
-/// What the server still does.
+/// How far the server is with its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Everything.
+    /// It serves everything.
     Serving,
-    /// One request for each connection that is new, and those that have begun.
+    /// It serves requests that have begun, and one request of each new connection.
     Draining,
-    /// It sends answers: what would still have to be waited for is refused.
+    /// It only sends answers. It refuses requests that would have to wait.
     Closing,
-}
-
-/// What connections share.
-pub(super) struct Server<S> {
-    pub(super) service: Arc<Service<S>>,
-    /// None without TLS.
-    tls: Option<Arc<TlsFront>>,
-    pub(super) limits: Limits,
-    pub(super) requests_in_flight: Semaphore,
-    pub(super) attestations: Semaphore,
-    /// Of the requests in flight, those that may wait for a key service are half, exports and restores together. A
-    /// service that hangs must not take the places of those who sign.
-    pub(super) exports: Semaphore,
-    pub(super) restores: RestorePlaces,
-    pub(super) key_proofs: Semaphore,
-    announcements: Arc<Announcements>,
-    /// About requests without the API key.
-    pub(super) unauthorized: PacedLog,
-    /// Tells a client how long its connection may be idle.
-    keep_alive: HeaderValue,
-    places: Arc<Places>,
-}
-
-/// The other end of a connection.
-pub(super) struct Peer {
-    pub(super) channel: Channel,
-    /// The address that the parent's proxy announced, if it does.
-    pub(super) address: Option<IpAddr>,
-    pub(super) standing: Standing,
-}
-
-/// What requests come over.
-pub(super) enum Channel {
-    /// As bytes, where TLS is off.
-    Clear,
-    /// TLS, as this identity.
-    Secured(Arc<TlsIdentity>),
-    /// As bytes, where TLS is on: nothing is served.
-    NotTls,
-}
-
-impl Channel {
-    /// The public key with which TLS is spoken.
-    pub(super) fn tls_spki(&self) -> Option<Arc<[u8]>> {
-        match self {
-            Self::Secured(identity) => Some(identity.spki()),
-            Self::Clear | Self::NotTls => None,
-        }
-    }
 }
 
 /// Serves until `stop` is done, and then drains. With `tls`, it serves over TLS only. With
@@ -127,24 +68,7 @@ pub async fn serve<S: Sealer>(
     proxy_protocol: bool,
     stop: impl Future<Output = ()>,
 ) {
-    let half = (limits.max_requests_in_flight as usize).div_ceil(2);
-    // One call of the key service serves the exports of a day, so they never wait for long.
-    let exports = half.div_ceil(4);
-    let requests_in_flight = Semaphore::new(limits.max_requests_in_flight as usize);
-    let server = Arc::new(Server {
-        service,
-        tls,
-        limits,
-        requests_in_flight,
-        attestations: Semaphore::new(MAX_ATTESTATIONS),
-        exports: Semaphore::new(exports),
-        restores: RestorePlaces::new(half - exports),
-        key_proofs: Semaphore::new(half.min(MAX_KEY_PROOFS)),
-        announcements: Arc::new(Announcements::new(proxy_protocol)),
-        unauthorized: PacedLog::new(1),
-        keep_alive: keep_alive(limits.deadlines.idle),
-        places: Arc::new(Places::new(&limits)),
-    });
+    let server = Arc::new(Server::new(service, tls, limits, proxy_protocol));
     let (phase, _) = watch::channel(Phase::Serving);
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
@@ -171,11 +95,11 @@ pub async fn serve<S: Sealer>(
             stream = accept(&listener), if connections.len() < limits.max_connections => {
                 connections.spawn(serve_connection(Arc::clone(&server), stream, phase.subscribe()));
             }
-            // Last: who already waits to be accepted is served too.
+            // Last, so that clients in the backlog are served too.
             () = std::future::ready(()), if connections.is_empty() => break,
         }
     }
-    // Who comes now is refused by the kernel, and knows that nothing was read.
+    // From now on the kernel refuses clients, so they know that nothing was read.
     drop(listener);
     phase.send_replace(Phase::Closing);
     let last_answers = async { while connections.join_next().await.is_some() {} };
@@ -196,7 +120,7 @@ pub(crate) async fn accept(listener: &Listener) -> Stream {
     }
 }
 
-/// Serves a connection until it ends, or has to make room for another and does not.
+/// Serves a connection until it ends. One that must make room for another and does not is cut.
 async fn serve_connection<S: Sealer>(server: Arc<Server<S>>, stream: Stream, phase: watch::Receiver<Phase>) {
     let place = server.places.take();
     tokio::select! {
@@ -266,7 +190,7 @@ async fn serve_http<S: Sealer>(
         let mut phase = now.clone();
         async move {
             let mut response = tokio::select! {
-                // In this order: what needs no waiting is done.
+                // In this order: a request that needs no waiting is served.
                 biased;
                 response = exchange::answer(&server, &peer, &in_progress, verdict, request) => response?,
                 () = closing(&mut phase) => exchange::turned_away(),
@@ -290,7 +214,7 @@ async fn serve_http<S: Sealer>(
         .max_buf_size(2 * MAX_HEAD_BYTES)
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(gate), answer);
-    // How a connection ends is its client's affair: nothing to log that a client could not fill the log with.
+    // The end of a connection is not logged: a client could fill the log with such lines.
     let is_open = tokio::select! {
         // In this order: a request that has arrived when the signal comes is read first, and so answered.
         biased;
@@ -311,11 +235,6 @@ async fn serve_http<S: Sealer>(
 async fn closing(phase: &mut watch::Receiver<Phase>) {
     // An error means that there is no server any more.
     let _ = phase.wait_for(|phase| *phase == Phase::Closing).await;
-}
-
-/// The value of `keep-alive` in answers: how long a connection may be idle, in whole seconds.
-fn keep_alive(idle: Duration) -> HeaderValue {
-    HeaderValue::try_from(format!("timeout={}", idle.as_secs())).expect("digits are good in a header")
 }
 
 /// Whether the client wants its connection to stay open after the answer (RFC 9112 §9.3).
