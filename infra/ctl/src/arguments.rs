@@ -1,6 +1,6 @@
 //! The command line.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::command::{
     AttestKey, AttestShow, AttestVerify, BackupReseal, Bench, Completions, EifBuild, EifDescribe, EifDiff,
@@ -151,8 +151,8 @@ impl Subject {
             Self::Sign(sign) => sign.run(),
             Self::Health(health) => health.run(),
             Self::Preflight(preflight) => preflight.run(),
-            Self::Completions(completions) => completions.run(),
-            Self::Man(man) => man.run(),
+            Self::Completions(completions) => completions.run(Arguments::command()),
+            Self::Man(man) => man.run(Arguments::command()),
         }
     }
 }

@@ -10,7 +10,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::{Key, Minter, Server};
+use super::minter::Minter;
+use super::server::{Key, Server};
 use crate::failure::{EX_DATAERR, EX_UNAVAILABLE, Failure, NOT_GOOD, print};
 use crate::progress::Progress;
 use crate::wait::wait_for;

@@ -1,9 +1,8 @@
 //! `signerctl completions`
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::arguments::Arguments;
 use crate::failure::{Failure, print};
 
 #[derive(Debug, Args)]
@@ -22,9 +21,10 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    pub(crate) fn run(self) -> Result<(), Failure> {
+    /// Prints what completes `command`.
+    pub(crate) fn run(self, mut command: Command) -> Result<(), Failure> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Arguments::command(), "signerctl", &mut script);
+        clap_complete::generate(self.shell, &mut command, "signerctl", &mut script);
         print(String::from_utf8_lossy(&script).trim_end())
     }
 }

@@ -12,7 +12,7 @@ use signerctl::nitro_toml::NitroToml;
 use verification::Exposure;
 
 use super::attestation_report::warn;
-use super::read_nitro_toml;
+use super::input_files::read_nitro_toml;
 use crate::failure::{EX_CONFIG, EX_DATAERR, EX_USAGE, Failure, print, read, read_text, write};
 
 /// A certificate, a key or a command line.

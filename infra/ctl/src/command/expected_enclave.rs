@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use verification::{Expectation, ExpectedPcr, ExpectedPcrs, Exposure, Image, MAX_MEASUREMENTS_BYTES};
 
-use super::server::attestation_root;
+use super::input_files::attestation_root;
 use crate::failure::{EX_DATAERR, EX_USAGE, Failure, read_text};
 
 /// Which enclaves will do.

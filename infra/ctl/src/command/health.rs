@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::Server;
+use super::server::Server;
 use crate::failure::{EX_UNAVAILABLE, Failure, NOT_GOOD, print};
 use crate::wait::wait_for;
 

@@ -3,10 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use clap::{Args, Command, CommandFactory as _};
+use clap::{Args, Command};
 use clap_mangen::Man as Page;
 
-use crate::arguments::Arguments;
 use crate::failure::{EX_CANTCREAT, Failure, print, write};
 
 #[derive(Debug, Args)]
@@ -23,8 +22,8 @@ pub(crate) struct Man {
 }
 
 impl Man {
-    pub(crate) fn run(self) -> Result<(), Failure> {
-        let mut command = Arguments::command();
+    /// Prints or writes the pages of `command` and of those below it.
+    pub(crate) fn run(self, mut command: Command) -> Result<(), Failure> {
         // Gives the commands below it their full names.
         command.build();
         let mut pages = Vec::new();

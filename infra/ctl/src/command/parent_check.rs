@@ -12,9 +12,9 @@ use signerctl::parent::point::Outcome;
 use signerctl::parent::release::STORED_RELEASE;
 use signerctl::policy_check::MAX_POLICY_BYTES;
 
+use super::input_files::attestation_root;
 use super::pinned_parent::PinnedParent;
 use super::preflight::IMDS_URL;
-use super::server::attestation_root;
 use crate::failure::{Failure, NOT_GOOD, print, read_text};
 use crate::wait::wait_for;
 

@@ -12,8 +12,8 @@ use signerctl::policy_check::{
 };
 use verification::Exposure;
 
+use super::input_files::{read_measurements, read_nitro_toml};
 use super::pinned_parent::PinnedParent;
-use super::{read_measurements, read_nitro_toml};
 use crate::failure::{EX_CONFIG, EX_DATAERR, EX_USAGE, Failure, NOT_GOOD, print, read_text};
 
 #[derive(Debug, Args)]

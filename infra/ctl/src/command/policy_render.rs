@@ -6,8 +6,8 @@ use clap::{ArgGroup, Args};
 use configuration::Region;
 use signerctl::key_policy::{INSTANCE_ROLE, NotRendered, ROLES, Subjects, render};
 
+use super::input_files::{read_measurements, read_nitro_toml};
 use super::pinned_parent::PinnedParent;
-use super::{read_measurements, read_nitro_toml};
 use crate::failure::{EX_DATAERR, EX_USAGE, Failure, print, read_text, write};
 
 /// Twice what KMS takes.

@@ -12,7 +12,7 @@ use signerctl::parent::preflight::{Need, preflight};
 use signerctl::parent::release::STORED_RELEASE;
 use signerctl::printable::json_in_ascii;
 
-use super::read_nitro_toml;
+use super::input_files::read_nitro_toml;
 use crate::failure::{Failure, NOT_GOOD, print};
 use crate::wait::wait_for;
 

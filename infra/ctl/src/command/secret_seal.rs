@@ -18,7 +18,7 @@ use signerctl::nitro_toml::NitroToml;
 use signerctl::tls_trust::TlsTrust;
 use verification::Exposure;
 
-use super::{MAX_ROOTS_BYTES, read_nitro_toml};
+use super::input_files::{MAX_ROOTS_BYTES, read_nitro_toml};
 use crate::failure::{EX_CONFIG, EX_DATAERR, EX_UNAVAILABLE, EX_USAGE, Failure, NOT_GOOD, print, read};
 use crate::secret_input;
 use crate::wait::wait_for;

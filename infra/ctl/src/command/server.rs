@@ -1,7 +1,6 @@
 //! What every command that talks to a signer is told.
 
 use std::fmt::Display;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -10,10 +9,10 @@ use signerctl::attestation::{NotAttested, attest};
 use signerctl::connection::Client;
 use signerctl::endpoint::Endpoint;
 use signerctl::tls_trust::TlsTrust;
-use verification::{Doubt, Expectation, ExpectedPcrs, MAX_MEASUREMENTS_BYTES, Root};
+use verification::{Doubt, Expectation, ExpectedPcrs, MAX_MEASUREMENTS_BYTES};
 
-use super::MAX_ROOTS_BYTES;
 use super::attestation_report::warn;
+use super::input_files::{MAX_ROOTS_BYTES, attestation_root};
 use crate::failure::{EX_DATAERR, EX_UNAVAILABLE, EX_USAGE, Failure, NOT_GOOD, read, read_text};
 use crate::secret_input;
 use crate::wait::wait_for;
@@ -119,19 +118,6 @@ pub(crate) fn roots(path: &Path) -> Result<TlsTrust, Failure> {
         .map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))
 }
 
-/// A root of attestation documents, in AWS's place.
-pub(crate) fn attestation_root(path: &Path) -> Result<Root, Failure> {
-    // A test that looks as if it were the real thing would be a lie.
-    let _ = writeln!(
-        io::stderr(),
-        "signerctl: WARNING: {} is believed in AWS's place: whoever holds its key passes for any enclave",
-        path.display()
-    );
-    let pem = read_text(path, MAX_ROOTS_BYTES)?;
-    Root::from_pem(&pem).map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))
-}
-
-/// The measurements in a nitro.toml or a measurements.json.
 /// Where the API key comes from.
 #[derive(Debug, Args)]
 pub(crate) struct Key {

@@ -8,7 +8,7 @@ use signerctl::digest::Digest;
 use signerctl::identity::Identity;
 use signerctl::ticket::{DEFAULT_TTL_S, MAX_TTL_S, Nonce, mint};
 
-use super::Minter;
+use super::minter::Minter;
 use crate::failure::{Failure, print};
 
 #[derive(Debug, Args)]
