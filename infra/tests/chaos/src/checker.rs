@@ -34,8 +34,11 @@ const P99_FACTOR: u32 = 5;
 /// seconds.
 const P99_FLOOR: Duration = Duration::from_millis(400);
 
-/// With fewer samples, the p99 is the slowest one, and says nothing.
-const P99_SAMPLES: usize = 100;
+/// Of fewer samples, the p99 is decided by the five slowest, and these by other programs on the machine.
+const P99_SAMPLES: usize = 500;
+
+/// Of fewer than [`P99_SAMPLES`], the p90 is compared, and of fewer than these the median.
+const P90_SAMPLES: usize = 100;
 
 /// A run that lasts so long has [`MEDIAN_SAMPLES`] without faults, on a busy machine too.
 const COMPARABLE_RUN: Duration = Duration::from_secs(60);
@@ -439,6 +442,7 @@ fn compare(history: &History, lasted: Duration, verdict: &mut Verdict) {
             // The slowest of a few is compared with a median only.
             let percent = match count {
                 P99_SAMPLES.. if quiet_count >= P99_SAMPLES => 99,
+                P90_SAMPLES.. if quiet_count >= P90_SAMPLES => 90,
                 MEDIAN_SAMPLES.. => 50,
                 _ => {
                     let (group, condition) = (group.name(), condition.name());

@@ -198,7 +198,10 @@ fn a_client_that_starves_is_noticed_though_it_asks_little() {
 fn a_report_tells_the_ratio_or_why_there_is_none() {
     let faults = (Group::Fresh, Condition::Faults);
     let mut history = measured(20);
-    assert_eq!(judged(&history).comparisons[&faults], Comparison { percent: 99, ratio: 2.0 });
+    assert_eq!(judged(&history).comparisons[&faults], Comparison { percent: 90, ratio: 2.0 });
+    let mut many = measured(20);
+    many.exchanges.extend((1..5).flat_map(|_| measured(20).exchanges));
+    assert_eq!(judged(&many).comparisons[&faults], Comparison { percent: 99, ratio: 2.0 });
     history.exchanges.truncate(100 + MEDIAN_SAMPLES);
     assert_eq!(judged(&history).comparisons[&faults], Comparison { percent: 50, ratio: 2.0 });
     history.exchanges.truncate(100 + MEDIAN_SAMPLES - 1);
