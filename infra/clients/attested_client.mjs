@@ -15,7 +15,7 @@
 //   const dispatcher = new undici.Agent({ connect: (await attestedAgent({ url, pcrs })).connect })
 //   await fetch(`${url}/internal/sign`, { dispatcher, method: 'POST', ... })
 //
-// When the enclave starts anew with a self-signed certificate it has another key: connections then fail with the doubt
+// When the enclave starts again with a self-signed certificate, it has another key: connections then fail with the doubt
 // 'tls key is not the attested one', and the caller makes another agent.
 //
 // This file does not work in Cloudflare Workers: no API shows a Worker the certificate of the other end, so it cannot
@@ -55,8 +55,8 @@ IwLz3/Y=
 `
 const AWS_ROOT_SHA256 = '641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b'
 
-// For all of it: connecting, the handshake, the request and the whole answer. One for each read would let whoever is
-// between drip bytes for ever.
+// For all of it: connecting, the handshake, the request and the whole answer. With one for each read, an
+// attacker in between could drip bytes without end.
 const TIME_LIMIT_MS = 10_000
 // A document of 16 KiB is 21,848 characters of base64.
 const MAX_REPLY_BYTES = 24 * 1024

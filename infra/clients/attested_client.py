@@ -12,7 +12,7 @@ or later.
 `attest` connects, takes any certificate, asks on that connection for a document with a fresh nonce, and checks the
 document: certificates up to AWS's root, signature, no debug mode, age, nonce, PCRs, and that it is for the key of this
 connection's certificate. The connections that it then gives have that key, or fail before a byte of a request is
-written. When the enclave starts anew with a self-signed certificate it has another key: attest again.
+written. When the enclave starts again with a self-signed certificate, it has another key: attest again.
 
 From the command line:
 
@@ -63,8 +63,8 @@ IwLz3/Y=
 """
 AWS_ROOT_SHA256 = "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b"
 
-# For all of it: connecting, the handshake, the request and the whole answer. One for each read would let whoever is
-# between drip bytes for ever.
+# For all of it: connecting, the handshake, the request and the whole answer. With one for each read, an
+# attacker in between could drip bytes without end.
 TIME_LIMIT_S = 10
 # A document of 16 KiB is 21,848 characters of base64.
 MAX_REPLY_BYTES = 24 * 1024

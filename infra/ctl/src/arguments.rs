@@ -42,7 +42,7 @@ pub(crate) enum Subject {
     /// Permissions to sign
     #[command(subcommand)]
     Ticket(TicketVerb),
-    /// Who is at the other end: attestation of enclaves and of their keys
+    /// Attestation of enclaves and of their keys
     #[command(subcommand)]
     Attest(AttestVerb),
     /// Sealed keys
@@ -100,7 +100,7 @@ pub(crate) enum PolicyVerb {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BackupVerb {
-    /// Seals backups anew, as the signer seals now
+    /// Seals backups again, as the signer seals now
     Reseal(BackupReseal),
 }
 

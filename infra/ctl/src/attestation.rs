@@ -17,7 +17,7 @@ pub enum NotAttested {
     Unreachable(Unreachable),
     /// The signer has no document now.
     Later(u16),
-    /// Whoever answers gives no documents.
+    /// The other end gives no documents.
     Refused(u16),
     /// What came does not prove it.
     Doubtful(Doubt),
@@ -37,7 +37,7 @@ impl fmt::Display for NotAttested {
 impl std::error::Error for NotAttested {}
 
 impl NotAttested {
-    /// Whether something answered, and it may be somebody else. All the rest says nothing of who it is.
+    /// Whether something answered that may be another program. The other cases do not tell.
     #[must_use]
     pub const fn is_doubt(&self) -> bool {
         matches!(self, Self::Refused(_) | Self::Doubtful(_))

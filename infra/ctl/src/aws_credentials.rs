@@ -98,7 +98,7 @@ fn ask_the_command() -> Result<Credentials, NoCredentials> {
     read(&output).ok_or(NoCredentials::Unintelligible)
 }
 
-/// The last line that says something.
+/// The last line that is not empty.
 fn last_line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let last = text.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("nothing");

@@ -4,7 +4,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate, X509Name};
 
 use crate::printable::{MAX_WORDS_CHARS, printable};
 
-/// What is told of a certificate, whoever signed it.
+/// The contents of a certificate that a report shows. The signature is not checked here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     /// Whose it is.

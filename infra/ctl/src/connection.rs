@@ -55,7 +55,7 @@ impl fmt::Display for Unreachable {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(fault) => write!(formatter, "cannot connect: {fault}"),
-            Self::Tls(fault) => write!(formatter, "no TLS with who is wanted: {fault}"),
+            Self::Tls(fault) => write!(formatter, "TLS handshake failed: {fault}"),
             Self::Late(what) => write!(formatter, "{what} did not come in time"),
             Self::Cut => formatter.write_str("the connection was cut, or its answer is no HTTP"),
             Self::TooLong => write!(formatter, "the answer is longer than {MAX_BODY_BYTES} bytes"),
@@ -167,7 +167,7 @@ impl Client {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|_| Unreachable::Cut)?;
-        // How it ends is seen by whoever asks next.
+        // The next request sees how it ended.
         tokio::spawn(connection);
         let tls_key = certificate.as_ref().and_then(public_key_of);
         Ok(Connection { sender, has_last_answer: false, host: self.host.clone(), certificate, tls_key })

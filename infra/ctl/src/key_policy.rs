@@ -54,7 +54,7 @@ pub struct Subjects {
 /// The role of the instance, as templates name it.
 pub const INSTANCE_ROLE: &str = "nitro-signer-instance";
 
-/// The roles that a template may name: of the instance, of who encrypts boot secrets, of who manages the key.
+/// The roles that a template may name: of the instance, of the sealer, of the key administrator.
 pub const ROLES: [&str; 3] = [INSTANCE_ROLE, "nitro-signer-secret-sealer", "nitro-signer-key-administrator"];
 
 /// Why there is no policy.

@@ -1,4 +1,4 @@
-//! KMS, asked to encrypt a boot secret by whoever may.
+//! Asks KMS to encrypt a boot secret, with the caller's own credentials.
 //!
 //! The plaintext, and what is made of it here, are wiped. What hyper and rustls hold of a request while they send it is
 //! not.

@@ -92,7 +92,7 @@ pub struct Finding {
     pub doubts: Vec<Doubt>,
     /// What the images cannot do, which they need.
     pub lacks: Vec<String>,
-    /// Who may do what one would, if several may.
+    /// A name for several principals that may do the same.
     pub notes: Vec<String>,
 }
 
@@ -298,7 +298,7 @@ impl Checker<'_> {
                 continue;
             }
             let denials = self.denials(subject, action);
-            // Whoever seals boot secrets may do so under their encryption context.
+            // The sealer may encrypt under the encryption contexts of boot secrets.
             let is_sealing = is_trusted && action.name == ENCRYPT;
             let attempts = Attempts {
                 statement,
@@ -337,7 +337,7 @@ impl Checker<'_> {
                         format!("lets {who} call {what} under other encryption contexts than those of boot secrets")
                     }
                     Harm::Plants => {
-                        format!("lets {who} call {what}: whoever makes a ticket secret signs with every key")
+                        format!("lets {who} call {what}: the author of a ticket secret can sign with every key")
                     }
                     Harm::Grants => format!("lets {who} call {what}: a grant lets others in past this policy"),
                     Harm::Copies => format!("lets {who} call {what}: the copy has another policy"),
@@ -390,7 +390,7 @@ impl Checker<'_> {
             Some(arn) => Principal::of_aws(arn).is_role_of(subject),
             None => subject.role() == Some(INSTANCE_ROLE),
         };
-        // Whoever comes with documents is on the parent.
+        // A caller with documents is on the parent.
         let comes_with_documents = || {
             self.statements.iter().any(|statement| {
                 statement.effect == Effect::Allow
@@ -421,7 +421,7 @@ impl Checker<'_> {
         several.into_iter().flatten().chain(not_compared).collect()
     }
 
-    /// Who may do what is for one person, if these are more.
+    /// The principals that may do what one person should, if they are several.
     fn several(&self, what: &str, name: &str) -> Option<String> {
         let action = OF_KMS.iter().find(|action| action.name == name)?;
         let allowing =

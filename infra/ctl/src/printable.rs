@@ -29,7 +29,7 @@ pub fn json_in_ascii(json: &Value) -> String {
     let mut shown = String::new();
     for char in json.to_string().chars() {
         match char {
-            // What is no text of JSON's is escaped in it already, but for this one.
+            // JSON escapes the other control characters already.
             ' '..='~' => shown.push(char),
             _ => shown.extend(char.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}"))),
         }
@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn a_terminal_gets_no_orders() {
         assert_eq!(printable("a\x1b[2J\r\nb\tc\u{9b}d", 20), r"a\u{1b}[2J\r\nb\tc\u{9b}d");
-        // Nor does whoever reads it: these turn the direction of text, or are not seen.
+        // A reader cannot see these: they turn the direction of text, or have no width.
         assert_eq!(printable("a\u{202e}b\u{200b}c", 20), r"a\u{202e}b\u{200b}c");
         assert_eq!(printable(r#"for "ä" in 'C:\✓'"#, 20), r#"for "ä" in 'C:\✓'"#);
     }

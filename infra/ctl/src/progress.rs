@@ -38,7 +38,7 @@ impl Progress {
             bar.set_message(failures);
         } else if self.last_line.is_none_or(|last| last.elapsed() >= LINE_INTERVAL) {
             self.last_line = Some(Instant::now());
-            // Who reads it may be gone; the work goes on.
+            // The reader may be gone. The work goes on.
             let _ = writeln!(io::stderr(), "signerctl: {done} of {} {}{failures}", self.total, self.unit);
         }
     }

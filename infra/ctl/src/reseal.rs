@@ -1,4 +1,4 @@
-//! Seals backups anew: each goes into a running signer and comes out again, sealed as the signer seals now.
+//! Reseals backups: each goes into a running signer and comes out again, sealed as the signer seals now.
 //!
 //! ```text
 //! BackupTable ─▶ tasks, one an identity ─▶ workers ─▶ the signer
@@ -11,7 +11,7 @@
 //! * Its new sealed key opens, and to the key that the old one opens to. Both were compared, in the signer, with one live
 //!   key: an import over a live key is good only if it is the same (`reseal/task.rs` has the calls).
 //! * What is live in the signer afterwards is what was before. A key that was not there is taken out again only while it
-//!   is known to be that of the backup. So it is with rows that fail, and one whose key may have stayed says so.
+//!   is known to be that of the backup. The same holds for rows that fail. A row whose key may have stayed is reported.
 //! * It is in the journal before it is done.
 
 mod api;
@@ -248,7 +248,7 @@ impl Reseal {
         (self.table, self.journal.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Looks after all rows that are left, until there are none or `stop` is true. Who is at work then finishes the
+    /// Looks after all rows that are left, until there are none or `stop` is true. A worker then finishes the
     /// identity at hand.
     pub async fn run(
         self: &Arc<Self>,

@@ -54,7 +54,7 @@ pub(crate) async fn from_stdin(what: &str, is_text: bool) -> Result<Zeroizing<Ve
     let first = ask(&format!("{what}: ")).await?;
     let second = ask(&format!("{what}, again: ")).await?;
     end_on_signals().map_err(terminal_fault)?;
-    // Both are of whoever types; nobody measures how long this takes.
+    // Both come from the same person, so nobody gains from the time that this takes.
     if *first == *second { Ok(first) } else { Err(Failure::new(EX_DATAERR, "the two are not the same")) }
 }
 
@@ -92,7 +92,7 @@ fn ending_signals() -> [SignalKind; 4] {
     [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()]
 }
 
-/// The exit status of who was ended so.
+/// The exit status of a process that this signal ended.
 fn ended_by(kind: SignalKind) -> u8 {
     ENDED_BY_SIGNAL + u8::try_from(kind.as_raw_value()).unwrap_or_default()
 }

@@ -14,13 +14,13 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 /// Whom a client takes for a signer.
 #[derive(Clone)]
 pub enum TlsTrust {
-    /// Who has a certificate of an authority that browsers trust, for the name in the URL.
+    /// A server with a certificate of an authority that browsers trust, for the name in the URL.
     WebPki,
-    /// Who has a certificate of one of these authorities, for the name in the URL.
+    /// A server with a certificate of one of these authorities, for the name in the URL.
     Roots(Arc<RootCertStore>),
-    /// Who holds the private key of this one: a DER `SubjectPublicKeyInfo`. Names and dates are not looked at.
+    /// A server with this public key, a DER `SubjectPublicKeyInfo`. Names and dates are not checked.
     Key(Vec<u8>),
-    /// Whoever answers and holds the key of the certificate that it shows. It is for the caller to judge the key, by
+    /// Any server that has the key of its certificate. The caller has to judge the key, by
     /// [`Connection::tls_key`](crate::connection::Connection::tls_key), before anything secret is sent.
     Anyone,
 }

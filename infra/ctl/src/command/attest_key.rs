@@ -21,7 +21,7 @@ First checks, as `attest verify` does, that the expected enclave is at the other
 for a document about the key, and checks that too: it says whether the key was generated in an enclave with that image or
 came from a backup. A saved document convinces others, with `attest show --identity UUID --public-key HEX`.
 
-Exit status: 0 it is so, 1 there is a doubt, no such key, or another origin than the required one, 64 wrong command line,
+Exit status: 0 the document proves it, 1 a doubt, no such key, or another origin than the required one, 64 wrong command line,
 no API key, or nothing to expect was said, 65 a file or the API key is not what it should be, 66 a file cannot be read,
 69 it does not answer, 73 a file cannot be written.
 

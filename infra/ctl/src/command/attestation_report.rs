@@ -102,7 +102,7 @@ pub(super) fn document_text(document: &Document, now_unix_ms: u64) -> String {
     for (name, value) in optional_fields(document) {
         match value {
             None => line(name, "none"),
-            // Whoever wants all of it has --json.
+            // --json prints all of it.
             Some(bytes) if bytes.len() > 64 => {
                 line(name, &format!("{} bytes, SHA-256 {}", bytes.len(), sha256(bytes)));
             }
@@ -160,7 +160,7 @@ pub(super) fn document_json(document: &Document) -> Value {
     said
 }
 
-/// What was not checked of who answers, so that the verdict is less than the full one.
+/// The checks of the other end that were waived. With any of them the verdict is less than the full one.
 pub(super) fn limits(image: Image, has_tls: bool, expected: &Expected) -> Vec<&'static str> {
     let mut limits = limits_of_document(image, expected);
     if !has_tls {
@@ -182,7 +182,7 @@ pub(super) fn limits_of_document(image: Image, expected: &Expected) -> Vec<&'sta
         );
     }
     if expected.has_other_root {
-        limits.push("another root than aws's: whoever holds its key made the document");
+        limits.push("another root than aws's: the holder of its key made the document");
     }
     // Whose TLS key it is concerns who is connected, and no document by itself.
     let given_away = expected.exposures_of(image).iter().filter(|it| it.is_for_tests());

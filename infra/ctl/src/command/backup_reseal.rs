@@ -249,7 +249,7 @@ impl BackupReseal {
         Err(Failure::new(code, line))
     }
 
-    /// Runs it, shows how far it is, brings the journal to disk, and listens to whoever wants it to end.
+    /// Runs it, shows its progress, writes the journal to disk, and ends at a signal.
     async fn attend(
         &self,
         reseal: &Arc<Reseal>,

@@ -226,7 +226,7 @@ async fn stop_at_signals(stop: watch::Sender<bool>) {
 
 async fn is_told(mut stopped: watch::Receiver<bool>) {
     if stopped.wait_for(|stopped| *stopped).await.is_err() {
-        // Nobody is there to tell it.
+        // No receiver is left.
         std::future::pending::<()>().await;
     }
 }

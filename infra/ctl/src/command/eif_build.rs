@@ -27,7 +27,7 @@ Example:
   signerctl eif build --enclave enclave --nitro-toml infra/nitro.toml --kernel bzImage \\
       --cmdline infra/emulator/kernel.cmdline --output nitro-signer.eif
 
-The same files give the same image, byte for byte, but for a signature. `infra/build-eif.sh` makes the files too.")]
+The same files give the same image, byte for byte, except a signature. `infra/build-eif.sh` makes the files too.")]
 pub(crate) struct EifBuild {
     /// The signer, linked statically
     #[arg(long, value_name = "FILE")]

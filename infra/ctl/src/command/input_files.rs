@@ -38,7 +38,7 @@ pub(super) fn attestation_root(path: &Path) -> Result<Root, Failure> {
     // So that no test is taken for the real thing.
     let _ = writeln!(
         io::stderr(),
-        "signerctl: WARNING: {} is believed in AWS's place: whoever holds its key passes for any enclave",
+        "signerctl: WARNING: {} is believed in AWS's place: a holder of its key passes for any enclave",
         path.display()
     );
     let pem = read_text(path, MAX_ROOTS_BYTES)?;

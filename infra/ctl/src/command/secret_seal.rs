@@ -26,7 +26,7 @@ use crate::wait::wait_for;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Reads the secret from standard input, to its end, or asks for it twice on a terminal; it is never an argument. One line
-break at its end is not part of it, but for a TLS_KEY, which is a file. What the signer would refuse is refused here.
+break at its end is not part of it, except in a TLS_KEY, which is a file. The command refuses what the signer would refuse.
 
 Credentials are those of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or, without these, what
 `aws configure export-credentials` gives, which goes by profiles and single sign-on. Not on the parent instance, which

@@ -44,8 +44,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A client of this signer. With `--attested-by` this connects and asks who answers; whoever holds the TLS key that
-    /// was attested is trusted from then on. It waits for that by itself: not to be called from asynchronous code.
+    /// A client of this signer. With `--attested-by` this connects and attests the enclave, and the client trusts the
+    /// attested TLS key from then on. Blocks, so do not call it from asynchronous code.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         if !self.attested_by.is_empty() {
             return self.attested_client();

@@ -13,7 +13,7 @@ use crate::failure::{Failure, print};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-For trying things out, where the API runs: whoever has the secret signs with every key. A ticket is good once.
+For trials, where the API runs: a holder of the secret can sign with every key. A ticket is good once.
 
 Exit status: 0 minted, 64 wrong command line or no secret, 65 the secret is none, 66 its file cannot be read, 73 the output
 cannot be written.

@@ -184,7 +184,7 @@ impl Attempts<'_> {
             values.extend((0..=LAST_PCR).map(|pcr| (register(&format!("pcr{pcr}")), Some(zeros.clone()))));
         }
         let is_enclave = matches!(enclave, Enclave::AnyImage | Enclave::OtherImage { .. });
-        // What else is measured is up to whoever makes the image, or starts the instance.
+        // The author of the image, or the starter of the instance, decides the other registers.
         for condition in self.conditions().filter(|condition| condition.is_of_attestation()) {
             let name = &condition.key_in_lower_case[ATTESTATION.len()..];
             let is_free = match enclave {

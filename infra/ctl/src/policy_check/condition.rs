@@ -56,7 +56,7 @@ pub(super) enum Truth {
 }
 
 /// The values of condition keys, by their names in lower case; `None` where the request has none. What a request may
-/// have for a key that is not here is not known, but for those of attestation: it has none of these.
+/// have for a key that is not here is not known. It has none of the keys of attestation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Request {
     pub(super) values: BTreeMap<String, Option<String>>,

@@ -122,7 +122,7 @@ pub(super) struct Statement {
     pub(super) index: usize,
     pub(super) sid: Option<String>,
     pub(super) effect: Effect,
-    /// Of a role's policy: whoever has the role.
+    /// Of a role's policy: every holder of the role.
     pub(super) principals: Option<Principals>,
     /// In lower case.
     pub(super) actions: Patterns,

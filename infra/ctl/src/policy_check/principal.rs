@@ -82,7 +82,7 @@ impl Principal {
         }
     }
 
-    /// Whether it is one role or user, and not whoever will be let by others.
+    /// Whether it is one role or user, and not a principal that other policies decide.
     pub(super) const fn is_one(&self) -> bool {
         matches!(self, Self::Identity { .. } | Self::Session { .. })
     }
@@ -119,7 +119,7 @@ impl fmt::Display for Principal {
                 write!(formatter, "whomever an IAM policy of account {account} lets")
             }
             Self::Identity { arn, .. } | Self::Session { arn, .. } => formatter.write_str(arn),
-            Self::Other(name) => write!(formatter, "whoever is \"{name}\""),
+            Self::Other(name) => write!(formatter, "the principal \"{name}\""),
         }
     }
 }

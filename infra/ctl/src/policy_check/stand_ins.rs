@@ -1,4 +1,4 @@
-//! Values that stand for all those that a policy does not name: chosen for each policy, as whoever writes it could name any
+//! Values that stand for all those that a policy does not name: chosen for each policy, because its author could name any
 //! that is known before.
 
 use super::condition::Condition;

@@ -131,7 +131,7 @@ fn a_saved_proof_is_checked_without_the_enclave() {
     let limits = |text: &Outcome| -> Vec<String> {
         text.stdout.lines().filter_map(|line| line.strip_prefix("LIMITED: ")).map(str::to_owned).collect()
     };
-    let other_root = "another root than aws's: whoever holds its key made the document";
+    let other_root = "another root than aws's: the holder of its key made the document";
     assert_eq!(limits(&shown), [other_root], "{shown:?}");
     let json = show(IDENTITY, &key, &["--nitro-toml", "nitro.toml", "--json"]);
     let json: Value = serde_json::from_str(&json.stdout).unwrap();

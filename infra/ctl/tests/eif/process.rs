@@ -28,7 +28,7 @@ pub(crate) fn succeed(command: &mut Command) -> String {
 }
 
 /// A folder of this name below the target folder, which `install` has filled for the same `wanted`, now or earlier. Only
-/// one fills it at a time, whoever else tests.
+/// one test fills it at a time.
 pub(crate) fn installed(name: &str, wanted: &str, install: impl FnOnce(&Path)) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(&folder).unwrap();

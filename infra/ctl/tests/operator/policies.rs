@@ -130,7 +130,7 @@ pub(crate) fn wrong() -> Vec<Case> {
                     "Added",
                     "whomever an IAM policy of account 999988887777 lets call kms:Decrypt, kms:GenerateDataKey, kms:GenerateDataKeyPair, kms:DeriveSharedSecret in an enclave of any image",
                 ),
-                ("Added", "call kms:Encrypt, kms:ImportKeyMaterial: whoever makes a ticket secret"),
+                ("Added", "call kms:Encrypt, kms:ImportKeyMaterial: the author of a ticket secret"),
                 ("Added", "kms:ReplicateKey: the copy has another policy"),
                 ("Added", "kms:PutKeyPolicy, and so change this policy"),
                 ("Added", "kms:ScheduleKeyDeletion, kms:DisableKey"),
@@ -372,7 +372,7 @@ pub(crate) fn wrong() -> Vec<Case> {
                 bare(it);
                 add(it, allow(json!({ "Service": "ec2.amazonaws.com" }), json!("kms:Decrypt")));
             },
-            &[("Added", "whoever is \"ec2.amazonaws.com\" call kms:Decrypt without")],
+            &[("Added", "the principal \"ec2.amazonaws.com\" call kms:Decrypt without")],
         ),
         case(
             "roles by a pattern",
@@ -412,7 +412,7 @@ pub(crate) fn wrong() -> Vec<Case> {
                 bare(it);
                 add(it, allow(to(SEALER), json!("kms:ReEncryptTo")));
             },
-            &[("Added", "kms:ReEncryptTo: whoever makes a ticket secret")],
+            &[("Added", "kms:ReEncryptTo: the author of a ticket secret")],
         ),
         case(
             "derivation",
@@ -662,7 +662,7 @@ pub(crate) fn wrong() -> Vec<Case> {
                     add(it, denial);
                 }
             },
-            &[("Added", "anybody, of any account, call kms:Encrypt: whoever makes")],
+            &[("Added", "anybody, of any account, call kms:Encrypt: the author")],
         ),
         case(
             "a denial of programs with long names",

@@ -259,7 +259,7 @@ fn a_role_is_checked_too() {
         (
             json!("kms:Encrypt"),
             json!("*"),
-            &["the instance call kms:Encrypt: whoever makes a ticket secret"][..],
+            &["the instance call kms:Encrypt: the author of a ticket secret"][..],
         ),
         (
             json!("kms:Decrypt"),

@@ -416,7 +416,7 @@ fn what_kms_says_is_told() {
     account.configure("kms", "kms", &key.cert.pem());
     let outcome = seal("AKIASEALER", "its-secret");
     assert_eq!(outcome.code, Some(EX_UNAVAILABLE));
-    assert!(outcome.stderr.contains("no TLS with who is wanted: invalid peer certificate"), "{outcome:?}");
+    assert!(outcome.stderr.contains("TLS handshake failed: invalid peer certificate"), "{outcome:?}");
     std::fs::write(account.path("ca.pem"), &account.parent.kms.authority_pem).unwrap();
     account
         .parent

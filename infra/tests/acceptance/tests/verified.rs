@@ -93,7 +93,7 @@ fn over_tls_a_self_signed_signer_is_known_by_its_attestation() -> Result<(), Fai
     let verified = signerctl(&verify)?;
     said(&verified, 0, "LIMITED: another root than aws's")?;
     said(&verified, 0, "tls key       SHA-256 ")?;
-    said(&signerctl(&["health", &url])?, 69, "no TLS with who is wanted")?;
+    said(&signerctl(&["health", &url])?, 69, "TLS handshake failed")?;
     let attested_by = ["--attested-by", "nitro.toml", "--attestation-root", "nsm/root.pem"];
     said(&signerctl(&[&["health", &url][..], &attested_by].concat())?, 0, "ready")?;
     let other = ["--attested-by", "other.toml", "--attestation-root", "nsm/root.pem"];
