@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use transport::{ANY_CID, Address, Listener};
 
@@ -274,78 +274,121 @@ async fn bind(address: &Address) -> Result<Listener, Stopped> {
     Listener::bind(address).await.map_err(cannot_listen)
 }
 
-/// Serves from the first moment, so that `/health` can say that it is not ready, and boots meanwhile.
+/// Serves from the first moment, so that `/health` answers before the signer is ready, and boots meanwhile.
 async fn serve_booting(
     configuration: &Configuration,
     boot_file: &BootFileRelay,
     listen: &Listen,
-    Started { nsm, clock, kms, service, front, mut keeper }: Started,
+    started: Started,
     listening: impl FnOnce(&Address),
 ) -> Result<(), Stopped> {
-    let unavailable = |fault: std::io::Error| Stopped::Unavailable(fault.to_string());
-    let mut terminate = signal(SignalKind::terminate()).map_err(unavailable)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(unavailable)?;
-    let listener = bind(&listen.api).await?;
-    tokio::spawn(Arc::clone(&clock).keep_anchored(nsm));
-    // Ends with this function.
-    let mut challenges = JoinSet::new();
-    if let (Some(_), Some(front), Some(address)) = (&keeper, &front, &listen.acme_challenges) {
-        let listener = bind(address).await?;
-        tracing::info!("answering the acme server on {}", listener.local_address());
-        challenges.spawn(answer_challenges(listener, Arc::clone(front), configuration.proxy_protocol));
-    }
+    let signals = StopSignals::listen()?;
+    // The challenges end with this function.
+    let (listener, _challenges) = bind_all(configuration, listen, &started).await?;
+    tokio::spawn(Arc::clone(&started.clock).keep_anchored(Arc::clone(&started.nsm)));
     tracing::info!("listening on {}, waiting for secrets", listener.local_address());
     listening(listener.local_address());
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async {
-        // Sent or dropped, it means the same.
+        // A message and a dropped sender mean the same.
         let _ = stopped.await;
     };
-    let mut serving = tokio::spawn(serve(
+    let serving = tokio::spawn(serve(
         listener,
-        Arc::clone(&service),
-        front.clone(),
+        Arc::clone(&started.service),
+        started.front.clone(),
         configuration.limits,
         configuration.proxy_protocol,
         stopped,
     ));
-    let started = Instant::now();
-    let booting = async {
-        let tls =
-            boot(configuration, &boot_file.relay, &kms, &service, front.as_deref(), keeper.as_mut()).await?;
-        tracing::info!(after_ms = started.elapsed().as_millis(), "ready");
-        if let (Some(front), Some(tls)) = (&front, tls) {
-            let provided = Provided::new(front, &tls);
-            drop(tls);
-            let generations = configuration.secrets.generations;
-            provided.keep_fresh(front, &boot_file.relay, &kms, &clock, generations, boot_file.interval).await;
-        }
-        if let Some(keeper) = keeper {
-            keeper.keep().await;
-        }
-        Ok::<(), BootRefused>(())
-    };
+    supervise(serving, stop, signals, boot_and_keep(configuration, boot_file, started)).await
+}
+
+/// Binds the API's address, and with ACME that of its validators, and answers these.
+async fn bind_all(
+    configuration: &Configuration,
+    listen: &Listen,
+    started: &Started,
+) -> Result<(Listener, JoinSet<()>), Stopped> {
+    let listener = bind(&listen.api).await?;
+    let mut challenges = JoinSet::new();
+    if let (Some(_), Some(front), Some(address)) = (&started.keeper, &started.front, &listen.acme_challenges)
+    {
+        let listener = bind(address).await?;
+        tracing::info!("answering the acme server on {}", listener.local_address());
+        challenges.spawn(answer_challenges(listener, Arc::clone(front), configuration.proxy_protocol));
+    }
+    Ok((listener, challenges))
+}
+
+/// Boots, and then looks after the certificate, if it is one that changes. Returns when nothing is left to do.
+async fn boot_and_keep(
+    configuration: &Configuration,
+    boot_file: &BootFileRelay,
+    Started { nsm: _, clock, kms, service, front, mut keeper }: Started,
+) -> Result<(), BootRefused> {
+    let begun = Instant::now();
+    let tls =
+        boot(configuration, &boot_file.relay, &kms, &service, front.as_deref(), keeper.as_mut()).await?;
+    tracing::info!(after_ms = begun.elapsed().as_millis(), "ready");
+    if let (Some(front), Some(tls)) = (&front, tls) {
+        let provided = Provided::new(front, &tls);
+        drop(tls);
+        let generations = configuration.secrets.generations;
+        provided.keep_fresh(front, &boot_file.relay, &kms, &clock, generations, boot_file.interval).await;
+    }
+    if let Some(keeper) = keeper {
+        keeper.keep().await;
+    }
+    Ok(())
+}
+
+/// Waits for a signal, for a boot that is refused, or for a server that ends by itself, and ends the server.
+async fn supervise(
+    mut serving: JoinHandle<()>,
+    stop: oneshot::Sender<()>,
+    mut signals: StopSignals,
+    booting: impl Future<Output = Result<(), BootRefused>>,
+) -> Result<(), Stopped> {
     let outcome = tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
-        // Once it is ready, this branch is out, or looks after the certificate.
+        () = signals.recv() => Ok(()),
+        // After a boot that ends well, this branch waits no more.
         Err(refused) = booting => Err(Stopped::from(refused)),
-        // It serves until it is told to stop, or a defect ends it.
+        // The server ends only when it is told to, or by a defect.
         _ = &mut serving => return Err(Stopped::Unavailable("the server has ended by itself".to_owned())),
     };
-    match outcome {
+    match &outcome {
         Ok(()) => {
             tracing::info!("stopping");
             drop(stop);
-            // A server that panicked has nothing left to drain.
-            let _ = serving.await;
-            Ok(())
         }
-        Err(refused) => {
-            serving.abort();
-            // Its listener's file goes with it.
-            let _ = serving.await;
-            Err(refused)
+        Err(_) => serving.abort(),
+    }
+    // A server that drains ends by itself. The file of an aborted one's listener goes with it.
+    let _ = serving.await;
+    outcome
+}
+
+/// The signals that end the signer: SIGTERM and SIGINT.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> Result<Self, Stopped> {
+        let unavailable = |error: std::io::Error| Stopped::Unavailable(error.to_string());
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(unavailable)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(unavailable)?,
+        })
+    }
+
+    /// Waits for one of them.
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }

@@ -4,17 +4,17 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use signerctl::attestation::now_unix_ms;
 use signerctl::identity::Identity;
 use signerctl::printable::json_in_ascii;
 use verification::{
-    Doubt, KeyProof, MAX_SAVED_BYTES, Origin, PublicKey, Refused, authenticate_at_its_time, check_debug_mode,
-    document_in, read_unverified, verify_saved_key,
+    Document, Doubt, Image, KeyProof, MAX_SAVED_BYTES, Origin, PublicKey, Refused, authenticate_at_its_time,
+    check_debug_mode, document_in, read_unverified, verify_saved_key,
 };
 
 use super::attestation_report::{document_json, document_text, limits_of_document};
-use super::expected_enclave::ExpectedEnclave;
+use super::expected_enclave::{Expected, ExpectedEnclave};
 use crate::failure::{EX_DATAERR, EX_NOINPUT, Failure, NOT_GOOD, print, read};
 
 #[derive(Debug, Args)]
@@ -57,6 +57,21 @@ pub(crate) struct AttestShow {
 impl AttestShow {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let expected = self.expected.read_or_any()?;
+        let judged = self.judge(&expected)?;
+        if self.json {
+            print(json_in_ascii(&judged.json(&expected)))?;
+        } else {
+            print(format_args!("{}\n", judged.text(&expected)))?;
+            print(document_text(&judged.document, now_unix_ms()).trim_end())?;
+        }
+        match judged.doubt {
+            None => Ok(()),
+            Some(doubt) => Err(Failure::of_file(NOT_GOOD, &self.file, doubt)),
+        }
+    }
+
+    /// Judges the document in the file.
+    fn judge<'e>(&self, expected: &'e Expected) -> Result<Judged<'e>, Failure> {
         let bytes =
             document_in(&self.input()?).map_err(|doubt| Failure::of_file(EX_DATAERR, &self.file, doubt))?;
         let authentic = authenticate_at_its_time(&bytes, expected.expectation.root());
@@ -69,74 +84,36 @@ impl AttestShow {
         };
         let debug_mode = check_debug_mode(&document);
         let is_debug = matches!(debug_mode, Err(Doubt::Refused(Refused::DebugMode)));
-        // What anybody may have written is compared with nothing.
+        // A document that anybody may have written is compared with nothing.
         let image = authentic.clone().and_then(|document| expected.expectation.image_of(&document));
-        let key = match (&self.identity, self.public_key) {
+        let key = match (&self.identity, &self.public_key) {
             (Some(identity), Some(public_key)) => {
-                let proof = KeyProof { identity: *identity.as_bytes(), public_key };
+                let proof = KeyProof { identity: *identity.as_bytes(), public_key: *public_key };
                 Some(verify_saved_key(&bytes, &proof, &expected.expectation))
             }
             _ => None,
         };
-        let doubt = match (&authentic, debug_mode, image, key) {
-            (Err(doubt), ..) => Some(*doubt),
-            (Ok(_), Err(doubt), ..) => Some(doubt),
-            (Ok(_), Ok(()), Err(doubt), _) | (Ok(_), Ok(()), Ok(_), Some(Err(doubt))) => Some(doubt),
-            (Ok(_), Ok(()), Ok(_), _) => None,
+        let authentic = authentic.map(drop);
+        let doubt = match (authentic, debug_mode, image, key) {
+            (Err(doubt), ..) => Some(doubt),
+            (Ok(()), Err(doubt), ..) => Some(doubt),
+            (Ok(()), Ok(()), Err(doubt), _) | (Ok(()), Ok(()), Ok(_), Some(Err(doubt))) => Some(doubt),
+            (Ok(()), Ok(()), Ok(_), _) => None,
         };
-        let origin = key.and_then(Result::ok);
-        let name = image.ok().and_then(|image| expected.name_of(image));
         let limits = match (doubt, image) {
-            (None, Ok(image)) => limits_of_document(image, &expected),
+            (None, Ok(image)) => limits_of_document(image, expected),
             _ => Vec::new(),
         };
-
-        if self.json {
-            print(json_in_ascii(&json!({
-                "authentic": authentic.is_ok(),
-                "root": expected.root,
-                "debug_mode": is_debug,
-                "image": name,
-                "key_origin": origin.map(Origin::as_str),
-                "doubt": doubt.map(|doubt| doubt.to_string()),
-                "limits": limits,
-                "document": document_json(&document),
-            })))?;
-        } else {
-            let mut lines = match &authentic {
-                Ok(_) => vec![format!(
-                    "AUTHENTIC at its own time: its certificates lead to {}, and its signature fits",
-                    expected.root
-                )],
-                Err(doubt) => vec![
-                    format!("NOT AUTHENTIC: {doubt}"),
-                    "anybody may have written what follows".to_owned(),
-                ],
-            };
-            if is_debug {
-                lines.push(
-                    "DEBUG MODE: pcr0 is all zeros, and the parent reads the enclave's console".to_owned(),
-                );
-            }
-            lines.push(match (authentic.is_ok(), image, name) {
-                (false, ..) => "image: not looked at".to_owned(),
-                (true, Ok(_), Some(name)) => format!("image: that of {name}"),
-                (true, Ok(_), None) => {
-                    "image: not compared with any; --nitro-toml or --measurements does".to_owned()
-                }
-                (true, Err(doubt), _) => format!("image: NOT EXPECTED: {doubt}"),
-            });
-            if let Some(origin) = origin {
-                lines.push(format!("key: {origin}, by what this enclave said"));
-            }
-            lines.extend(limits.iter().map(|limit| format!("LIMITED: {limit}")));
-            print(format_args!("{}\n", lines.join("\n")))?;
-            print(document_text(&document, now_unix_ms()).trim_end())?;
-        }
-        match doubt {
-            None => Ok(()),
-            Some(doubt) => Err(Failure::of_file(NOT_GOOD, &self.file, doubt)),
-        }
+        Ok(Judged {
+            authentic,
+            is_debug,
+            image,
+            name: image.ok().and_then(|image| expected.name_of(image)),
+            origin: key.and_then(Result::ok),
+            doubt,
+            limits,
+            document,
+        })
     }
 
     fn input(&self) -> Result<Vec<u8>, Failure> {
@@ -151,5 +128,65 @@ impl AttestShow {
             .read_to_end(&mut bytes)
             .map_err(|fault| Failure::of_file(EX_NOINPUT, &self.file, fault))?;
         Ok(bytes)
+    }
+}
+
+/// The findings about one document.
+struct Judged<'e> {
+    authentic: Result<(), Doubt>,
+    is_debug: bool,
+    image: Result<Image, Doubt>,
+    /// The name of the expected image that it is.
+    name: Option<&'e str>,
+    /// The origin of the key that was asked about.
+    origin: Option<Origin>,
+    /// The first reason not to trust it.
+    doubt: Option<Doubt>,
+    limits: Vec<&'static str>,
+    document: Document,
+}
+
+impl Judged<'_> {
+    fn json(&self, expected: &Expected) -> Value {
+        json!({
+            "authentic": self.authentic.is_ok(),
+            "root": expected.root,
+            "debug_mode": self.is_debug,
+            "image": self.name,
+            "key_origin": self.origin.map(Origin::as_str),
+            "doubt": self.doubt.map(|doubt| doubt.to_string()),
+            "limits": self.limits,
+            "document": document_json(&self.document),
+        })
+    }
+
+    /// The verdict in lines, without the document.
+    fn text(&self, expected: &Expected) -> String {
+        let mut lines = match self.authentic {
+            Ok(()) => vec![format!(
+                "AUTHENTIC at its own time: its certificates lead to {}, and its signature fits",
+                expected.root
+            )],
+            Err(doubt) => {
+                vec![format!("NOT AUTHENTIC: {doubt}"), "anybody may have written what follows".to_owned()]
+            }
+        };
+        if self.is_debug {
+            lines
+                .push("DEBUG MODE: pcr0 is all zeros, and the parent reads the enclave's console".to_owned());
+        }
+        lines.push(match (self.authentic.is_ok(), self.image, self.name) {
+            (false, ..) => "image: not looked at".to_owned(),
+            (true, Ok(_), Some(name)) => format!("image: that of {name}"),
+            (true, Ok(_), None) => {
+                "image: not compared with any; --nitro-toml or --measurements does".to_owned()
+            }
+            (true, Err(doubt), _) => format!("image: NOT EXPECTED: {doubt}"),
+        });
+        if let Some(origin) = self.origin {
+            lines.push(format!("key: {origin}, by what this enclave said"));
+        }
+        lines.extend(self.limits.iter().map(|limit| format!("LIMITED: {limit}")));
+        lines.join("\n")
     }
 }
