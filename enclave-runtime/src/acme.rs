@@ -1,24 +1,23 @@
-//! Certificates by ACME (RFC 8555), with TLS-ALPN-01 (RFC 8737): the keys are made in the enclave, and kept with the
-//! parent under a data key of ours.
+//! Certificates by ACME (RFC 8555) with TLS-ALPN-01 (RFC 8737). The keys are made in the enclave. The parent stores
+//! them, sealed under a data key of the enclave.
 //!
 //! ```text
 //! keeper ─▶ store ─ state, sealed_certificate ─▶ relays ─▶ a file of the parent's
-//!    │ └──▶ TlsFront ◀─ challenge ◀─ challenge_port ◀─ who validates
+//!    │ └──▶ TlsFront ◀─ challenge ◀─ challenge_port ◀─ an ACME validator
 //!    └─ order ─ account ─▶ client ─ account_key ─▶ server ─▶ relay ─▶ the ACME server
 //!          └ resource ◀─ answer ◀──┘
 //! ```
 //!
-//! What holds here:
+//! Properties:
 //!
-//! * Whom it asks, for which names, and in whose certificate it trusts, is measured. TLS with the server ends here.
-//! * What the server says is bounded, waited for with deadlines, and leads nowhere but to the server: every URL has to
-//!   be on the host and port of the directory.
-//! * What the parent keeps is believed as far as it opens. It may be lost, held back or older than it could be, which
-//!   costs an order, or leaves a certificate in use that is still valid; it is never a reason to stop.
-//! * A certificate is presented only if it is for our key and names, and valid now.
+//! * The ACME server, the names and the trusted roots are measured. TLS with the server ends in the enclave.
+//! * Answers of the server are bounded and have deadlines. Every URL must have the host and port of the directory.
+//! * The parent's copy is used if it opens. The parent may lose it, withhold it or return an older one. That costs an
+//! order, or leaves an older certificate in use that is still valid. The signer never stops for it.
+//! * A certificate is presented only if it has the signer's key and names, and is valid now.
 //!
-//! It speaks ACME itself. `instant-acme` keeps the account's key in strings that nobody wipes, drops the server's
-//! `Retry-After` with its refusals, and brings a second version of `base64`.
+//! This is a client of its own. `instant-acme` keeps the account key in strings that it does not wipe, drops the
+//! server's `Retry-After` on refusals, and adds a second version of `base64`.
 
 mod account;
 mod account_key;

@@ -114,7 +114,10 @@ fn a_nitro_toml_that_is_wrong_is_named_with_its_fault() {
     let path = folder.path().join("nitro.toml");
     let path = path.to_str().unwrap();
     for (text, fault) in [
-        (include_str!("../../infra/nitro.toml"), "kms.sealing_key_arn: still the example's"),
+        (
+            include_str!("../../infra/nitro.toml"),
+            "kms.sealing_key_arn: still the example: write the ARN of your KMS key",
+        ),
         ("version = 2", "version: "),
         ("nonsense", "line 1: "),
     ] {

@@ -1,4 +1,4 @@
-//! `[acme]`: who is asked for certificates, and for which names.
+//! `[acme]`: the ACME server that issues the certificate, the contacts and the names.
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -8,28 +8,28 @@ use super::https_url::HttpsUrl;
 use super::table::{self, MISSING, Source, fault};
 use super::{InvalidConfiguration, store_of, trust_anchors};
 
-/// As many people as want to hear of an expiry.
+/// More contacts than an operator needs.
 const MAX_CONTACTS: usize = 8;
 
-/// RFC 5321 allows less in an address.
+/// RFC 5321 allows less for an address.
 const MAX_CONTACT_BYTES: usize = 320;
 
-/// Who is asked for certificates, and for which names.
+/// The ACME server to order certificates from, and the names to order them for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acme {
-    /// Where the ACME server says what else is where.
+    /// The URL of the server's directory, which lists its other URLs.
     pub directory: HttpsUrl,
-    /// `mailto:` URLs, which the server may write to. None at all is as good.
+    /// `mailto:` URLs that the server may write to. May be empty.
     pub contact: Vec<String>,
     /// Roots that replace Mozilla's for TLS with the ACME server.
     pub trust_anchors: Option<Vec<CertificateDer<'static>>>,
-    /// DNS names in lower case, sorted, no two alike, no wildcard.
+    /// DNS names in lower case, sorted, without duplicates or wildcards.
     pub server_names: Vec<String>,
 }
 
 impl Acme {
-    /// The roots that vouch for the ACME server: `trust_anchors`, or Mozilla's, as it may be anybody's. `None` if an anchor
-    /// is not the certificate of an authority.
+    /// The roots that vouch for the ACME server: `trust_anchors`, or else Mozilla's, since any CA may have issued its
+    /// certificate. `None` if an anchor is not the certificate of an authority.
     #[must_use]
     pub fn roots(&self) -> Option<RootCertStore> {
         let mozillas = || Some(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
@@ -48,7 +48,9 @@ pub(super) fn acme(table: &table::Acme, mut server_names: Vec<String>) -> Result
     match table.terms_of_service_agreed.value() {
         Some(Value::Boolean(true)) => {}
         None => return Err(fault(AGREED, MISSING)),
-        Some(_) => return Err(fault(AGREED, "not true: the server asks for consent to its terms")),
+        Some(_) => {
+            return Err(fault(AGREED, "not true: the ACME server issues only after consent to its terms"));
+        }
     }
     server_names.sort_unstable();
     Ok(Acme {

@@ -1,11 +1,11 @@
-//! Amazon's roots, to which the certificates of KMS lead (<https://www.amazontrust.com/repository/>).
+//! Amazon's roots, which issue the certificates of KMS (<https://www.amazontrust.com/repository/>).
 
 use rustls::RootCertStore;
 use sha2::{Digest as _, Sha256};
 use webpki_roots::TLS_SERVER_ROOTS;
 
-/// The SHA-256 of each root's `SubjectPublicKeyInfo`, as Amazon Trust Services publishes them. It advises to pin these
-/// five, by their keys: a root may get another certificate, and keeps its key.
+/// The SHA-256 of each root's `SubjectPublicKeyInfo`, as Amazon Trust Services publishes them. Amazon advises to pin
+/// these five keys, not the certificates: a root may get another certificate for the same key.
 const KEY_SHA256: [(&str, &str); 5] = [
     ("Amazon Root CA 1", "fbe3018031f9586bcbf41727e417b7d1c45c2f47f93be372a17b96b50757d5a2"),
     ("Amazon Root CA 2", "7f4296fc5b6a4e3b35d3c369623e364ab1af381d8fa7121533c9d6c633ea2461"),
@@ -17,8 +17,8 @@ const KEY_SHA256: [(&str, &str); 5] = [
     ),
 ];
 
-/// Those of Amazon's roots that Mozilla trusts for TLS servers: all five, as a test makes sure for the locked version
-/// of `webpki-roots`.
+/// The roots of Amazon that Mozilla trusts for TLS servers. A test checks that the locked version of `webpki-roots` has
+/// all five.
 pub(super) fn amazon_roots() -> RootCertStore {
     let is_amazons = |key: &[u8]| {
         let digest = base16ct::lower::encode_string(&key_sha256(key));
@@ -28,10 +28,10 @@ pub(super) fn amazon_roots() -> RootCertStore {
     RootCertStore { roots: amazons.cloned().collect() }
 }
 
-/// The SHA-256 of a `SubjectPublicKeyInfo` in DER, given what is inside of its outer SEQUENCE.
+/// The SHA-256 of a `SubjectPublicKeyInfo` in DER. `inside` is the content of its outer SEQUENCE.
 fn key_sha256(inside: &[u8]) -> [u8; 32] {
     let mut hash = Sha256::new();
-    // X.690 §8.1: the tag, and the length in one byte below 128, else behind a byte that counts its bytes.
+    // X.690 §8.1: the tag, then the length: one byte below 128, or else a byte that counts the bytes of the length.
     let [high, low] = u16::try_from(inside.len()).unwrap_or(u16::MAX).to_be_bytes();
     match (high, low) {
         (0, ..0x80) => hash.update([0x30, low]),
@@ -53,7 +53,7 @@ mod tests {
     use crate::tests::AMAZON_ROOT_CA_3;
 
     #[test]
-    fn each_of_amazons_roots_is_there_and_no_other() {
+    fn the_store_holds_amazons_five_roots_and_no_others() {
         let store = amazon_roots();
         let found: BTreeSet<String> = store
             .roots
@@ -68,11 +68,11 @@ mod tests {
             let subject = String::from_utf8_lossy(&root.subject);
             assert!(KEY_SHA256.iter().any(|(name, _)| subject.ends_with(name)), "{subject}");
         }
-        assert!(TLS_SERVER_ROOTS.len() > 100, "the others are left out, and are many");
+        assert!(TLS_SERVER_ROOTS.len() > 100, "webpki-roots has other roots, which are left out");
     }
 
     #[test]
-    fn a_roots_key_is_that_of_its_certificate() {
+    fn a_pinned_key_is_the_key_of_the_roots_certificate() {
         let mut store = RootCertStore::empty();
         store.add(CertificateDer::from_pem_slice(AMAZON_ROOT_CA_3.as_bytes()).unwrap()).unwrap();
         let key = key_sha256(&store.roots[0].subject_public_key_info);

@@ -1,49 +1,49 @@
-//! `[api_keys]`: which API keys there are, and what each may ask for.
+//! `[api_keys]`: the API keys, and the role of each.
 
 use toml::Value;
 
 use super::InvalidConfiguration;
 use super::table::{Source, fault};
 
-/// The variable of the API key that every signer has. The others' variables begin with it.
+/// The variable of the API key that every signer has. The variables of other keys begin with it.
 pub const INTERNAL_API_KEY: &str = "INTERNAL_API_KEY";
 
-/// Two for each role and two to spare. Each is one more comparison for each request.
+/// Two keys for each role, and two to spare. Each key adds one comparison to each request.
 pub const MAX_API_KEYS: usize = 8;
 
-/// The name of a service; errors repeat it whole.
+/// Enough for the name of a service. Errors repeat the whole name.
 const MAX_KEY_NAME_BYTES: usize = 32;
 
-/// What a caller can ask for.
+/// An operation that a caller can request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// Make a key.
+    /// Generate a key.
     Generate,
     /// Sign a digest.
     Sign,
-    /// Forget a key.
+    /// Delete a key.
     Destroy,
-    /// Give out a sealed copy of a key.
+    /// Return a sealed copy of a key.
     Export,
-    /// Take a sealed copy back.
+    /// Import a sealed copy.
     Import,
-    /// Prove where a key came from.
+    /// Prove the origin of a key.
     Attest,
 }
 
-/// What the holder of an API key may ask for, beside what takes no key.
+/// The operations that an API key allows. Operations without a key of a user need no role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// `full`: every operation.
+    /// `full` allows every operation.
     Full,
-    /// `sign`: signatures.
+    /// `sign` allows signatures.
     Sign,
-    /// `backup`: export and import.
+    /// `backup` allows export and import.
     Backup,
 }
 
 impl Role {
-    /// Whether its holder may ask for `operation`.
+    /// Whether the role allows `operation`.
     #[must_use]
     pub const fn allows(self, operation: Operation) -> bool {
         match self {
@@ -54,24 +54,24 @@ impl Role {
     }
 }
 
-/// An API key that the boot file has to bring.
+/// An API key that the boot file must contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKeyRole {
-    /// Its variable: `INTERNAL_API_KEY`, or that, `_` and its name.
+    /// Its variable: `INTERNAL_API_KEY`, or `INTERNAL_API_KEY_` and a name.
     pub variable: String,
-    /// What its holder may ask for.
+    /// The operations that it allows.
     pub role: Role,
 }
 
 impl ApiKeyRole {
-    /// The name of a key other than `INTERNAL_API_KEY`: its variable, less `INTERNAL_API_KEY_`.
+    /// The name of a key: its variable without `INTERNAL_API_KEY_`. `None` for `INTERNAL_API_KEY` itself.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         name_of(&self.variable)
     }
 }
 
-/// `INTERNAL_API_KEY` first; it has every right unless the table has another role for it.
+/// The keys of the table, `INTERNAL_API_KEY` first. That key has the role `full` unless the table gives it another.
 pub(super) fn api_keys(source: &Source) -> Result<Vec<ApiKeyRole>, InvalidConfiguration> {
     const TABLE: &str = "api_keys";
     let mut keys = vec![ApiKeyRole { variable: INTERNAL_API_KEY.to_owned(), role: Role::Full }];
@@ -102,7 +102,7 @@ fn name_of(variable: &str) -> Option<&str> {
     variable.strip_prefix(INTERNAL_API_KEY)?.strip_prefix('_')
 }
 
-/// A name that ended like a ciphertext's variable would stand for two variables.
+/// A name that ends like the variable of a ciphertext would be ambiguous, so it is refused.
 fn is_key_name(name: &str) -> bool {
     (1..=MAX_KEY_NAME_BYTES).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
@@ -122,7 +122,7 @@ mod tests {
     use super::{ApiKeyRole, Operation, Role};
 
     #[test]
-    fn each_role_allows_its_operations_and_no_other() {
+    fn each_role_allows_its_operations_and_no_others() {
         use Operation::{Attest, Destroy, Export, Generate, Import, Sign};
         for (role, allowed) in [
             (Role::Full, &[Generate, Sign, Destroy, Export, Import, Attest][..]),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_has_the_name_behind_the_prefix() {
+    fn the_name_of_a_key_follows_the_prefix() {
         let name = |variable: &str| {
             let key = ApiKeyRole { variable: variable.to_owned(), role: Role::Sign };
             key.name().map(str::to_owned)

@@ -1,7 +1,7 @@
-//! The boot file: what the parent's `/etc/nitro-signer/env` tells the enclave when it starts.
+//! The boot file: `/etc/nitro-signer/env` of the parent, which the enclave reads when it starts.
 //!
-//! Root on the parent writes it, so it decides nothing: it repeats what the measured `nitro.toml` says, for mistakes to
-//! be seen, and carries the boot secrets in the form that `nitro.toml` asks for.
+//! Root on the parent writes the file, so it decides nothing. It repeats settings of the measured `nitro.toml`, which
+//! shows mistakes. It carries the boot secrets in the form that `nitro.toml` demands.
 
 mod assignments;
 mod secret;
@@ -20,30 +20,30 @@ use crate::{
 pub use self::assignments::LineFault;
 pub use self::secret::{InvalidSecret, PlainSecret, check_secret};
 
-/// Ten secrets and the settings take 4 KiB, their ciphertexts 8 as long as no secret is longer than 256 bytes; the rest
-/// is for a chain of TLS certificates.
+/// Ten secrets and the settings take 4 KiB. Their ciphertexts take 8 KiB while no secret exceeds 256 bytes. The rest is
+/// for a chain of TLS certificates.
 pub const MAX_BOOT_FILE_BYTES: usize = 64 * 1024;
 
-/// What KMS takes for `Decrypt`.
+/// The limit of KMS for `Decrypt`.
 const MAX_CIPHERTEXT_BYTES: usize = 6144;
 
-/// What the boot file says, checked against the measured configuration.
+/// The content of the boot file, checked against the measured configuration.
 #[derive(Debug)]
 pub struct BootFile {
-    /// What clients present: one for each of `nitro.toml`'s API keys, in their order.
+    /// The API keys: one for each key of `nitro.toml`, in the order of `nitro.toml`.
     pub api_keys: Vec<BootSecret>,
-    /// What tickets are signed with.
+    /// The ticket secret.
     pub ticket_signing_secret: BootSecret,
-    /// What tickets were signed with before, while that changes.
+    /// The previous ticket secret, while the secret is being replaced.
     pub previous_ticket_signing_secret: Option<BootSecret>,
-    /// The certificate to present, if `nitro.toml` asks for one.
+    /// The TLS certificate, if `nitro.toml` has `tls.mode = "provided"`.
     pub tls: Option<TlsVariables>,
 }
 
-/// A certificate that the parent provides, not looked at yet.
+/// A certificate that the parent provides, not yet checked.
 #[derive(Debug)]
 pub struct TlsVariables {
-    /// `TLS_CERT_CHAIN`: the server's certificate and those of its issuers, in PEM.
+    /// `TLS_CERT_CHAIN`: the certificates of the server and of its issuers, in PEM.
     pub cert_chain: Vec<u8>,
     /// `TLS_KEY_CIPHERTEXT`: the server's private key, encrypted by KMS.
     pub key_ciphertext: SecretCiphertext,
@@ -52,13 +52,13 @@ pub struct TlsVariables {
 /// A boot secret that KMS encrypted, of a generation that `nitro.toml` allows.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SecretCiphertext {
-    /// The generation that KMS has bound to it. The parent may lie: then KMS does not decrypt it.
+    /// The generation in the encryption context. If the parent states another, KMS does not decrypt.
     pub generation: Option<Generation>,
     /// 1 to 6144 bytes.
     pub bytes: Vec<u8>,
 }
 
-/// As the boot file has it: `BASE64`, or `generation-7:BASE64`.
+/// Writes the form of the boot file: `BASE64`, or `generation-7:BASE64`.
 impl fmt::Display for SecretCiphertext {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(generation) = self.generation {
@@ -68,54 +68,54 @@ impl fmt::Display for SecretCiphertext {
     }
 }
 
-/// A boot secret, in the form that `nitro.toml` asks for.
+/// A boot secret, in the form that `nitro.toml` demands.
 #[derive(Debug)]
 pub enum BootSecret {
-    /// Itself.
+    /// The secret itself.
     Plaintext(PlainSecret),
-    /// Encrypted by KMS.
+    /// The secret, encrypted by KMS.
     Ciphertext(SecretCiphertext),
 }
 
-/// Why a boot file is refused, in one line that repeats nothing of a value.
+/// Why a boot file is refused, in one line that repeats no value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InvalidBootFile {
-    /// It is longer than [`MAX_BOOT_FILE_BYTES`].
+    /// The file is longer than [`MAX_BOOT_FILE_BYTES`].
     TooLong,
-    /// A line is not what systemd reads one way in all its versions.
+    /// Versions of systemd read this line differently, or refuse it.
     Line {
-        /// Counted from 1; of an assignment of several lines, its first.
+        /// Counted from 1; the first line of an assignment of several lines.
         line: usize,
         /// What is wrong with it.
         fault: LineFault,
     },
-    /// A variable that is read is set twice, so which one counts would be a matter of opinion.
+    /// A variable that the signer reads is set twice, so its value is ambiguous.
     SetTwice(String),
-    /// A variable that is read has no value.
+    /// A variable that the signer reads has no value.
     Empty(String),
-    /// `AWS_REGION` is not the measured one.
+    /// `AWS_REGION` differs from the measured region.
     OtherRegion,
-    /// `KMS_KEY_ARN` is not the measured sealing key.
+    /// `KMS_KEY_ARN` differs from the measured sealing key.
     OtherSealingKey,
-    /// The secret is not there in the form that `nitro.toml` asks for.
+    /// The secret is missing in the form that `nitro.toml` demands.
     Missing(String),
-    /// A secret is there that everyone on the parent can read, where `nitro.toml` asks for KMS.
+    /// The file has a secret in plaintext, which the parent can read. `nitro.toml` demands a ciphertext.
     PlaintextRefused(String),
-    /// An API key is there that `nitro.toml` gives no role.
+    /// `nitro.toml` gives this API key no role.
     NoRole(String),
-    /// A ciphertext is there, where `nitro.toml` asks for the secret itself.
+    /// The file has a ciphertext. `nitro.toml` demands the secret itself.
     CiphertextRefused(String),
-    /// A certificate or its key is there, where `nitro.toml` asks for none.
+    /// The file has a certificate or its key. `nitro.toml` demands none.
     TlsRefused(&'static str),
-    /// It begins as with a generation, which is none.
+    /// The value begins like a generation, and is not a valid one.
     NotAGeneration(String),
-    /// It is of a generation that the image does not open.
+    /// The image does not open secrets of this generation.
     Generation(String, WrongGeneration),
-    /// Not standard base64 with its padding, in its one spelling.
+    /// The value is not canonical standard base64 with padding.
     NotBase64(String),
-    /// Longer than KMS takes.
+    /// The ciphertext exceeds the limit of KMS.
     CiphertextTooLong(String),
-    /// The secret protects nothing.
+    /// The secret is too weak.
     Secret(InvalidSecret),
 }
 
@@ -162,16 +162,16 @@ impl fmt::Display for InvalidBootFile {
 
 impl std::error::Error for InvalidBootFile {}
 
-/// The variable of the secret that tickets are signed with.
+/// The variable of the ticket secret.
 pub const TICKET_SIGNING_SECRET: &str = "TICKET_SIGNING_SECRET";
 
-/// The ticket secret before, while that changes.
+/// The variable of the previous ticket secret, while the secret is being replaced.
 pub const PREVIOUS_TICKET_SIGNING_SECRET: &str = "TICKET_SIGNING_SECRET_PREVIOUS";
 
-/// In one form only, encrypted: a reader of the TLS key could pass for this signer.
+/// Only accepted encrypted: a reader of the TLS key could impersonate this signer.
 const TLS_KEY: &str = "TLS_KEY";
 
-/// Stands before the generation of a ciphertext. No base64 begins like this.
+/// The prefix of a generation. No base64 begins like this.
 const GENERATION: &str = "generation-";
 
 const TLS_CERT_CHAIN: &str = "TLS_CERT_CHAIN";
@@ -182,17 +182,17 @@ const REGION: &str = "AWS_REGION";
 
 const KEY_ARN: &str = "KMS_KEY_ARN";
 
-/// Those that are read again while the signer runs.
+/// The variables that are read again while the signer runs.
 const TLS_NAMES: [&str; 3] = [TLS_CERT_CHAIN, TLS_KEY, TLS_KEY_CIPHERTEXT];
 
-/// The longest name that is repeated in an error: that of an API key's ciphertext.
+/// The longest name that an error repeats: the variable of an API key's ciphertext.
 const MAX_REPEATED_NAME_BYTES: usize = 60;
 
 impl BootFile {
-    /// Reads what came from the parent, in the syntax of systemd's `EnvironmentFile=`.
+    /// Parses the bytes of the boot file, in the syntax of systemd's `EnvironmentFile=`.
     ///
-    /// `bytes` hold secrets: the caller wipes them, so they are best in a `Zeroizing` of their greatest size, which
-    /// never moves. What is read out of them wipes itself.
+    /// `bytes` hold secrets, and the caller wipes them. A `Zeroizing` with its full capacity from the start is best,
+    /// because it never moves. The values in the result wipe themselves.
     ///
     /// # Errors
     /// [`InvalidBootFile`]
@@ -233,7 +233,7 @@ impl BootFile {
 }
 
 impl TlsVariables {
-    /// Reads the certificate of a boot file and nothing else of it: what else there is counts when the signer starts.
+    /// Parses only the certificate of a boot file. The other variables take effect when the signer starts.
     ///
     /// # Errors
     /// [`InvalidBootFile`]
@@ -250,8 +250,8 @@ impl TlsVariables {
     }
 }
 
-/// The variables that are read, with their values as far as the file has set them. Other variables are the proxy's and
-/// the scripts'.
+/// The variables that the signer reads, with the values that the file has set so far. The proxy and the scripts read
+/// the other variables.
 struct Values(Vec<(String, Option<Zeroizing<Vec<u8>>>)>);
 
 impl Values {
@@ -290,7 +290,7 @@ impl Values {
         self.0.iter_mut().find(|(known, _)| known == name)?.1.take()
     }
 
-    /// Whether the file has set the secret `name` in either form.
+    /// Whether the file sets the secret `name` in either form.
     fn has(&self, name: &str) -> bool {
         let ciphertext = ciphertext_of(name);
         self.0.iter().any(|(known, value)| (known == name || *known == ciphertext) && value.is_some())
@@ -328,7 +328,7 @@ impl Values {
         Ok(TlsVariables { cert_chain, key_ciphertext })
     }
 
-    /// Refuses what would have no effect, so that nobody relies on it.
+    /// Refuses variables without effect, so that no operator relies on them.
     fn no_tls(&mut self) -> Result<Option<TlsVariables>, InvalidBootFile> {
         match TLS_NAMES.into_iter().find(|name| self.remove(name).is_some()) {
             None => Ok(None),
@@ -337,8 +337,8 @@ impl Values {
     }
 }
 
-/// What the encryption context of a boot secret says of `variable`: its `name`, and the `key` of an API key that has a
-/// name of its own. A ticket secret keeps its context when the next one takes its place.
+/// The encryption context of the boot secret in `variable`: the `name`, and the `key` if an API key has its own name. A
+/// ticket secret keeps its context when it becomes the previous one.
 #[must_use]
 pub fn context_of(variable: &str) -> (&str, Option<&str>) {
     let api_key = variable.strip_prefix(INTERNAL_API_KEY).and_then(|rest| rest.strip_prefix('_'));
@@ -354,12 +354,12 @@ fn ciphertext_of(name: &str) -> String {
     format!("{name}_CIPHERTEXT")
 }
 
-/// The start of a name that may be of any length.
+/// The start of a name, which may have any length.
 fn repeatable(name: &str) -> String {
     name.chars().take(MAX_REPEATED_NAME_BYTES).collect()
 }
 
-/// Reads what [`SecretCiphertext`] writes, and checks its generation.
+/// Parses the text of a [`SecretCiphertext`], and checks its generation.
 fn ciphertext(
     name: &str,
     value: &[u8],
@@ -380,7 +380,7 @@ fn ciphertext(
     if bytes.len() > MAX_CIPHERTEXT_BYTES {
         return Err(InvalidBootFile::CiphertextTooLong(name.to_owned()));
     }
-    // After a generation there may be nothing.
+    // The ciphertext may be missing after a generation.
     if bytes.is_empty() {
         return Err(InvalidBootFile::Empty(name.to_owned()));
     }

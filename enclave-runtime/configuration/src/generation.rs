@@ -1,47 +1,47 @@
-//! Which boot secrets an image opens, by the number that they were sealed with.
+//! The generations of boot secrets, and which of them an image opens.
 
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
-/// The number of a round of boot secrets, from 1 on. Each round that replaces leaked secrets has a higher one.
+/// The number of a generation of boot secrets, from 1. A generation that replaces leaked secrets has a higher number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Generation(NonZeroU32);
 
-/// The text is not a whole number from 1 to 4294967295 in its one spelling.
+/// The text is not the canonical form of a whole number from 1 to 4294967295.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidGeneration;
 
-/// The generations that an image opens boot secrets of.
+/// The generations of boot secrets that an image opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Generations {
-    /// That of the image, and the highest. Without one, only secrets without a generation are opened.
+    /// The generation of the image, and the highest. `None` opens only secrets without a generation.
     pub own: Option<Generation>,
-    /// The lowest. Without one, secrets of all lower generations are opened, and those without a generation.
+    /// The lowest. `None` also opens all lower generations, and secrets without a generation.
     pub oldest: Option<Generation>,
 }
 
-/// Why the boot secrets of a generation are not opened.
+/// Why the boot secrets of a generation are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WrongGeneration {
-    /// They are for a later image.
+    /// The secrets are for a later image.
     TooHigh {
-        /// Theirs.
+        /// The generation of the secrets.
         sealed: Generation,
-        /// The image's.
+        /// The generation of the image.
         own: Option<Generation>,
     },
-    /// They are out of use.
+    /// The secrets are retired.
     TooLow {
-        /// Theirs.
+        /// The generation of the secrets.
         sealed: Option<Generation>,
-        /// The lowest that the image opens.
+        /// The lowest generation that the image opens.
         oldest: Generation,
     },
 }
 
 impl Generation {
-    /// `number`, unless it is 0.
+    /// The generation `number`; `None` for 0.
     #[must_use]
     pub fn new(number: u32) -> Option<Self> {
         NonZeroU32::new(number).map(Self)
@@ -65,7 +65,7 @@ impl FromStr for Generation {
 
     fn from_str(text: &str) -> Result<Self, InvalidGeneration> {
         let number: NonZeroU32 = text.parse().map_err(|_| InvalidGeneration)?;
-        // A sign or a zero in front would be a second spelling.
+        // A sign or a leading zero would be a second spelling.
         if number.to_string() == text { Ok(Self(number)) } else { Err(InvalidGeneration) }
     }
 }
@@ -100,7 +100,7 @@ impl fmt::Display for WrongGeneration {
 impl std::error::Error for WrongGeneration {}
 
 impl Generations {
-    /// Checks that the image opens what was sealed for `sealed`, or before there were generations.
+    /// Checks that the image opens secrets of the generation `sealed`. `None` stands for secrets without a generation.
     ///
     /// # Errors
     /// [`WrongGeneration`]
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn opens_from_the_oldest_to_its_own() {
         let generation = |number: u32| Generation::new(number);
-        // The image's, the oldest, and from 0 for no generation on, which are opened.
+        // The image's generation, the oldest allowed, and the generations that are opened (0 stands for none).
         for (own, oldest, opened) in [
             (0, 0, [true, false, false, false, false]),
             (3, 0, [true, true, true, true, false]),

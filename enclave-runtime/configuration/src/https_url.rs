@@ -1,4 +1,4 @@
-//! The URL of an ACME directory: which server, and what on it.
+//! The URL of an ACME directory, in its parts.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,21 +6,21 @@ use std::str::FromStr;
 use hyper::Uri;
 use hyper::http::uri::Scheme;
 
-/// The longest; those of known servers have 60 bytes at most.
+/// The maximum length. URLs of known servers have 60 bytes at most.
 const MAX_URL_BYTES: usize = 1024;
 
 const HTTPS_PORT: u16 = 443;
 
-/// A URL whose scheme is https, with a host in lower case that is a DNS name, and nothing that a server would not see.
+/// An https URL with a DNS name in lower case as its host, and without user information or fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpsUrl {
     host: String,
     port: u16,
-    /// With the query, if there is one.
+    /// With the query, if the URL has one.
     path: String,
 }
 
-/// The text is no such URL.
+/// The text is not such a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoHttpsUrl;
 
@@ -33,31 +33,31 @@ impl fmt::Display for NoHttpsUrl {
 impl std::error::Error for NoHttpsUrl {}
 
 impl HttpsUrl {
-    /// The host that TLS is spoken with.
+    /// The host to connect to.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port, 443 unless the text says otherwise.
+    /// The port; 443 by default.
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// What is asked for there.
+    /// The path and query of a request.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// What stands in a request's `Host`.
+    /// The value of the `Host` header.
     #[must_use]
     pub fn authority(&self) -> String {
         if self.port == HTTPS_PORT { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
     }
 
-    /// Reads another URL, on the same host and port.
+    /// Parses another URL; `None` if its host or port differs.
     #[must_use]
     pub fn beside(&self, text: &str) -> Option<Self> {
         let other: Self = text.parse().ok()?;
@@ -69,7 +69,7 @@ impl FromStr for HttpsUrl {
     type Err = NoHttpsUrl;
 
     fn from_str(text: &str) -> Result<Self, NoHttpsUrl> {
-        // A fragment, which `Uri` drops, would be a second spelling.
+        // `Uri` drops a fragment, so it would be a second spelling.
         if text.len() > MAX_URL_BYTES || text.contains('#') {
             return Err(NoHttpsUrl);
         }
@@ -99,10 +99,10 @@ impl fmt::Display for HttpsUrl {
     }
 }
 
-/// Whether this is a DNS name in lower case as certificates and `Host` headers have them: labels of letters, digits and
-/// inner hyphens, the last of which is no number, which would make it an address.
+/// Whether `name` is a DNS name in lower case, as in certificates and `Host` headers. Labels have letters, digits and
+/// inner hyphens. The last label is not a number, since the name would be an IPv4 address.
 fn is_dns_name(name: &str) -> bool {
-    /// RFC 1035, without the root's dot.
+    /// The limit of RFC 1035, without the root's dot.
     const MAX_NAME_BYTES: usize = 253;
     const MAX_LABEL_BYTES: usize = 63;
     let is_label = |label: &str| {
@@ -121,7 +121,7 @@ mod tests {
     use super::HttpsUrl;
 
     #[test]
-    fn a_url_is_taken_apart() {
+    fn a_url_is_parsed_into_its_parts() {
         for (text, host, port, path) in [
             (
                 "https://acme-v02.api.letsencrypt.org/directory",
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn no_other_url_is_one() {
+    fn other_urls_are_refused() {
         for text in [
             "",
             "a.b",
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beside_is_on_the_same_host_and_port() {
+    fn a_url_beside_another_has_its_host_and_port() {
         let here: HttpsUrl = "https://a.b/x".parse().unwrap();
         assert_eq!(here.beside("https://A.b:443/y?z").unwrap().to_string(), "https://a.b/y?z");
         for elsewhere in ["https://a.b:444/x", "https://a.b.c/x", "http://a.b/x", "/x", ""] {

@@ -7,14 +7,14 @@ use super::region::Region;
 
 /// The ARN of a KMS key, such as `arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab`.
 ///
-/// Never of an alias: who may move an alias would choose the key.
+/// The ARN of an alias is refused, because a principal that may move the alias could choose the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyArn {
     text: String,
     region: Region,
 }
 
-/// The text is not the ARN of a KMS key in a known region, in the one spelling that AWS uses.
+/// The text is not the canonical ARN of a KMS key in a known region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidKeyArn;
 
@@ -26,13 +26,13 @@ impl fmt::Display for InvalidKeyArn {
 
 impl std::error::Error for InvalidKeyArn {}
 
-/// What stands before the key's own name.
+/// The resource type, before the key's ID.
 const RESOURCE: &str = "key/";
 
-/// Before the 32 digits of a key with copies in other regions.
+/// The prefix of a multi-region key, before its 32 digits.
 const MULTI_REGION: &str = "mrk-";
 
-/// Digits of the groups of a UUID.
+/// The number of digits in each group of a UUID.
 const UUID_GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
 
 const ACCOUNT_DIGITS: usize = 12;
@@ -64,19 +64,19 @@ impl fmt::Display for KeyArn {
 }
 
 impl KeyArn {
-    /// The text it was read from.
+    /// The text of the ARN.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Where the key is.
+    /// The region of the key.
     #[must_use]
     pub const fn region(&self) -> &Region {
         &self.region
     }
 
-    /// Whether it names no key, as the committed `nitro.toml` does: its digits are all zero.
+    /// Whether this is the placeholder of the committed `nitro.toml`, whose digits are all zero.
     pub(super) fn is_the_examples(&self) -> bool {
         let id = self.text.rsplit('/').next().unwrap_or_default();
         let id = id.strip_prefix(MULTI_REGION).unwrap_or(id);
@@ -145,7 +145,7 @@ mod tests {
             format!("arn:aws:kms:us-east-1::key/{ID}"),
             format!("arn:aws:s3:us-east-1:111122223333:key/{ID}"),
             format!("ARN:aws:kms:us-east-1:111122223333:key/{ID}"),
-            // The partition is another's.
+            // A partition that does not match the region.
             format!("arn:aws-cn:kms:us-east-1:111122223333:key/{ID}"),
             format!("arn:aws:kms:cn-north-1:111122223333:key/{ID}"),
             format!("arn:aws:kms:us-gov-west-1:111122223333:key/{ID}"),

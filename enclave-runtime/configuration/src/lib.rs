@@ -1,7 +1,7 @@
-//! What the enclave is told: the measured `nitro.toml`, the boot file of the parent, and the checks of secrets.
+//! The enclave's configuration: the measured `nitro.toml`, the parent's boot file, and the checks of secrets.
 //!
-//! `nitro.toml` decides whom the enclave trusts and how much it serves. The image carries the file, so it is measured. The
-//! signer and `signerctl` read both files with this crate.
+//! `nitro.toml` decides which systems the enclave trusts and how much it serves. The image contains the file, so it is
+//! measured. The signer and `signerctl` read both files with this crate.
 
 #![forbid(unsafe_code)]
 
@@ -45,132 +45,132 @@ pub use self::limits::{Capacity, Deadlines, Limits};
 pub use self::rate_limits::RateLimits;
 pub use self::region::{Partition, Region, UnknownRegion};
 
-/// The committed file has 3 KiB; 16 trust anchors have 32.
+/// The committed file has 3 KiB; 16 trust anchors have 32 KiB.
 pub const MAX_CONFIGURATION_BYTES: usize = 64 * 1024;
 
-/// A key for each year of a decade of rotations, and some to spare.
+/// One key for each year of a decade of rotations, and some to spare.
 const MAX_KEY_ARNS: usize = 16;
 
-/// As many roots as anyone names by hand; Amazon has five.
+/// More roots than an operator lists by hand. Amazon has five.
 const MAX_TRUST_ANCHORS: usize = 16;
 
-/// It names the enclave to `nitro-cli` and in logs.
+/// The name identifies the enclave to `nitro-cli` and in logs.
 const MAX_NAME_BYTES: usize = 64;
 
-/// For each way that clients may call the signer; a client reads them all in each handshake.
+/// One for each way in which clients reach the signer. A client reads all of them in each handshake.
 const MAX_SERVER_NAMES: usize = 16;
 
-/// Of DNS (RFC 1035 §2.3.4), in the form that is written.
+/// The limit of DNS (RFC 1035 §2.3.4), for the written form.
 const MAX_SERVER_NAME_BYTES: usize = 253;
 
-/// Of the largest instances.
+/// The virtual CPUs of the largest instances.
 const CPU_COUNTS: RangeInclusive<u32> = 1..=1024;
 
-/// From the kernel driver's least, to 4 TiB.
+/// From the minimum of the kernel driver to 4 TiB.
 const MEMORY_MIB: RangeInclusive<u32> = 64..=1 << 22;
 
 /// `VMADDR_PORT_ANY` is above it.
 const PORTS: RangeInclusive<u32> = 1..=u32::MAX - 1;
 
-/// Where the parent waits for the heartbeat of a starting enclave. No port of the file may be this one.
+/// The port on which the parent waits for the heartbeat of a starting enclave. No port of the file may equal it.
 /// Source: `eif_loader/src/lib.rs` of aws-nitro-enclaves-cli.
 pub const HEARTBEAT_PORT: u32 = 9000;
 
-/// Where log lines go unless the file says otherwise.
+/// The default port of log lines.
 pub const DEFAULT_LOG_PORT: u32 = 7103;
 
-/// The body of a request, and what is made of it.
+/// The body of a request, and the memory of its parsed form.
 const BYTES_PER_REQUEST: u64 = 32 * 1024;
 
-/// Heads, and what the kernel keeps for the socket.
+/// Request heads, and the kernel's memory for the socket.
 const BYTES_PER_CONNECTION: u64 = 32 * 1024 + VSOCK_KERNEL_BYTES;
 
-/// What rustls keeps of a connection at most: a handshake or records that are not whole, and answers that are not sent.
+/// The maximum that rustls buffers for a connection: incomplete handshakes or records, and unsent answers.
 const TLS_BYTES_PER_CONNECTION: u64 = 128 * 1024;
 
-/// A PCR is a SHA-384.
+/// A PCR is a SHA-384 digest.
 const PCR_BYTES: usize = 48;
 
-/// What `nitro.toml` says.
+/// The content of `nitro.toml`.
 #[derive(Debug, Clone)]
 pub struct Configuration {
     /// The enclave's name: 1 to 64 of `a` to `z`, `0` to `9` and `-`.
     pub name: String,
-    /// What `nitro-cli` gives the enclave.
+    /// The resources that `nitro-cli` gives the enclave.
     pub enclave: Enclave,
-    /// The vsock ports on both sides.
+    /// The vsock ports of the enclave and of the parent.
     pub vsock: Vsock,
-    /// The KMS that is asked.
+    /// The KMS to use.
     pub kms: Kms,
-    /// Where each boot secret comes from.
+    /// The source of each boot secret.
     pub secrets: Secrets,
-    /// The 1 to 8 API keys, no two alike: `INTERNAL_API_KEY` first.
+    /// The 1 to 8 API keys, without duplicates; `INTERNAL_API_KEY` first.
     pub api_keys: Vec<ApiKeyRole>,
-    /// How clients are answered.
+    /// The TLS mode for clients.
     pub tls: TlsMode,
     /// Whether the parent's proxy announces the address of each client, by the PROXY protocol.
     pub proxy_protocol: bool,
-    /// How much the signer can hold.
+    /// The capacity of the signer.
     pub capacity: Capacity,
-    /// What the server lets clients take; what the file does not name is as by default.
+    /// The limits for clients. Keys that the file omits have their defaults.
     pub limits: Limits,
-    /// How often keys sign and are generated.
+    /// The limits for signatures and generated keys.
     pub rate_limits: RateLimits,
-    /// Which measurements the image has. Never in the measured copy, which would have to contain its own hash.
+    /// The measurements of the image. The measured copy has none, since it would have to contain its own hash.
     pub pcr: Pcrs,
 }
 
-/// What `nitro-cli` gives the enclave.
+/// The resources that `nitro-cli` gives the enclave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Enclave {
     /// Virtual CPUs.
     pub cpu_count: u32,
-    /// Memory, the image's own files included.
+    /// Memory, including the image's own files.
     pub memory_mib: u32,
 }
 
-/// The vsock ports; no two are alike.
+/// The vsock ports, without duplicates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Vsock {
     /// Where the enclave listens for clients.
     pub enclave_app_port: u32,
-    /// Kept for metrics: nothing listens there yet.
+    /// Reserved for metrics: nothing listens on it yet.
     pub admin_port: u32,
-    /// Where the enclave listens for who validates its names, and for nobody else.
+    /// Where the enclave listens for ACME validators, and for no other client.
     pub acme_challenge_port: u32,
-    /// Where the parent passes bytes to KMS.
+    /// Where the parent relays bytes to KMS.
     pub kms_proxy_port: u32,
-    /// Where the parent passes bytes to the instance metadata service.
+    /// Where the parent relays bytes to the instance metadata service.
     pub imds_port: u32,
     /// Where the parent sends the boot file.
     pub boot_port: u32,
-    /// Where the parent takes log lines.
+    /// Where the parent receives log lines.
     pub log_port: u32,
-    /// Where the parent passes bytes to the ACME server.
+    /// Where the parent relays bytes to the ACME server.
     pub acme_port: u32,
-    /// Where the parent sends the certificate that it keeps, sealed.
+    /// Where the parent sends the stored, sealed certificate.
     pub certificate_store_port: u32,
-    /// Where the parent takes the certificate that it is to keep, sealed.
+    /// Where the parent receives the sealed certificate to store.
     pub certificate_store_write_port: u32,
 }
 
-/// The KMS that is asked.
+/// The KMS to use.
 #[derive(Debug, Clone)]
 pub struct Kms {
     /// Its region.
     pub region: Region,
-    /// The key that seals backups, and opens them. Like all keys here, it is in that region.
+    /// The key that seals and opens backups. All keys here are in this region.
     pub sealing_key_arn: KeyArn,
-    /// The 1 to 16 keys that boot secrets may be encrypted under, no two alike.
+    /// The 1 to 16 keys that may encrypt boot secrets, without duplicates.
     pub boot_secret_key_arns: Vec<KeyArn>,
-    /// Up to 16 more keys that open backups and nothing else, no two alike.
+    /// Up to 16 more keys that only open backups, without duplicates.
     pub opening_key_arns: Vec<KeyArn>,
     /// Roots that replace Amazon's.
     pub trust_anchors: Option<Vec<CertificateDer<'static>>>,
 }
 
 impl Kms {
-    /// The host that TLS is spoken with.
+    /// The host to connect to with TLS.
     #[must_use]
     pub fn endpoint_host(&self) -> String {
         format!("kms.{}.{}", self.region, self.region.partition().dns_suffix())
@@ -183,7 +183,7 @@ impl Kms {
         self.trust_anchors.as_deref().map_or_else(|| Some(amazon_roots::amazon_roots()), store_of)
     }
 
-    /// The keys that backups open under: the sealing key first.
+    /// The keys that open backups: the sealing key first.
     #[must_use]
     pub fn backup_key_arns(&self) -> Vec<KeyArn> {
         [std::slice::from_ref(&self.sealing_key_arn), &self.opening_key_arns].concat()
@@ -202,34 +202,34 @@ impl Kms {
     }
 }
 
-/// Where each boot secret comes from.
+/// The source of each boot secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Secrets {
-    /// `INTERNAL_API_KEY`, and every other API key.
+    /// The source of `INTERNAL_API_KEY` and every other API key.
     pub internal_api_key: SecretSource,
-    /// `TICKET_SIGNING_SECRET`, and the one before it.
+    /// The source of `TICKET_SIGNING_SECRET` and the previous one.
     pub ticket_signing_secret: SecretSource,
-    /// Of those that KMS opens, the key of a TLS certificate included.
+    /// The generations of secrets that KMS opens, including the TLS key.
     pub generations: Generations,
 }
 
-/// Where a boot secret comes from.
+/// The source of a boot secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecretSource {
-    /// `env`: as it is in the boot file, so whoever is root on the parent knows it and can change it.
+    /// `env`: in plaintext in the boot file. Root on the parent can read and change it.
     Env,
-    /// `kms`: as a ciphertext in the boot file, which only an administrator could make and only the enclave can open.
+    /// `kms`: as a ciphertext in the boot file. Only an administrator can make it, and only the enclave can open it.
     Kms,
 }
 
-/// How clients are answered.
+/// The TLS mode for clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TlsMode {
-    /// `off`: without TLS, so whoever carries the bytes can read and change them.
+    /// `off`: without TLS. Every system on the path can read and change the bytes.
     Off,
     /// `self-signed`: with a key and a certificate that the enclave makes when it starts.
     SelfSigned {
-        /// 1 to 16 DNS names for the certificate, no two alike.
+        /// 1 to 16 DNS names for the certificate, without duplicates.
         server_names: Vec<String>,
     },
     /// `provided`: with a certificate from the boot file, whose key KMS decrypts.
@@ -238,46 +238,46 @@ pub enum TlsMode {
     Acme(Acme),
 }
 
-/// The SHA-384 measurements of an image, as far as the build has written them.
+/// The SHA-384 measurements of an image. A PCR is `None` until the build writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pcrs {
-    /// The whole image.
+    /// PCR0: the whole image.
     pub pcr0: Option<[u8; PCR_BYTES]>,
-    /// Kernel and first file system.
+    /// PCR1: kernel and first file system.
     pub pcr1: Option<[u8; PCR_BYTES]>,
-    /// The application.
+    /// PCR2: the application.
     pub pcr2: Option<[u8; PCR_BYTES]>,
 }
 
-/// Why a text is no configuration, in one line.
+/// Why a text is not a valid configuration, in one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InvalidConfiguration {
-    /// It is longer than [`MAX_CONFIGURATION_BYTES`].
+    /// The text is longer than [`MAX_CONFIGURATION_BYTES`].
     TooLong,
-    /// It is not TOML.
+    /// The text is not TOML.
     Syntax {
         /// Counted from 1.
         line: usize,
-        /// What the grammar misses there; nothing of the text.
+        /// The rule of the grammar that is violated; nothing of the text.
         reason: String,
     },
-    /// A key that means nothing.
+    /// An unknown key.
     UnknownKey {
         /// Counted from 1.
         line: usize,
-        /// The key, if it can be written without quotes and is short.
+        /// The key, if it is short and needs no quotes.
         key: Option<String>,
     },
-    /// What stands under a key, or does not, is not what it takes.
+    /// The value of a key is missing or invalid.
     Value {
         /// Such as `kms.opening_key_arns[1]`.
         key: String,
-        /// What is wrong; nothing of the value.
+        /// The problem; nothing of the value.
         fault: String,
     },
     /// `kms.key_arns` of an earlier version, which had one list of keys for all purposes.
     OldKeyList {
-        /// What it lists; nothing, if it is not a list of keys.
+        /// The keys in the list; empty if the value is not a list of keys.
         key_arns: Vec<KeyArn>,
     },
 }
@@ -405,7 +405,10 @@ fn kms(table: &table::Kms) -> Result<Kms, InvalidConfiguration> {
     const OPENING: &str = "kms.opening_key_arns";
     let opening_key_arns = key_arns(&table.opening_key_arns, OPENING, 0, &region)?.unwrap_or_default();
     if let Some(index) = opening_key_arns.iter().position(|arn| *arn == sealing_key_arn) {
-        return Err(fault(&format!("{OPENING}[{index}]"), "the sealing key, which opens backups anyway"));
+        return Err(fault(
+            &format!("{OPENING}[{index}]"),
+            "the sealing key, which already opens backups: remove it here",
+        ));
     }
     let boot_secret = key_arns(&table.boot_secret_key_arns, "kms.boot_secret_key_arns", 1, &region)?;
     Ok(Kms {
@@ -417,7 +420,7 @@ fn kms(table: &table::Kms) -> Result<Kms, InvalidConfiguration> {
     })
 }
 
-/// At least `least` keys; `None` if the file does not name any list.
+/// The keys of a list with at least `least` entries; `None` if the file has no such list.
 fn key_arns(
     list: &Source,
     name: &str,
@@ -446,13 +449,15 @@ fn key_arns(
 fn key_arn(value: &Value, key: &str, region: &Region) -> Result<KeyArn, InvalidConfiguration> {
     let key_arn = value.as_str().and_then(|text| text.parse::<KeyArn>().ok());
     match key_arn.filter(|key_arn| key_arn.region() == region) {
-        Some(key_arn) if key_arn.is_the_examples() => Err(fault(key, "still the example's")),
+        Some(key_arn) if key_arn.is_the_examples() => {
+            Err(fault(key, "still the example: write the ARN of your KMS key"))
+        }
         Some(key_arn) => Ok(key_arn),
         None => Err(fault(key, &format!("not the ARN of a KMS key in {region}"))),
     }
 }
 
-/// `None` if one of them is not the certificate of an authority.
+/// A store of these roots; `None` if one of them is not the certificate of an authority.
 fn store_of(anchors: &[CertificateDer<'static>]) -> Option<RootCertStore> {
     let mut store = RootCertStore::empty();
     anchors.iter().try_for_each(|anchor| store.add(anchor.clone())).ok()?;
@@ -485,7 +490,7 @@ fn trust_anchors(
                 return Err(fault(&key, "not only certificates in PEM"));
             };
             let certificate = CertificateDer::from(der);
-            // What rustls would refuse when the first connection is made is refused here.
+            // Refused here, because rustls would refuse it only at the first connection.
             if RootCertStore::empty().add(certificate.clone()).is_err() {
                 return Err(fault(&key, "not a certificate of X.509"));
             }
@@ -531,7 +536,7 @@ fn tls(document: &Document) -> Result<TlsMode, InvalidConfiguration> {
         "off" => TlsMode::Off,
         "self-signed" => TlsMode::SelfSigned { server_names: server_names(source, name)? },
         "provided" => TlsMode::Provided,
-        // The enclave's own name is nobody's.
+        // The enclave's own name is not in the public DNS.
         "acme" if source.value().is_none() => return Err(fault(SERVER_NAMES, MISSING)),
         "acme" => TlsMode::Acme(acme::acme(&document.acme, server_names(source, name)?)?),
         _ => return Err(fault(MODE, "neither off, self-signed, provided nor acme")),
@@ -539,7 +544,7 @@ fn tls(document: &Document) -> Result<TlsMode, InvalidConfiguration> {
     if matches!(mode, TlsMode::Off | TlsMode::Provided) && source.value().is_some() {
         return Err(fault(
             SERVER_NAMES,
-            "only for a certificate that is made or ordered here: tls.mode is another",
+            "only for tls.mode = \"self-signed\" or \"acme\": remove it, or change the mode",
         ));
     }
     if !matches!(mode, TlsMode::Acme(_)) && document.acme.is_there() {
@@ -550,14 +555,14 @@ fn tls(document: &Document) -> Result<TlsMode, InvalidConfiguration> {
 
 const SERVER_NAMES: &str = "tls.server_names";
 
-/// The enclave's own name, unless there are others.
+/// The names of the list; by default, the enclave's own name.
 fn server_names(source: &Source, name: &Source) -> Result<Vec<String>, InvalidConfiguration> {
     if source.value().is_none() {
         let name = name.required_text("name")?;
         if DnsName::try_from(name).is_err() {
             return Err(fault(
                 SERVER_NAMES,
-                "missing, and the enclave's name cannot stand for them: not a DNS name",
+                "missing, and the default, the enclave's name, is not a DNS name",
             ));
         }
         return Ok(vec![name.to_owned()]);
@@ -580,7 +585,7 @@ fn server_names(source: &Source, name: &Source) -> Result<Vec<String>, InvalidCo
     Ok(names)
 }
 
-/// In one spelling, so that no name stands in a certificate twice.
+/// Only one spelling is accepted, so that a certificate has each name once.
 fn is_server_name(name: &str) -> bool {
     name.len() <= MAX_SERVER_NAME_BYTES
         && !name.ends_with('.')
@@ -627,7 +632,7 @@ fn limits(table: &table::Limits) -> Result<(Capacity, Limits), InvalidConfigurat
     Ok((capacity, limits))
 }
 
-/// An enclave whose limits cannot be met would start, and be killed at its busiest.
+/// Checks the memory for the limits. An enclave with too little would start, and be killed under load.
 fn check_memory(
     enclave: Enclave,
     capacity: Capacity,

@@ -1,4 +1,4 @@
-//! `[rate_limits]`: how often keys sign and are generated.
+//! `[rate_limits]`: the limits for signatures and generated keys.
 
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
@@ -6,17 +6,17 @@ use std::ops::RangeInclusive;
 use super::InvalidConfiguration;
 use super::table::{self, Source, fault};
 
-/// More than any machine makes. Without a limit, the key is left out.
+/// More than a machine reaches. To remove a limit, omit its key.
 const TIMES: RangeInclusive<u32> = 1..=1_000_000;
 
-/// How often keys sign and are generated; as often as asked for where it says nothing.
+/// The limits for signatures and generated keys. `None` means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RateLimits {
-    /// Signatures of each identity: that many at once, and again at an even pace.
+    /// Signatures of each identity a second: a burst of that many, then an even rate.
     pub signatures_per_second_per_identity: Option<NonZeroU32>,
-    /// Signatures of all identities, likewise; no fewer than of one.
+    /// Signatures of all identities a second, likewise. Not less than the limit of one identity.
     pub signatures_per_second: Option<NonZeroU32>,
-    /// Keys that are generated, likewise.
+    /// Generated keys a minute, likewise.
     pub keys_generated_per_minute: Option<NonZeroU32>,
 }
 

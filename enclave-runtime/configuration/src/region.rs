@@ -1,4 +1,4 @@
-//! Where AWS has a KMS, and under which name.
+//! The AWS regions that have a KMS, with their partitions and endpoints.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,12 +23,12 @@ pub enum Partition {
     EuropeanSovereign,
 }
 
-/// Why a text is no region.
+/// Why a text is not a known region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownRegion {
-    /// It does not look like one.
+    /// The text does not look like the name of a region.
     NotARegion,
-    /// It is of a partition whose endpoints, and whose roots of trust, are not the public ones.
+    /// The region is in an isolated partition, which has other endpoints and roots of trust.
     Isolated,
 }
 
@@ -43,10 +43,10 @@ impl fmt::Display for UnknownRegion {
 
 impl std::error::Error for UnknownRegion {}
 
-/// Longer than any; the longest is `ap-southeast-1`, of 14. A label of a host's name has 63 at most.
+/// A limit above all names: the longest is `ap-southeast-1`, with 14 bytes. A DNS label has at most 63.
 const MAX_REGION_BYTES: usize = 32;
 
-/// First words of the regions of isolated partitions.
+/// The first words of regions in isolated partitions.
 const ISOLATED: [&str; 4] = ["us-iso-", "us-isob-", "us-isof-", "eu-isoe-"];
 
 impl FromStr for Region {
@@ -86,13 +86,13 @@ impl fmt::Display for Region {
 }
 
 impl Region {
-    /// Its name.
+    /// The name of the region.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.name
     }
 
-    /// The partition it is of.
+    /// The partition of the region.
     #[must_use]
     pub const fn partition(&self) -> Partition {
         self.partition
@@ -100,7 +100,7 @@ impl Region {
 }
 
 impl Partition {
-    /// As ARNs have it.
+    /// The partition's name in ARNs.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -111,7 +111,7 @@ impl Partition {
         }
     }
 
-    /// What the names of its endpoints end in.
+    /// The DNS suffix of the partition's endpoints.
     #[must_use]
     pub const fn dns_suffix(self) -> &'static str {
         match self {
@@ -170,7 +170,7 @@ mod tests {
     ];
 
     #[test]
-    fn knows_the_regions_that_the_sdks_know() {
+    fn knows_the_regions_of_the_aws_sdks() {
         for (name, partition, suffix) in BOTOCORE {
             let region: Region = name.parse().unwrap();
             assert_eq!(region.to_string(), *name);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_none() {
+    fn refuses_other_names() {
         for bad in [
             "",
             "-",

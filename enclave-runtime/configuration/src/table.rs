@@ -1,4 +1,4 @@
-//! The tables and keys of `nitro.toml`, before what they hold is looked at.
+//! The tables and keys of `nitro.toml`, before their values are checked.
 
 use std::ops::{Range, RangeInclusive};
 
@@ -7,14 +7,14 @@ use toml::Value;
 
 use super::{InvalidConfiguration, MAX_CONFIGURATION_BYTES};
 
-/// The longest key that is repeated in an error; ours have 28 bytes at most.
+/// The longest key that an error repeats. Keys of this file have at most 28 bytes.
 const MAX_REPEATED_KEY_BYTES: usize = 40;
 
 /// The keys of [`Document`] that are tables.
 const TABLES: [&str; 11] =
     ["enclave", "vsock", "kms", "secrets", "api_keys", "tls", "acme", "http", "limits", "rate_limits", "pcr"];
 
-/// What the file may contain.
+/// The tables and keys that the file may contain.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Document {
@@ -24,7 +24,7 @@ pub(super) struct Document {
     pub(super) vsock: Vsock,
     pub(super) kms: Kms,
     pub(super) secrets: Secrets,
-    /// A table whose keys are for the operator to choose.
+    /// A table whose keys the operator chooses.
     pub(super) api_keys: Source,
     pub(super) tls: Tls,
     pub(super) acme: Acme,
@@ -63,7 +63,7 @@ pub(super) struct Kms {
     pub(super) sealing_key_arn: Source,
     pub(super) boot_secret_key_arns: Source,
     pub(super) opening_key_arns: Source,
-    /// Of older files; it is refused with what to write instead.
+    /// A key of older files. The error tells its replacement.
     pub(super) key_arns: Source,
     pub(super) trust_anchors: Source,
 }
@@ -131,7 +131,7 @@ pub(super) struct Pcr {
     pub(super) pcr2: Source,
 }
 
-/// What stands under a key, of whatever kind, or nothing: so that every error can name its key.
+/// The value of a key, of any kind, or none. Errors can thus name the key.
 #[derive(Deserialize, Default)]
 #[serde(transparent)]
 pub(super) struct Source(Option<Value>);
@@ -141,16 +141,16 @@ impl Document {
         if text.len() > MAX_CONFIGURATION_BYTES {
             return Err(InvalidConfiguration::TooLong);
         }
-        // Twice: an error of the first reading is the grammar's, whose texts are fixed.
+        // The file is read twice: an error of the first reading comes from the grammar, whose texts are fixed.
         let tables: toml::Table = toml::from_str(text).map_err(|fault| InvalidConfiguration::Syntax {
             line: line_of(text, fault.span()),
             reason: fault.message().to_owned(),
         })?;
-        // To serde, a list of values is as good as a table of them.
+        // serde accepts a list of values in place of a table.
         if let Some(name) = TABLES.iter().find(|name| tables.get(**name).is_some_and(|it| !it.is_table())) {
             return Err(fault(name, "not a table"));
         }
-        // Tables are tables, and values of any kind, so only a key can be amiss.
+        // Tables have been checked, and values may have any kind, so only a key can be wrong.
         toml::from_str(text).map_err(|fault| {
             let key = fault.span().and_then(|span| text.get(span)).filter(|key| is_plain(key));
             InvalidConfiguration::UnknownKey {
@@ -242,7 +242,7 @@ fn line_of(text: &str, span: Option<Range<usize>>) -> usize {
     1 + text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count()
 }
 
-/// Whether a key can be repeated without forging or flooding a log.
+/// Whether an error can repeat the key without forging or flooding a log.
 fn is_plain(key: &str) -> bool {
     (1..=MAX_REPEATED_KEY_BYTES).contains(&key.len())
         && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))

@@ -12,7 +12,7 @@ const COMMITTED: &str = include_str!("../../../infra/nitro.toml");
 
 const KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 
-/// The least that is a configuration.
+/// The smallest valid configuration.
 const LEAST: &str = r#"version = 1
 name = "n"
 [enclave]
@@ -23,7 +23,7 @@ region = "eu-central-1"
 sealing_key_arn = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 "#;
 
-/// A root that Amazon's certificates may go back to, from the Debian package ca-certificates.
+/// A root that issues certificates of Amazon, from the Debian package ca-certificates.
 pub(super) const AMAZON_ROOT_CA_3: &str = "\
 -----BEGIN CERTIFICATE-----
 MIIBtjCCAVugAwIBAgITBmyf1XSXNmY/Owua2eiedgPySjAKBggqhkjOPQQDAjA5
@@ -43,15 +43,15 @@ fn refusal(text: &str) -> String {
     Configuration::parse(text).unwrap_err().to_string()
 }
 
-/// `LEAST` with one text for another.
+/// `LEAST` with `old` replaced by `new`.
 fn with(old: &str, new: &str) -> String {
     assert!(LEAST.contains(old), "{old}");
     LEAST.replacen(old, new, 1)
 }
 
 #[test]
-fn the_committed_file_lacks_nothing_but_the_key() {
-    assert_eq!(refusal(COMMITTED), "kms.sealing_key_arn: still the example's");
+fn the_committed_file_lacks_only_the_key() {
+    assert_eq!(refusal(COMMITTED), "kms.sealing_key_arn: still the example: write the ARN of your KMS key");
     let text = COMMITTED
         .replace("key/00000000-0000-0000-0000-000000000000", "key/1234abcd-12ab-34cd-56ef-1234567890ab");
     let configuration = Configuration::parse(&text).unwrap();
@@ -61,7 +61,7 @@ fn the_committed_file_lacks_nothing_but_the_key() {
     assert!(configuration.kms.trust_anchors.is_none());
     assert_eq!(configuration.kms.roots().unwrap().len(), 5, "Amazon's");
 
-    // What it spells out are the defaults.
+    // The values that the file states are the defaults.
     let least = Configuration::parse(LEAST).unwrap();
     assert_eq!(format!("{:?}", configuration.vsock), format!("{:?}", least.vsock));
     assert_eq!(format!("{:?}", configuration.secrets), format!("{:?}", least.secrets));
@@ -72,7 +72,7 @@ fn the_committed_file_lacks_nothing_but_the_key() {
 }
 
 #[test]
-fn what_is_not_named_is_as_by_default() {
+fn omitted_keys_have_their_defaults() {
     let least = Configuration::parse(LEAST).unwrap();
     let vsock = least.vsock;
     assert_eq!(
@@ -103,7 +103,7 @@ fn what_is_not_named_is_as_by_default() {
 }
 
 #[test]
-fn reads_what_is_named() {
+fn reads_every_key() {
     let text = format!(
         r#"
         version = 1
@@ -234,7 +234,7 @@ fn api_keys_have_roles() {
 }
 
 #[test]
-fn rate_limits_are_off_unless_they_are_named() {
+fn rate_limits_are_off_by_default() {
     let read = |table: &str| Configuration::parse(&format!("{LEAST}{table}\n")).unwrap().rate_limits;
     assert_eq!(read(""), RateLimits::default());
     assert_eq!(read("[rate_limits]"), RateLimits::default());
@@ -273,7 +273,7 @@ fn rate_limits_are_off_unless_they_are_named() {
 }
 
 #[test]
-fn fewer_connections_are_fewer_requests_in_flight() {
+fn fewer_connections_lower_the_default_of_requests_in_flight() {
     let configuration = Configuration::parse(&format!("{LEAST}[limits]\nmax_connections = 10\n")).unwrap();
     assert_eq!(configuration.limits.max_requests_in_flight, 10);
 }
@@ -307,7 +307,7 @@ fn trust_anchors_are_one_text_or_several() {
     }
 }
 
-/// What is a configuration with ACME.
+/// The smallest configuration with ACME.
 fn with_acme() -> String {
     format!(
         "{LEAST}[tls]\nmode = \"acme\"\nserver_names = [\"signer.example\", \"a.b\"]\n\
@@ -339,7 +339,8 @@ fn acme_takes_a_directory_names_and_consent() {
     let and = |text: &str| format!("{}{text}\n", with_acme());
     let instead = |old: &str, new: &str| with_acme().replace(old, new);
     let no_url = "acme.directory: not the https URL of a host with a DNS name";
-    let not_true = "acme.terms_of_service_agreed: not true: the server asks for consent to its terms";
+    let not_true =
+        "acme.terms_of_service_agreed: not true: the ACME server issues only after consent to its terms";
     for (text, line) in [
         (without("server_names"), "tls.server_names: missing"),
         (without("directory"), "acme.directory: missing"),
@@ -424,7 +425,7 @@ fn tls_has_modes_and_names() {
     for mode in ["off", "provided"] {
         assert_eq!(
             tls(&format!("mode = \"{mode}\"\nserver_names = [\"a\"]")),
-            Err("tls.server_names: only for a certificate that is made or ordered here: tls.mode is another"
+            Err("tls.server_names: only for tls.mode = \"self-signed\" or \"acme\": remove it, or change the mode"
                 .to_owned())
         );
     }
@@ -432,7 +433,7 @@ fn tls_has_modes_and_names() {
     let text = with("\"n\"", "\"n-\"") + "[tls]\nmode = \"self-signed\"\n";
     assert_eq!(
         refusal(&text),
-        "tls.server_names: missing, and the enclave's name cannot stand for them: not a DNS name"
+        "tls.server_names: missing, and the default, the enclave's name, is not a DNS name"
     );
     let text = text + "server_names = [\"signer\"]\n";
     assert_eq!(Configuration::parse(&text).unwrap().tls, self_signed(&["signer"]).unwrap());
@@ -453,7 +454,7 @@ fn every_refusal_has_its_line() {
     let distinct: Vec<&str> = distinct.iter().map(String::as_str).collect();
     let and = |text: &str| format!("{LEAST}{text}\n");
     for (text, line) in [
-        // Missing.
+        // Missing values.
         (String::new(), "version: missing"),
         (with("version = 1\n", ""), "version: missing"),
         (with("name = \"n\"\n", ""), "name: missing"),
@@ -461,10 +462,10 @@ fn every_refusal_has_its_line() {
         (with("memory_mib = 512\n", ""), "enclave.memory_mib: missing"),
         (with("region = \"eu-central-1\"\n", ""), "kms.region: missing"),
         (with("sealing_key_arn", "#"), "kms.sealing_key_arn: missing"),
-        // Of older versions.
+        // Keys of older versions.
         (with(&format!("sealing_key_arn = \"{KEY}\""), &format!("key_arns = [\"{KEY}\"]")), instead),
         (and("key_arns = 1"), instead),
-        // Unknown.
+        // Unknown keys.
         (and("[extra]\na = 1"), "line 9: unknown key extra"),
         (with("name", "nmae"), "line 2: unknown key nmae"),
         (and("cmk = 1"), "line 9: unknown key cmk"),
@@ -476,7 +477,7 @@ fn every_refusal_has_its_line() {
         (and("[enclave.more]"), "line 9: unknown key more"),
         (and("\"a\\nb\" = 1"), "line 9: unknown key"),
         (and(&format!("{} = 1", "a".repeat(41))), "line 9: unknown key"),
-        // Not what it takes.
+        // Invalid values.
         (with("= 1", "= 2"), "version: not 1"),
         (with("= 1", "= \"1\""), "version: not 1"),
         (with("\"n\"", "1"), "name: not text"),
@@ -510,12 +511,18 @@ fn every_refusal_has_its_line() {
         (sealing("[]"), "kms.sealing_key_arn: not the ARN of a KMS key in eu-central-1"),
         (sealing(&format!("{alias:?}")), "kms.sealing_key_arn: not the ARN of a KMS key in eu-central-1"),
         (sealing(&format!("{elsewhere:?}")), "kms.sealing_key_arn: not the ARN of a KMS key in eu-central-1"),
-        (sealing(&format!("{zero:?}")), "kms.sealing_key_arn: still the example's"),
+        (
+            sealing(&format!("{zero:?}")),
+            "kms.sealing_key_arn: still the example: write the ARN of your KMS key",
+        ),
         (and("boot_secret_key_arns = \"\""), "kms.boot_secret_key_arns: not a list"),
         (boot_secret(&[]), "kms.boot_secret_key_arns: not 1 to 16 ARNs"),
         (boot_secret(&distinct), "kms.boot_secret_key_arns: not 1 to 16 ARNs"),
         (boot_secret(&[KEY, alias]), "kms.boot_secret_key_arns[1]: not the ARN of a KMS key in eu-central-1"),
-        (boot_secret(&[zero]), "kms.boot_secret_key_arns[0]: still the example's"),
+        (
+            boot_secret(&[zero]),
+            "kms.boot_secret_key_arns[0]: still the example: write the ARN of your KMS key",
+        ),
         (boot_secret(&[KEY, distinct[0], KEY]), "kms.boot_secret_key_arns[2]: named twice"),
         (and("opening_key_arns = true"), "kms.opening_key_arns: not a list"),
         (opening(&distinct), "kms.opening_key_arns: not 0 to 16 ARNs"),
@@ -523,7 +530,7 @@ fn every_refusal_has_its_line() {
         (opening(&[distinct[0], distinct[0]]), "kms.opening_key_arns[1]: named twice"),
         (
             opening(&[distinct[0], KEY]),
-            "kms.opening_key_arns[1]: the sealing key, which opens backups anyway",
+            "kms.opening_key_arns[1]: the sealing key, which already opens backups: remove it here",
         ),
         (and("[vsock]\nlog_port = 0"), "vsock.log_port: not a whole number from 1 to 4294967294"),
         (and("[vsock]\nlog_port = 4294967295"), "vsock.log_port: not a whole number from 1 to 4294967294"),
@@ -593,7 +600,7 @@ fn every_refusal_has_its_line() {
         (and("[pcr]\nPCR0 = \"00\""), "pcr.PCR0: not 96 hex digits"),
         (and(&format!("[pcr]\nPCR1 = \"{}\"", "0g".repeat(48))), "pcr.PCR1: not 96 hex digits"),
         (and("[pcr]\nPCR2 = 0"), "pcr.PCR2: not text"),
-        // Not TOML, or not of this shape.
+        // Invalid TOML, or values of the wrong shape.
         (and("[kms]"), "line 9: not TOML: duplicate key"),
         (and("region = \"eu-central-1\""), "line 9: not TOML: duplicate key"),
         (and("a"), "line 9: not TOML: key with no value, expected `=`"),
@@ -616,7 +623,7 @@ proptest! {
     }
 
     #[test]
-    fn no_damage_goes_unnoticed_but_in_a_value(position in 0..LEAST.len(), byte in b' '..=b'~') {
+    fn every_damaged_byte_outside_of_values_is_noticed(position in 0..LEAST.len(), byte in b' '..=b'~') {
         let mut text = LEAST.as_bytes().to_vec();
         text[position] = byte;
         let text = String::from_utf8(text).unwrap();

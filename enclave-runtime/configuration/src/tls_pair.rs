@@ -1,5 +1,5 @@
-//! A certificate and its key, checked together. `signerctl secret seal TLS_KEY` checks with this too, so that an operator
-//! hears the signer's words before the signer says them.
+//! Checks a certificate together with its key. `signerctl secret seal TLS_KEY` uses the same check, so an operator sees
+//! the signer's errors before deployment.
 
 mod chain;
 mod pem;
@@ -15,14 +15,14 @@ use rustls::pki_types::UnixTime;
 pub use self::chain::{CertificateChain, InvalidChain, MAX_CHAIN_BYTES, MAX_CHAIN_CERTIFICATES};
 pub use self::private_key::{InvalidKey, MAX_KEY_BYTES, PrivateKey};
 
-/// Why a chain and a key are not served with.
+/// Why a chain and a key are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InvalidPair {
-    /// It is the chain's fault.
+    /// The chain is invalid.
     Chain(InvalidChain),
-    /// It is the key's.
+    /// The key is invalid.
     Key(InvalidKey),
-    /// The key is another certificate's.
+    /// The key belongs to another certificate.
     Mismatch,
 }
 
@@ -38,8 +38,8 @@ impl fmt::Display for InvalidPair {
 
 impl std::error::Error for InvalidPair {}
 
-/// Reads a chain in PEM and a key in PEM or DER, which are to be served with from `now` on, and checks that they belong
-/// together. `key` is the caller's to wipe.
+/// Checks a chain in PEM and a key in PEM or DER that serve from `now` on, and that they belong together. The caller
+/// wipes `key`.
 ///
 /// # Errors
 /// [`InvalidPair`]

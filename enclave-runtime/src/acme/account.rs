@@ -1,4 +1,4 @@
-//! The account at the ACME server: made once, and kept (RFC 8555 §7.3).
+//! The account at the ACME server: created once, then stored (RFC 8555 §7.3).
 
 use serde_json::json;
 
@@ -11,12 +11,12 @@ use super::resource::url;
 #[derive(Debug)]
 pub(crate) struct Account {
     pub(crate) key: AccountKey,
-    /// What the server calls it. Nothing secret: a CAA record names it (RFC 8657).
+    /// The account's URL. It is not secret: a CAA record can name it (RFC 8657).
     pub(crate) url: String,
 }
 
 impl Account {
-    /// A new one, whose owner may be written to at `contact`.
+    /// Creates an account with the contact addresses `contact`.
     pub(crate) async fn create(client: &mut AcmeClient<'_>, contact: &[String]) -> Result<Self, AcmeFault> {
         let key = AccountKey::generate()?;
         let mut payload = json!({"termsOfServiceAgreed": true});

@@ -1,4 +1,4 @@
-//! The key of the ACME account: P-256, and what it signs requests with (RFC 8555 §6.2, RFC 7515, RFC 7638).
+//! The P-256 key of the ACME account, which signs requests (RFC 8555 §6.2, RFC 7515, RFC 7638).
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
@@ -9,10 +9,10 @@ use zeroize::Zeroizing;
 
 use super::fault::AcmeFault;
 
-/// A coordinate of P-256.
+/// The length of a P-256 coordinate.
 const COORDINATE_BYTES: usize = 32;
 
-/// Whoever has it can ask for certificates in our name, for names whose validation it can answer.
+/// A holder of the key can order certificates in the signer's name, for names whose validation it can answer.
 pub struct AccountKey(EcdsaKeyPair);
 
 impl std::fmt::Debug for AccountKey {
@@ -21,35 +21,35 @@ impl std::fmt::Debug for AccountKey {
     }
 }
 
-/// Who signs: the key itself, before the server knows it, or the account that it has there.
+/// How a request names its key: by the key itself before the account exists, then by the account.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Signer<'a> {
-    /// With the public key in each request.
+    /// Puts the public key into each request.
     Key(&'a AccountKey),
-    /// With the account's URL in each request.
+    /// Puts the account's URL into each request.
     Account(&'a AccountKey, &'a str),
 }
 
 impl AccountKey {
-    /// A new one.
+    /// Generates a key.
     pub(crate) fn generate() -> Result<Self, AcmeFault> {
         EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
             .map(Self)
-            .map_err(|_| AcmeFault::Ourselves("the key of the acme account cannot be made"))
+            .map_err(|_| AcmeFault::Ourselves("the key of the acme account cannot be generated"))
     }
 
-    /// One that was kept. `None` if it is none.
+    /// Parses a stored key. `None` if it is invalid.
     #[must_use]
     pub fn from_pkcs8(der: &[u8]) -> Option<Self> {
         EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der).ok().map(Self)
     }
 
-    /// To be kept.
+    /// The key in PKCS#8, to store. `None` if it cannot be encoded.
     pub(crate) fn pkcs8(&self) -> Option<Zeroizing<Vec<u8>>> {
         self.0.to_pkcs8v1().ok().map(|document| Zeroizing::new(document.as_ref().to_vec()))
     }
 
-    /// What the answer to a challenge proves (RFC 8555 §8.1), hashed as TLS-ALPN-01 has it (RFC 8737 §3).
+    /// The SHA-256 of the key authorization (RFC 8555 §8.1), which TLS-ALPN-01 presents (RFC 8737 §3).
     pub(crate) fn key_authorization_digest(&self, token: &str) -> [u8; 32] {
         Sha256::digest(format!("{token}.{}", self.thumbprint())).into()
     }
@@ -66,7 +66,7 @@ impl AccountKey {
         json!({"kty": "EC", "crv": "P-256", "x": x, "y": y})
     }
 
-    /// RFC 7638: the members in the order of the alphabet, without blanks.
+    /// RFC 7638: members in alphabetical order, without blanks.
     fn thumbprint(&self) -> String {
         let [x, y] = self.coordinates();
         let text = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
@@ -75,7 +75,7 @@ impl AccountKey {
 }
 
 impl Signer<'_> {
-    /// A request to `url`: a flattened JWS. Without a payload it only asks to see what is there (RFC 8555 §6.3).
+    /// A request to `url`: a flattened JWS. Without a payload it is a POST-as-GET (RFC 8555 §6.3).
     pub(crate) fn request(
         &self,
         url: &str,
@@ -94,7 +94,7 @@ impl Signer<'_> {
         let signature = key
             .0
             .sign(&SystemRandom::new(), format!("{protected}.{payload}").as_bytes())
-            .map_err(|_| AcmeFault::Ourselves("the key of the acme account does not sign"))?;
+            .map_err(|_| AcmeFault::Ourselves("the key of the acme account cannot sign"))?;
         let signature = Base64UrlUnpadded::encode_string(signature.as_ref());
         Ok(json!({"protected": protected, "payload": payload, "signature": signature}).to_string())
     }
@@ -111,7 +111,7 @@ mod tests {
     /// By OpenSSL: `openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt -outform DER | base64 -w0`
     const KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgHYQ2n+EDtyrPwSV39ZK/piHSxcI6sCjNe4y6h+yj+I6hRANCAARRZfyh33YOTKXS8vJ0pd9VkhS3zFxziqfO3A5SJEr61fVM7aLpxYBxFjmKnXYVAo2jhtOlQqR+B7aIEfI6o5Jf";
 
-    /// By Python's `hashlib` of what `openssl pkey -pubout` gives, as RFC 7638 §3 has it.
+    /// Python's `hashlib` over the output of `openssl pkey -pubout`, per RFC 7638 §3.
     const THUMBPRINT: &str = "yVPxGPa15aGrlcomOAuFaUE9YdbaUPD0sf7Sjt-gPa8";
 
     fn key() -> AccountKey {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thumbprint_is_that_of_another_implementation() {
+    fn a_thumbprint_equals_that_of_another_implementation() {
         assert_eq!(key().thumbprint(), THUMBPRINT);
         assert_eq!(
             hex::encode(key().key_authorization_digest("token")),
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_a_jws_over_what_it_says() {
+    fn a_request_is_a_jws_over_its_header_and_payload() {
         let key = key();
         let payload = json!({"a": 1});
         for (signer, member) in [(Signer::Key(&key), "jwk"), (Signer::Account(&key, "https://a/1"), "kid")] {
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_was_kept_is_the_same() {
+    fn a_stored_key_is_the_same_key() {
         let new = AccountKey::generate().unwrap();
         let kept = AccountKey::from_pkcs8(&new.pkcs8().unwrap()).unwrap();
         assert_eq!(kept.thumbprint(), new.thumbprint());

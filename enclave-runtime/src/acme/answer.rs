@@ -1,4 +1,4 @@
-//! What an ACME server answers with, before anybody looks at what it is about (RFC 8555 §6).
+//! An answer of an ACME server, in the parts that all answers have (RFC 8555 §6).
 
 use std::time::{Duration, SystemTime};
 
@@ -11,28 +11,28 @@ use super::problem::{Problem, ProblemMessage};
 
 const REPLAY_NONCE: HeaderName = HeaderName::from_static("replay-nonce");
 
-/// A nonce is repeated in a request; public servers' have 60 bytes at most.
+/// The nonce is repeated in a request. Nonces of public servers have 60 bytes at most.
 const MAX_NONCE_BYTES: usize = 256;
 
-/// A server that asks for more patience than a day is asked once a day all the same.
+/// The longest wait. A longer `Retry-After` is cut to a day.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What the server answered with.
+/// An answer of the server.
 #[derive(Debug)]
 pub struct Answer {
     status: StatusCode,
-    /// For the next request: base64url of 256 bytes at most.
+    /// The nonce for the next request: base64url of 256 bytes at most.
     pub nonce: Option<String>,
-    /// Where what was asked for is, as the server has it.
+    /// The URL of the created resource, unchecked.
     pub location: Option<String>,
-    /// When the server wants to be asked again: in a day at most.
+    /// How long the server wants the client to wait: a day at most.
     pub retry_after: Option<Duration>,
-    /// What the server says of it.
+    /// The body.
     pub body: Bytes,
 }
 
 impl Answer {
-    /// Reads `response`, which came at `now`.
+    /// Parses `response`, received at `now`.
     #[must_use]
     pub fn of(response: Response<Bytes>, now: SystemTime) -> Self {
         let headers = response.headers();
@@ -45,7 +45,7 @@ impl Answer {
         }
     }
 
-    /// The same, unless the server refuses with it.
+    /// The answer, unless it is a refusal.
     ///
     /// # Errors
     /// [`AcmeFault::Refused`]
@@ -60,7 +60,7 @@ impl Answer {
     }
 }
 
-/// RFC 8555 §6.5.1: base64url, or it is to be passed over.
+/// A nonce that is not base64url is ignored (RFC 8555 §6.5.1).
 fn nonce_of(headers: &HeaderMap) -> Option<String> {
     let nonce = headers.get(REPLAY_NONCE)?.to_str().ok()?;
     let is_nonce = (1..=MAX_NONCE_BYTES).contains(&nonce.len())
@@ -68,7 +68,7 @@ fn nonce_of(headers: &HeaderMap) -> Option<String> {
     is_nonce.then(|| nonce.to_owned())
 }
 
-/// RFC 9110 §10.2.3: seconds, or a date.
+/// `Retry-After` in seconds or as a date (RFC 9110 §10.2.3).
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
     let wait = match text.parse() {
@@ -87,7 +87,7 @@ mod tests {
     use super::{REPLAY_NONCE, nonce_of, retry_after};
 
     #[test]
-    fn a_server_may_ask_for_patience_up_to_a_day() {
+    fn retry_after_is_at_most_a_day() {
         let now = UNIX_EPOCH + Duration::from_secs(784_111_777);
         let wait = |text: &str| {
             let mut headers = HeaderMap::new();
@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(wait("86400"), Some(86_400));
         assert_eq!(wait("18446744073709551615"), Some(86_400));
         assert_eq!(wait("Sun, 06 Nov 1994 08:49:40 GMT"), Some(3));
-        assert_eq!(wait("Sun, 06 Nov 1994 08:49:30 GMT"), Some(0), "it has passed");
+        assert_eq!(wait("Sun, 06 Nov 1994 08:49:30 GMT"), Some(0), "the date has passed");
         assert_eq!(wait("-1"), None);
         assert_eq!(wait("soon"), None);
         assert_eq!(retry_after(&HeaderMap::new(), now), None);

@@ -1,4 +1,4 @@
-//! The key of a certificate: P-256, made in the enclave.
+//! The P-256 key of a certificate, made in the enclave.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::fault::AcmeFault;
 
-/// Whoever has it is the signer to a client that goes by the certificate.
+/// A holder of the key can impersonate the signer to clients that trust the certificate.
 pub struct CertificateKey(EcdsaKeyPair);
 
 impl std::fmt::Debug for CertificateKey {
@@ -17,14 +17,14 @@ impl std::fmt::Debug for CertificateKey {
 }
 
 impl CertificateKey {
-    /// A new one.
+    /// Generates a key.
     pub(crate) fn generate() -> Result<Self, AcmeFault> {
         EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
             .map(Self)
-            .map_err(|_| AcmeFault::Ourselves("the key of the certificate cannot be made"))
+            .map_err(|_| AcmeFault::Ourselves("the key of the certificate cannot be generated"))
     }
 
-    /// To be kept, or for TLS.
+    /// The key in PKCS#8, to store or for TLS. `None` if it cannot be encoded.
     pub(crate) fn pkcs8(&self) -> Option<Zeroizing<Vec<u8>>> {
         self.0.to_pkcs8v1().ok().map(|document| Zeroizing::new(document.as_ref().to_vec()))
     }
@@ -40,7 +40,7 @@ impl PublicKeyData for CertificateKey {
     }
 }
 
-/// So that `rcgen` signs with it, and never has it.
+/// Lets `rcgen` sign with the key without a copy of it.
 impl SigningKey for CertificateKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
         let signature = self.0.sign(&SystemRandom::new(), message);

@@ -1,5 +1,5 @@
-//! The answer to a TLS-ALPN-01 challenge (RFC 8737): a certificate that says what the server wants to hear, presented to
-//! whoever asks for the protocol `acme-tls/1` and the name.
+//! The answer to a TLS-ALPN-01 challenge (RFC 8737): a certificate with the digest that the server expects. It is
+//! presented to clients that offer the protocol `acme-tls/1` and the name.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use super::certificate_key::CertificateKey;
 use super::fault::AcmeFault;
 use crate::tls::validation_config;
 
-/// RFC 8737 §6.2.
+/// The ALPN protocol of RFC 8737 §6.2.
 pub(crate) const PROTOCOL: &[u8] = b"acme-tls/1";
 
-const NOT_MADE: AcmeFault = AcmeFault::Ourselves("the answer to the challenge cannot be made");
+const NOT_MADE: AcmeFault = AcmeFault::Ourselves("the certificate of the challenge cannot be made");
 
-/// How to speak with who validates `name`: `digest` is that of the key authorization.
+/// The TLS configuration for validators of `name`. `digest` is the SHA-256 of the key authorization.
 pub(crate) fn answer(name: &str, digest: &[u8; 32]) -> Result<Arc<ServerConfig>, AcmeFault> {
     let key = CertificateKey::generate()?;
     let mut parameters = CertificateParams::new([name.to_owned()]).map_err(|_| NOT_MADE)?;
@@ -33,8 +33,8 @@ pub(crate) fn answer(name: &str, digest: &[u8; 32]) -> Result<Arc<ServerConfig>,
     Ok(Arc::new(config))
 }
 
-/// One certificate for one name. What rustls has for it refuses certificates with critical extensions, which this one
-/// has to have.
+/// One certificate for one name. rustls's own resolver refuses certificates with critical extensions, and this one must
+/// have such an extension.
 #[derive(Debug)]
 struct ForName {
     name: String,
@@ -49,7 +49,7 @@ impl ResolvesServerCert for ForName {
     }
 }
 
-/// Whether a client wants to validate, and to do nothing else.
+/// Whether a client offers the validation protocol and no other.
 pub(crate) fn is_asked_for(hello: &ClientHello<'_>) -> bool {
     hello.alpn().is_some_and(|mut protocols| protocols.next() == Some(PROTOCOL) && protocols.next().is_none())
 }
@@ -67,11 +67,11 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn nothing_is_remembered_of_who_validates() {
+    fn validators_get_no_session_tickets() {
         let config = answer("signer.example.com", &[7; 32]).unwrap();
         assert_eq!(config.alpn_protocols, [PROTOCOL.to_vec()]);
         assert!(!config.session_storage.can_cache() && !config.ticketer.enabled());
         assert_eq!(config.send_tls13_tickets, 0);
-        assert_eq!(config.crypto_provider().cipher_suites.len(), 6, "those of tls/policy.rs");
+        assert_eq!(config.crypto_provider().cipher_suites.len(), 6, "the suites of tls/policy.rs");
     }
 }

@@ -1,4 +1,4 @@
-//! A port for the ACME server alone, which validates from anywhere: open to everybody, it leads nobody to the API.
+//! A port for ACME validators, which connect from anywhere. It never leads to the API.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use crate::announcement::Announcements;
 use crate::http::accept;
 use crate::tls::TlsFront;
 
-/// Connections at one time; more wait in the listen backlog. An ACME server validates from a handful of places.
+/// Simultaneous connections; more wait in the listen backlog. An ACME server validates from a few places.
 const MAX_CONNECTIONS: usize = 256;
 
-/// From the start of a connection to its end: a handshake takes two round trips, and a packet may be lost.
+/// From the start of a connection to its end. A handshake takes two round trips, and a packet may be lost.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Answers ACME validators for as long as it is polled, and cuts all other clients. While no validation is due, it cuts
-/// every client. With `proxy_protocol`, the parent's proxy has to announce each client.
+/// Answers ACME validators while it is polled, and closes all other connections. While no validation is due, it closes
+/// every connection. With `proxy_protocol`, the parent's proxy must announce each client.
 pub(crate) async fn answer_challenges(listener: Listener, front: Arc<TlsFront>, proxy_protocol: bool) {
     let announcements = Arc::new(Announcements::new(proxy_protocol));
     let mut connections = JoinSet::new();
@@ -32,7 +32,7 @@ pub(crate) async fn answer_challenges(listener: Listener, front: Arc<TlsFront>, 
                     let validated = async {
                         front.receive_validator(announcements.receive(stream).await.ok()?).await
                     };
-                    // What becomes of a connection is its client's affair.
+                    // Errors of a connection concern only its client.
                     let _ = timeout(DEADLINE, validated).await;
                 });
             }
@@ -56,7 +56,7 @@ mod tests {
     use crate::acme::answer_of_a_test;
     use crate::tls::{TlsFront, TlsIdentity};
 
-    /// The first byte of the answer to `sent`, if there is one, on a port where clients are announced.
+    /// The first byte of the answer to `sent`, if any, on a port where clients are announced.
     async fn first_of_the_answer(sent: &[u8]) -> Option<u8> {
         let identity = TlsIdentity::self_signed(&["signer".to_owned()], UnixTime::now()).unwrap();
         let front = Arc::new(TlsFront::new(identity));
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn validators_are_announced_too() {
+    async fn announced_validators_are_answered() {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config =
             ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
@@ -89,11 +89,11 @@ mod tests {
         assert_eq!(first_of_the_answer(&header[..20]).await, None);
     }
 
-    /// Who is silent takes a place for so long, and no longer; who comes then finds one.
+    /// A silent client holds a place until its deadline. The next client then gets it.
     ///
-    /// In real time: a paused clock would jump ahead while the kernel still delivers what a busy machine has delayed.
+    /// In real time: a paused clock would jump ahead while the kernel still delivers bytes on a busy machine.
     #[tokio::test]
-    async fn a_crowd_is_gone_after_its_time() {
+    async fn silent_clients_are_closed_at_their_deadline() {
         let identity = TlsIdentity::self_signed(&["signer".to_owned()], UnixTime::now()).unwrap();
         let front = Arc::new(TlsFront::new(identity));
         front.answer_challenges_with(Some(answer_of_a_test("signer")));
@@ -110,7 +110,7 @@ mod tests {
         for stream in &mut crowd {
             assert_eq!(timeout(DEADLINE * 10, stream.read(&mut [0])).await.unwrap().unwrap_or(0), 0);
         }
-        // It waited for a place, and then had its time too.
+        // It waited for a place, and then had its full deadline.
         assert_eq!(timeout(DEADLINE * 10, next.read(&mut [0])).await.unwrap().unwrap_or(0), 0);
         assert!(start.elapsed() >= DEADLINE * 2, "{:?}", start.elapsed());
         serving.abort();

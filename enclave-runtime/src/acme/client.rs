@@ -1,4 +1,4 @@
-//! Requests to the ACME server: each signed, with a nonce, to a URL on its own host (RFC 8555 §6).
+//! Requests to the ACME server. Each is signed, has a nonce and goes to a URL on the server's host (RFC 8555 §6).
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -12,11 +12,11 @@ use super::resource::Directory;
 use super::server::{AcmeServer, Connection};
 use configuration::HttpsUrl;
 
-/// Tries with a new nonce each. A server may refuse one for having forgotten it; one that refuses this many has another
+/// Attempts with a new nonce each. A server may have forgotten a nonce. A server that refuses this many has another
 /// reason.
 const MAX_NONCES: u32 = 5;
 
-/// A client that knows where on its server everything is.
+/// A client that has read the server's directory.
 pub(crate) struct AcmeClient<'s> {
     server: &'s AcmeServer,
     connection: Option<Connection>,
@@ -25,7 +25,7 @@ pub(crate) struct AcmeClient<'s> {
 }
 
 impl<'s> AcmeClient<'s> {
-    /// Connects to the server and asks it where everything is.
+    /// Connects to the server and reads its directory.
     pub(crate) async fn open(server: &'s AcmeServer) -> Result<Self, AcmeFault> {
         let mut connection = server.connect().await?;
         let request = server.request(Method::GET, server.directory(), None)?;
@@ -35,17 +35,17 @@ impl<'s> AcmeClient<'s> {
         Ok(Self { server, connection: Some(connection), nonce: None, directory })
     }
 
-    /// Where everything is.
+    /// The server's directory.
     pub(crate) const fn directory(&self) -> &Directory {
         &self.directory
     }
 
-    /// Where the directory is.
+    /// The URL of the directory.
     pub(crate) const fn home(&self) -> &HttpsUrl {
         self.server.directory()
     }
 
-    /// Asks to see what is at `url`.
+    /// Reads the resource at `url`.
     pub(crate) async fn look(&mut self, signer: Signer<'_>, url: &HttpsUrl) -> Result<Answer, AcmeFault> {
         self.send(signer, url, None).await
     }
@@ -86,10 +86,10 @@ impl<'s> AcmeClient<'s> {
         }
         let request = self.server.request(Method::HEAD, &self.directory.new_nonce, None)?;
         self.exchange(request).await?;
-        self.nonce.take().ok_or(AcmeFault::Unintelligible("it gives no nonce"))
+        self.nonce.take().ok_or(AcmeFault::Unintelligible("it sends no nonce"))
     }
 
-    /// Keeps the nonce that comes with the answer, a refusal's too.
+    /// Keeps the nonce of an answer; refusals have one too.
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, AcmeFault> {
         let open = self.connection.take().filter(Connection::is_open);
         let mut connection = match open {
@@ -97,7 +97,7 @@ impl<'s> AcmeClient<'s> {
             None => self.server.connect().await?,
         };
         let response = connection.exchange(request).await?;
-        // One that failed is not used again.
+        // A failed connection is not used again.
         self.connection = Some(connection);
         let mut answer = Answer::of(response, self.server.now());
         self.nonce = answer.nonce.take();

@@ -1,4 +1,4 @@
-//! Why there is no certificate yet, and whose fault that is.
+//! Why there is no certificate yet, and which side causes that.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,26 +9,26 @@ use configuration::tls_pair::InvalidPair;
 /// Why there is no certificate yet.
 #[derive(Debug)]
 pub enum AcmeFault {
-    /// The way to the server, or the server itself, is not there; another try may find it.
+    /// The relay or the server cannot be reached; another attempt may succeed.
     Unreachable(&'static str),
-    /// Who answers does not speak ACME as it is written down.
+    /// The server violates ACME.
     Unintelligible(&'static str),
     /// The server names a URL that the relay does not lead to.
     Elsewhere(&'static str),
-    /// The server says no.
+    /// The server refuses.
     Refused(Problem),
-    /// The server did not come to an end in the time that it was given.
+    /// The server did not finish before the deadline.
     TooSlow(&'static str),
-    /// What was issued, or kept, cannot be used.
+    /// The issued or stored certificate cannot be used.
     Unusable(&'static str),
-    /// What was issued, or kept, is not to be presented.
+    /// The issued or stored certificate must not be presented.
     UnusablePair(InvalidPair),
-    /// We lack a key or randomness.
+    /// The enclave lacks a key or randomness.
     Ourselves(&'static str),
 }
 
 impl AcmeFault {
-    /// How long the server asks not to be asked again.
+    /// How long the server asks the client to wait.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -37,12 +37,12 @@ impl AcmeFault {
         }
     }
 
-    /// Whether the server has issued something all the same, and counted it.
+    /// Whether the server issued a certificate nevertheless, and counted it.
     pub(crate) const fn is_after_issuance(&self) -> bool {
         matches!(self, Self::Unusable(_) | Self::UnusablePair(_))
     }
 
-    /// Whether the server knows nothing of the account.
+    /// Whether the server does not know the account.
     pub(crate) fn is_of_a_lost_account(&self) -> bool {
         matches!(self, Self::Refused(problem) if problem.is("accountDoesNotExist"))
     }
@@ -51,8 +51,10 @@ impl AcmeFault {
 impl fmt::Display for AcmeFault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(reason) => write!(formatter, "the acme server is not reached: {reason}"),
-            Self::Unintelligible(reason) => write!(formatter, "the acme server is not understood: {reason}"),
+            Self::Unreachable(reason) => write!(formatter, "the acme server cannot be reached: {reason}"),
+            Self::Unintelligible(reason) => {
+                write!(formatter, "the acme server violates the protocol: {reason}")
+            }
             Self::Elsewhere(what) => write!(
                 formatter,
                 "the acme server names a {what} that is not an https url on the host and port of acme.directory, and \
@@ -61,17 +63,17 @@ impl fmt::Display for AcmeFault {
             Self::Refused(problem) => write!(formatter, "the acme server refuses: {problem}"),
             Self::TooSlow(what) => write!(formatter, "the acme server takes too long over {what}"),
             Self::Unusable(reason) => {
-                write!(formatter, "the certificate is of no use: {reason}")
+                write!(formatter, "the certificate cannot be used: {reason}")
             }
             // `InvalidPair` has the words for what an operator provides.
             Self::UnusablePair(InvalidPair::Chain(fault)) => {
-                write!(formatter, "the certificate is of no use: its chain: {fault}")
+                write!(formatter, "the certificate cannot be used: its chain: {fault}")
             }
             Self::UnusablePair(InvalidPair::Key(fault)) => {
-                write!(formatter, "the certificate is of no use: its key: {fault}")
+                write!(formatter, "the certificate cannot be used: its key: {fault}")
             }
             Self::UnusablePair(InvalidPair::Mismatch) => {
-                formatter.write_str("the certificate is of no use: it is for another key")
+                formatter.write_str("the certificate cannot be used: it is for another key")
             }
             Self::Ourselves(reason) => formatter.write_str(reason),
         }

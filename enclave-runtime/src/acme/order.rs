@@ -22,23 +22,24 @@ use super::resource::{Authorization, AuthorizationStatus, Challenge, Order, Orde
 use crate::tls::TlsFront;
 use configuration::HttpsUrl;
 
-/// For the server to validate one name, or to issue. Public servers take seconds, and minutes on a bad day.
+/// The deadline for the server to validate one name, or to issue. Public servers take seconds, or minutes when
+/// overloaded.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Between looks, unless the server says otherwise.
+/// The time between polls, unless the server sets another.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
 
-/// A server may ask for more time between looks, up to this.
+/// The longest time between polls that a server may set.
 const MAX_BETWEEN_LOOKS: Duration = Duration::from_secs(30);
 
-/// What was ordered: nothing is checked yet but that it is text.
+/// An issued certificate. Only its encoding as text has been checked.
 pub(crate) struct Issued {
     pub(crate) chain_pem: String,
     /// PKCS#8.
     pub(crate) key: Zeroizing<Vec<u8>>,
 }
 
-/// An answer that is presented until this is dropped.
+/// A challenge that is answered until this is dropped.
 struct Presented<'f>(&'f TlsFront);
 
 impl Drop for Presented<'_> {
@@ -47,7 +48,7 @@ impl Drop for Presented<'_> {
     }
 }
 
-/// Orders a certificate for `names`, whose validation `front` answers.
+/// Orders a certificate for `names`. `front` answers the validations.
 pub(crate) async fn order(
     client: &mut AcmeClient<'_>,
     account: &Account,
@@ -66,8 +67,8 @@ pub(crate) async fn order(
     }
     let key = CertificateKey::generate()?;
     let request = json!({"csr": signing_request(&key, names)?});
-    let key = key.pkcs8().ok_or(AcmeFault::Ourselves("the key of the certificate cannot be kept"))?;
-    // Not before the order is ready: validation is one thing, that the server has noticed is another.
+    let key = key.pkcs8().ok_or(AcmeFault::Ourselves("the key of the certificate cannot be encoded"))?;
+    // The order must be ready: a validated name may not yet have changed the order.
     let ready = watch(client, account, names, &url, |status| status != OrderStatus::Pending).await?;
     if ready.status == OrderStatus::Ready {
         client.post(account.signer(), &ready.finalize, &request).await?;
@@ -93,7 +94,7 @@ async fn authorize(
     let answer = client.look(account.signer(), url).await?;
     let authorization = Authorization::read(&answer.body, names)?;
     if authorization.status == AuthorizationStatus::Valid {
-        // From an earlier order.
+        // An authorization of an earlier order is still valid.
         return Ok(());
     }
     let name = &authorization.name;
@@ -115,7 +116,7 @@ async fn authorize(
     }
 }
 
-/// Looks at the order until its status is one to go on with.
+/// Polls the order until its status allows the next step.
 async fn watch(
     client: &mut AcmeClient<'_>,
     account: &Account,
@@ -137,7 +138,7 @@ async fn watch(
     }
 }
 
-/// Waits before another look, as long as the server wants, if there is time for one.
+/// Waits before another poll, as long as the server asks, unless the deadline comes first.
 async fn wait(answer: &Answer, deadline: Instant, what: &'static str) -> Result<(), AcmeFault> {
     let wait = answer.retry_after.unwrap_or(BETWEEN_LOOKS).clamp(BETWEEN_LOOKS, MAX_BETWEEN_LOOKS);
     if Instant::now() + wait > deadline {
@@ -147,11 +148,11 @@ async fn wait(answer: &Answer, deadline: Instant, what: &'static str) -> Result<
     Ok(())
 }
 
-/// A CSR in DER and base64url.
+/// A CSR in DER, encoded as base64url.
 fn signing_request(key: &CertificateKey, names: &[String]) -> Result<String, AcmeFault> {
     const NOT_MADE: AcmeFault = AcmeFault::Ourselves("the request for the certificate cannot be made");
     let mut parameters = CertificateParams::new(names).map_err(|_| NOT_MADE)?;
-    // The names are in subjectAltName; what else is in a subject, public servers throw away.
+    // subjectAltName has the names. Public servers ignore the rest of the subject.
     parameters.distinguished_name = DistinguishedName::new();
     let request = parameters.serialize_request(key).map_err(|_| NOT_MADE)?;
     Ok(Base64UrlUnpadded::encode_string(request.der()))

@@ -1,28 +1,28 @@
-//! What an ACME server says is wrong (RFC 7807, RFC 8555 §6.7).
+//! The problem document of an ACME server (RFC 7807, RFC 8555 §6.7).
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-/// Of a server's own words, as much as an operator reads.
+/// The longest detail that is repeated from the server.
 const MAX_DETAIL_CHARS: usize = 300;
 
-/// Longer than any kind that is registered.
+/// Longer than every registered type.
 const MAX_KIND_CHARS: usize = 60;
 
 const PREFIX: &str = "urn:ietf:params:acme:error:";
 
-/// An error of the server, for people. Nothing in it can forge a line of a log, or flood it.
+/// An error of the server, for operators. Its text cannot forge or flood a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     kind: String,
     detail: String,
-    /// How long the server asks not to be asked again.
+    /// How long the server asks the client to wait.
     pub retry_after: Option<Duration>,
 }
 
-/// As the server writes it.
+/// The wire form.
 #[derive(Deserialize, Default, Debug)]
 #[serde(default)]
 pub(crate) struct ProblemMessage {
@@ -39,7 +39,7 @@ struct Subproblem {
 }
 
 impl Problem {
-    /// What `message` says.
+    /// The problem in `message`.
     pub(crate) fn of(message: &ProblemMessage, retry_after: Option<Duration>) -> Self {
         let mut detail = message.detail.clone().unwrap_or_default();
         for part in &message.subproblems {
@@ -59,12 +59,12 @@ impl Problem {
         }
     }
 
-    /// An answer whose body is no problem document.
+    /// The problem of an answer without a problem document.
     pub(crate) fn of_status(status: u16, retry_after: Option<Duration>) -> Self {
         Self { kind: format!("status {status}"), detail: String::new(), retry_after }
     }
 
-    /// Whether it is of this kind, without the prefix that all have.
+    /// Whether the problem has this type, given without the prefix of all types.
     pub(crate) fn is(&self, kind: &str) -> bool {
         self.kind == kind
     }
@@ -72,7 +72,7 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.kind.is_empty() { "for no reason that it names" } else { &self.kind };
+        let kind = if self.kind.is_empty() { "without a type" } else { &self.kind };
         formatter.write_str(kind)?;
         if !self.detail.is_empty() {
             write!(formatter, ": {}", self.detail)?;
@@ -95,14 +95,14 @@ mod tests {
     }
 
     #[test]
-    fn is_told_in_one_line() {
+    fn a_problem_is_one_line() {
         let refused = problem(
             r#"{"type":"urn:ietf:params:acme:error:caa","detail":"CAA forbids it","status":403,
                 "subproblems":[{"type":"urn:ietf:params:acme:error:dns","detail":"SERVFAIL","identifier":{}}]}"#,
         );
         assert!(refused.is("caa"));
         assert_eq!(refused.to_string(), "caa: CAA forbids it; dns SERVFAIL");
-        assert_eq!(problem("{}").to_string(), "for no reason that it names");
+        assert_eq!(problem("{}").to_string(), "without a type");
         assert_eq!(Problem::of_status(503, None).to_string(), "status 503");
         let hostile =
             format!(r#"{{"type":"{}","detail":"a\nb\u001b[31m{}"}}"#, "k".repeat(99), "d".repeat(999));

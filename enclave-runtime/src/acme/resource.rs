@@ -1,5 +1,5 @@
-//! What an ACME server says that there is (RFC 8555 §7.1), as far as we go by it, held against what was asked. Unknown
-//! members are passed over.
+//! The resources of an ACME server (RFC 8555 §7.1), in the members that the signer uses, compared with its request.
+//! Unknown members are ignored.
 
 use std::time::Duration;
 
@@ -10,24 +10,24 @@ use super::fault::AcmeFault;
 use super::problem::{Problem, ProblemMessage};
 use configuration::HttpsUrl;
 
-/// The one kind of challenge whose answer is made in the enclave and presented by it.
+/// The only kind of challenge that the enclave answers.
 const KIND: &str = "tls-alpn-01";
 
-/// A token has 22 bytes at least (RFC 8555 §8.3), and 43 with public servers.
+/// A token has at least 22 bytes (RFC 8555 §8.3), and 43 on public servers.
 const MAX_TOKEN_BYTES: usize = 256;
 
-/// Where the server says what else is where: all of it beside the directory.
+/// The URLs of the server. All have the host and port of the directory.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Directory {
-    /// Gives nonces.
+    /// Returns nonces.
     pub new_nonce: HttpsUrl,
-    /// Makes accounts.
+    /// Creates accounts.
     pub new_account: HttpsUrl,
-    /// Takes orders.
+    /// Creates orders.
     pub new_order: HttpsUrl,
 }
 
-/// As the server writes it.
+/// The wire form.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct DirectoryMessage {
@@ -45,10 +45,10 @@ struct Meta {
 }
 
 impl Directory {
-    /// Reads what the server has at `home`.
+    /// Parses the directory at `home`.
     ///
     /// # Errors
-    /// [`AcmeFault`], also if it is a directory for other accounts than ours.
+    /// [`AcmeFault`], also if the server demands external account binding.
     pub fn read(body: &[u8], home: &HttpsUrl) -> Result<Self, AcmeFault> {
         let message: DirectoryMessage = read(body, "its directory")?;
         if message.meta.external_account_required {
@@ -64,21 +64,21 @@ impl Directory {
     }
 }
 
-/// What becomes of an order: every URL is beside the directory.
+/// The state of an order. Every URL has the host and port of the directory.
 #[derive(Debug)]
 pub struct Order {
-    /// How far it is.
+    /// The status.
     pub status: OrderStatus,
-    /// One for each name at most.
+    /// At most one for each name.
     pub authorizations: Vec<HttpsUrl>,
-    /// Takes the CSR.
+    /// Accepts the CSR.
     pub finalize: HttpsUrl,
-    /// Has what was issued.
+    /// Returns the issued certificate.
     pub certificate: Option<HttpsUrl>,
     error: Option<ProblemMessage>,
 }
 
-/// How far an order is.
+/// The status of an order.
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "named as RFC 8555 §7.1.6 explains them")]
@@ -90,7 +90,7 @@ pub enum OrderStatus {
     Invalid,
 }
 
-/// As the server writes it.
+/// The wire form.
 #[derive(Deserialize)]
 struct OrderMessage {
     status: OrderStatus,
@@ -102,13 +102,13 @@ struct OrderMessage {
 }
 
 impl Order {
-    /// Reads an order for `names` at the server whose directory is at `home`.
+    /// Parses an order for `names`. `home` is the URL of the server's directory.
     ///
     /// # Errors
     /// [`AcmeFault`]
     pub fn read(body: &[u8], home: &HttpsUrl, names: &[String]) -> Result<Self, AcmeFault> {
         let message: OrderMessage = read(body, "its order")?;
-        // One for each name, or the server validates what was not asked for.
+        // One for each name at most. Otherwise the server would validate names that were not requested.
         if message.authorizations.len() > names.len() {
             return Err(AcmeFault::Unintelligible("it wants more authorizations than there are names"));
         }
@@ -122,24 +122,24 @@ impl Order {
         })
     }
 
-    /// Why the server does not issue, in its words.
+    /// Why the server does not issue, in its own words.
     #[must_use]
     pub fn refusal(&self, retry_after: Option<Duration>) -> AcmeFault {
         refusal(self.error.as_ref(), retry_after)
     }
 }
 
-/// What becomes of the validation of a name that was asked for.
+/// The state of a requested validation.
 #[derive(Debug)]
 pub struct Authorization {
-    /// How far it is.
+    /// The status.
     pub status: AuthorizationStatus,
-    /// What is validated.
+    /// The name to validate.
     pub name: String,
     challenges: Vec<ChallengeMessage>,
 }
 
-/// How far an authorization is.
+/// The status of an authorization.
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "named as RFC 8555 §7.1.6 explains them")]
@@ -152,16 +152,16 @@ pub enum AuthorizationStatus {
     Revoked,
 }
 
-/// The challenge that is answered, TLS-ALPN-01.
+/// The TLS-ALPN-01 challenge.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Challenge<'a> {
-    /// Takes word that the answer is there. Beside the directory.
+    /// The URL to notify once the answer is in place. It has the host and port of the directory.
     pub url: HttpsUrl,
-    /// What the answer has to repeat: base64url of 256 bytes at most.
+    /// The token of the answer: base64url of 256 bytes at most.
     pub token: &'a str,
 }
 
-/// As the server writes it.
+/// The wire form.
 #[derive(Deserialize)]
 struct AuthorizationMessage {
     status: AuthorizationStatus,
@@ -187,7 +187,7 @@ struct ChallengeMessage {
 }
 
 impl Authorization {
-    /// Reads the authorization of one of `names`.
+    /// Parses the authorization of one of `names`.
     ///
     /// # Errors
     /// [`AcmeFault`]
@@ -199,7 +199,7 @@ impl Authorization {
         Ok(Self { status, name: identifier.value, challenges })
     }
 
-    /// The challenge that is answered, of a server whose directory is at `home`.
+    /// The TLS-ALPN-01 challenge. `home` is the URL of the server's directory.
     ///
     /// # Errors
     /// [`AcmeFault`]
@@ -212,7 +212,7 @@ impl Authorization {
         Ok(Challenge { url: url(home, "challenge", &challenge.url)?, token })
     }
 
-    /// Why the name is not validated, in the server's words.
+    /// Why the name is not validated, in the server's own words.
     #[must_use]
     pub fn refusal(&self, retry_after: Option<Duration>) -> AcmeFault {
         refusal(self.challenges.iter().find_map(|challenge| challenge.error.as_ref()), retry_after)
@@ -220,16 +220,16 @@ impl Authorization {
 }
 
 fn read<T: DeserializeOwned>(body: &[u8], what: &'static str) -> Result<T, AcmeFault> {
-    // The parser's error would repeat what it read.
+    // The parser's error would repeat its input, so it is dropped.
     serde_json::from_slice(body).map_err(|_| AcmeFault::Unintelligible(what))
 }
 
-/// Reads a URL, `what` in an error. It has to be where the relay leads.
+/// Parses a URL that the relay leads to. Errors call it `what`.
 pub(crate) fn url(home: &HttpsUrl, what: &'static str, text: &str) -> Result<HttpsUrl, AcmeFault> {
     home.beside(text).ok_or(AcmeFault::Elsewhere(what))
 }
 
-/// RFC 8555 §8.1: it becomes part of what is signed, so it is base64url.
+/// The token becomes part of signed data, so it must be base64url (RFC 8555 §8.1).
 fn is_token(text: &str) -> bool {
     (1..=MAX_TOKEN_BYTES).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
@@ -261,7 +261,7 @@ mod tests {
         Authorization::read(body.to_string().as_bytes(), &[NAME.to_owned()])
     }
 
-    /// What `read` says of `good` with one member that is another.
+    /// The error of `read` for `good` with one changed member.
     fn refusals<T: std::fmt::Debug>(
         good: &Value,
         read: impl Fn(&Value) -> Result<T, AcmeFault>,
@@ -278,7 +278,7 @@ mod tests {
 
     /// RFC 8555 §7.1.1.
     #[test]
-    fn a_directory_leads_nowhere_else() {
+    fn a_directory_has_only_urls_of_its_own_host() {
         let directory = json!({
             "newNonce": "https://example.com/acme/new-nonce",
             "newAccount": "https://example.com/acme/new-account",
@@ -293,7 +293,7 @@ mod tests {
                 ("/newNonce", json!("https://example.com:444/"), "names a newNonce that"),
                 ("/newAccount", json!("http://example.com/"), "names a newAccount that"),
                 ("/newOrder", json!("https://example.org/"), "names a newOrder that"),
-                ("/newOrder", json!(1), "not understood: its directory"),
+                ("/newOrder", json!(1), "violates the protocol: its directory"),
                 ("/meta/externalAccountRequired", json!(true), "external binding"),
             ],
         );
@@ -301,7 +301,7 @@ mod tests {
 
     /// RFC 8555 §7.1.3.
     #[test]
-    fn an_order_is_for_no_more_than_was_asked() {
+    fn an_order_covers_only_the_requested_names() {
         let good = json!({
             "status": "valid",
             "expires": "2016-01-20T14:09:07.99Z",
@@ -316,7 +316,7 @@ mod tests {
             &good,
             order,
             &[
-                ("/status", json!("unknown"), "not understood: its order"),
+                ("/status", json!("unknown"), "violates the protocol: its order"),
                 ("/authorizations", json!(["a", "b"]), "more authorizations than there are names"),
                 ("/authorizations/0", elsewhere.clone(), "names a authorization that"),
                 ("/finalize", elsewhere.clone(), "names a finalize that"),
@@ -327,7 +327,7 @@ mod tests {
 
     /// RFC 8555 §7.1.4, RFC 8737 §3.
     #[test]
-    fn an_authorization_is_of_a_name_that_was_asked_for() {
+    fn an_authorization_is_for_a_requested_name() {
         let good = json!({
             "status": "pending",
             "identifier": {"type": "dns", "value": NAME},

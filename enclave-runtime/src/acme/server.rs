@@ -1,4 +1,4 @@
-//! The connection to the ACME server: TLS through the relay, to a server that can prove the name in `acme.directory`.
+//! The connection to the ACME server: TLS through the relay, to a server that proves the name in `acme.directory`.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,16 +20,16 @@ use configuration::{Acme, HttpsUrl};
 /// From dialing the relay to the end of the TLS handshake.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
-/// From sending a request to the end of its answer: public servers take seconds to sign.
+/// From sending a request to the end of its answer. Public servers take seconds to sign.
 const EXCHANGE_DEADLINE: Duration = Duration::from_secs(30);
 
-/// RFC 8555 §6.1 asks for one.
+/// RFC 8555 §6.1 demands a user agent.
 const AGENT: &str = concat!("nitro-signer/", env!("CARGO_PKG_VERSION"));
 
 const IMPOSTOR: &str =
-    "who answers has no certificate for the host of acme.directory that a trusted root vouches for";
+    "the server has no certificate for the host of acme.directory that a trusted root vouches for";
 
-/// Where the ACME server is, and by what it proves itself.
+/// The address of the ACME server, and the roots that vouch for it.
 pub(crate) struct AcmeServer {
     server: RemoteServer,
     directory: HttpsUrl,
@@ -64,7 +64,7 @@ impl AcmeServer {
         self.clock.now()
     }
 
-    /// Connects.
+    /// Connects to the server.
     pub(crate) async fn connect(&self) -> Result<Connection, AcmeFault> {
         timeout(CONNECT_DEADLINE, self.server.connect())
             .await
@@ -73,7 +73,7 @@ impl AcmeServer {
             .map_err(AcmeFault::Unreachable)
     }
 
-    /// What all requests have.
+    /// A request with the headers that all requests have.
     pub(crate) fn request(
         &self,
         method: Method,
@@ -102,7 +102,7 @@ impl Connection {
         self.0.is_open()
     }
 
-    /// Sends `request` and reads the whole answer, which is limited by the client.
+    /// Sends `request` and reads the whole answer, whose length the client limits.
     pub(crate) async fn exchange(
         &mut self,
         request: Request<Full<Bytes>>,

@@ -1,49 +1,49 @@
-//! What outlives a restart: the account at the ACME server, and the certificate with its key.
+//! The state that outlives a restart: the account at the ACME server, and the certificate with its key.
 //!
 //! ```text
 //! u16 ‖ directory │ u16 ‖ account URL │ u16 ‖ account key │ 0, or
 //! 1 │ u64 when obtained │ u8 names, each u8 ‖ name │ u16 ‖ chain in PEM │ u16 ‖ key
 //! ```
 //!
-//! Lengths are in bytes, numbers have the highest byte first, keys are PKCS#8. It is only ever written down sealed.
+//! Lengths are in bytes, integers are big-endian, keys are PKCS#8. The state is stored only sealed.
 
 use zeroize::Zeroizing;
 
-/// Of a state: a chain has up to 32 KiB, and the rest is small. It fits into one blob of the store with room to spare.
+/// The maximum of a state. A chain has up to 32 KiB, and the rest is small, so it fits into one blob of the store.
 pub const MAX_STATE_BYTES: usize = 48 * 1024;
 
-/// A URL, as `acme.directory` is limited.
+/// The limit of `acme.directory`.
 const MAX_URL_BYTES: usize = 1024;
 
-/// PKCS#8 of P-256 has 138 bytes.
+/// PKCS#8 of a P-256 key has 138 bytes.
 const MAX_KEY_BYTES: usize = 512;
 
-/// As TLS takes.
+/// The limit of a TLS chain.
 const MAX_CHAIN_BYTES: usize = 32 * 1024;
 
-/// As `tls.server_names` is limited.
+/// The limit of `tls.server_names`.
 const MAX_NAMES: usize = 16;
 
-/// RFC 1035.
+/// The limit of a DNS name (RFC 1035).
 const MAX_NAME_BYTES: usize = 253;
 
-/// What outlives a restart.
+/// The state that outlives a restart.
 pub struct AcmeState {
-    /// Where the account is.
+    /// The URL of the directory.
     pub directory: String,
-    /// What the server calls the account.
+    /// The URL of the account.
     pub account_url: String,
     /// PKCS#8.
     pub account_key: Zeroizing<Vec<u8>>,
-    /// The last certificate, if there was one.
+    /// The last certificate, if any.
     pub certificate: Option<KeptCertificate>,
 }
 
 /// A certificate and its key.
 pub struct KeptCertificate {
-    /// What was asked for, in the order of the configuration.
+    /// The requested names, in the order of the configuration.
     pub names: Vec<String>,
-    /// Since when we have it.
+    /// When the certificate was obtained.
     pub obtained_unix_s: u64,
     /// The chain as the server sent it.
     pub chain_pem: String,
@@ -64,7 +64,7 @@ impl std::fmt::Debug for KeptCertificate {
 }
 
 impl AcmeState {
-    /// Reads what [`AcmeState::write`] wrote; nothing else has the same meaning. `None` if it is anything else.
+    /// Parses the output of [`AcmeState::write`], which is the only encoding. `None` for anything else.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<Self> {
         if bytes.len() > MAX_STATE_BYTES {
@@ -84,10 +84,10 @@ impl AcmeState {
         reader.0.is_empty().then_some(state)
     }
 
-    /// Writes it down, or nothing if it would not be read again.
+    /// Encodes the state. `None` if [`AcmeState::read`] would refuse the result.
     #[must_use]
     pub fn write(&self) -> Option<Zeroizing<Vec<u8>>> {
-        // Of its final size at once: growing would leave copies behind.
+        // The full capacity at once: growing would leave copies of the keys in freed memory.
         let mut writer = Writer(Zeroizing::new(Vec::with_capacity(MAX_STATE_BYTES)));
         writer.text(2, MAX_URL_BYTES, self.directory.as_bytes())?;
         writer.text(2, MAX_URL_BYTES, self.account_url.as_bytes())?;
@@ -133,7 +133,7 @@ impl KeptCertificate {
     }
 }
 
-/// What is left to read.
+/// The bytes that remain to be read.
 struct Reader<'b>(&'b [u8]);
 
 impl<'b> Reader<'b> {
@@ -147,7 +147,7 @@ impl<'b> Reader<'b> {
         Some(self.take(bytes)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
-    /// 1 to `max_bytes` bytes, behind their number.
+    /// 1 to `max_bytes` bytes, after their length.
     fn bytes(&mut self, length_bytes: usize, max_bytes: usize) -> Option<&'b [u8]> {
         let length = usize::try_from(self.number(length_bytes)?).ok()?;
         (1..=max_bytes).contains(&length).then(|| self.take(length))?
@@ -163,7 +163,7 @@ impl<'b> Reader<'b> {
     }
 }
 
-/// What is written so far; never more than it has room for.
+/// The bytes written so far, within their capacity.
 struct Writer(Zeroizing<Vec<u8>>);
 
 impl Writer {
@@ -207,7 +207,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn an_encoded_state_is_read_back() {
         let with = state();
         let without = AcmeState { certificate: None, ..state() };
         for state in [&with, &without] {
@@ -230,7 +230,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_would_not_be_read_is_not_written() {
+    fn a_state_that_read_would_refuse_is_not_encoded() {
         let certificate = |change: fn(&mut KeptCertificate)| {
             let mut state = state();
             change(state.certificate.as_mut().unwrap());
@@ -258,7 +258,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_not_text_or_out_of_range_is_not_read() {
+    fn invalid_text_and_numbers_are_refused() {
         let bytes = state().write().unwrap();
         let bent = |index: usize, byte: u8| {
             let mut bytes = bytes.to_vec();

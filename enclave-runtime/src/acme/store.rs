@@ -1,4 +1,5 @@
-//! Where the state is kept: with the parent, sealed. It may lose it, hold it back or give out an older one, and read none.
+//! The store of the ACME state: a file of the parent, sealed. The parent may lose, withhold or roll back the state, but
+//! cannot read it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,39 +16,39 @@ use crate::kms::KmsFault;
 use crate::relay::Relay;
 use crate::sealed_certificate::{MAX_SEALED_CERTIFICATE_BYTES, SealedCertificate};
 
-/// From dialing the relay to the last byte: the parent has a file to read, or to put on disk.
+/// From dialing the relay to the last byte. The parent must read a file, or write it to disk.
 const EXCHANGE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// What the proxy sends when what it got is in place.
+/// The proxy's confirmation that the file is in place.
 const REPLACED: u8 = 0x06;
 
 /// Reads and replaces the sealed state.
 pub(crate) struct Store {
     read: Relay,
     write: Relay,
-    /// Where there are none, nothing can be read or kept yet.
+    /// `None` until the data keys exist. Nothing can be read or stored before that.
     data_keys: Option<Arc<DataKeyCache>>,
 }
 
-/// What was found.
+/// The result of reading the store.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// The parent has nothing.
+    /// The parent has no state.
     Nothing,
-    /// What the parent has is cut, bent, or sealed by somebody else.
+    /// The parent's state is damaged, or another key sealed it.
     Damaged,
-    /// A state that was sealed by us, now or earlier.
+    /// A state that this signer sealed, now or earlier.
     State(AcmeState),
 }
 
-/// The store cannot be used now.
+/// Why the store cannot be used now.
 #[derive(Debug)]
 pub(crate) enum StoreFault {
-    /// The relay does not answer, or not to its end.
+    /// The relay fails.
     Relay(&'static str),
     /// There is no data key.
     Kms(KmsFault),
-    /// There is no randomness, or the state is none that can be written.
+    /// There is no randomness, or the state cannot be encoded.
     NotSealed,
 }
 
@@ -64,17 +65,17 @@ impl fmt::Display for StoreFault {
 impl std::error::Error for StoreFault {}
 
 impl Store {
-    /// A store behind two relays, one for each way.
+    /// A store behind two relays, one to read and one to write.
     pub(crate) const fn new(read: Relay, write: Relay) -> Self {
         Self { read, write, data_keys: None }
     }
 
-    /// Seals and opens with `data_keys` from now on.
+    /// Sets the data keys that seal and open the state.
     pub(crate) fn unlock(&mut self, data_keys: Arc<DataKeyCache>) {
         self.data_keys = Some(data_keys);
     }
 
-    /// Looks what the parent has.
+    /// Reads the parent's state.
     pub(crate) async fn load(&self) -> Result<Found, StoreFault> {
         let bytes = timeout(EXCHANGE_DEADLINE, self.fetch())
             .await
@@ -85,7 +86,7 @@ impl Store {
         let Some(sealed) = SealedCertificate::parse(&bytes) else { return Ok(Found::Damaged) };
         let data_key = match self.data_keys()?.to_open_certificate(sealed.wrapped()).await {
             Ok(data_key) => data_key,
-            // KMS refuses it as damaged, or opens it under a key that is not the sealing key.
+            // KMS refuses a damaged data key. A data key under another KMS key is not from this signer.
             Err(fault) if fault.is_of_ciphertext() => return Ok(Found::Damaged),
             Err(fault) => return Err(StoreFault::Kms(fault)),
         };
@@ -108,7 +109,7 @@ impl Store {
         read.map(|_| bytes).map_err(|_| StoreFault::Relay("the parent does not send it to its end"))
     }
 
-    /// Seals `state` and has the parent keep it in place of what it had.
+    /// Seals `state` and has the parent replace its copy.
     pub(crate) async fn save(&self, state: &AcmeState) -> Result<(), StoreFault> {
         let data_key = self.data_keys()?.to_seal().await.map_err(StoreFault::Kms)?;
         let mut nonce = [0; NONCE_LEN];
@@ -119,8 +120,7 @@ impl Store {
             .unwrap_or(Err(StoreFault::Relay("the parent takes too long to keep it")))
     }
 
-    /// Sends the length first: a connection that is cut is told from one that is done, and costs nothing of what the
-    /// parent had.
+    /// Sends the length first, so that the parent recognizes a connection that is cut early, and keeps its old copy.
     async fn put(&self, sealed: &[u8]) -> Result<(), StoreFault> {
         const CUT: StoreFault = StoreFault::Relay("the parent does not keep it");
         let mut stream = self

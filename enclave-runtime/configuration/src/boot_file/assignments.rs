@@ -1,8 +1,8 @@
 //! The syntax of systemd's `EnvironmentFile=`, as `load_env_file` of systemd reads it.
 //!
-//! Stricter, where a line would get lost or its meaning depend on the version: a line without an assignment, a name
-//! that no variable can have, an open quote, a backslash at the end of the file or of a comment, a carriage return
-//! that is not a line's end. Nothing is expanded: a `$` is a `$`.
+//! Stricter where systemd would lose a line, or where the meaning depends on its version. These are refused: a line
+//! without an assignment, an invalid variable name, an open quote, a backslash at the end of the file or of a comment,
+//! a carriage return inside a line. Nothing is expanded: a `$` is a `$`.
 
 use std::fmt;
 
@@ -10,22 +10,22 @@ use zeroize::Zeroizing;
 
 use super::InvalidBootFile;
 
-/// What is wrong with a line.
+/// Why a line is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineFault {
-    /// It is not UTF-8.
+    /// The line is not UTF-8.
     NotUtf8,
-    /// It has a NUL byte.
+    /// The line has a NUL byte.
     Nul,
-    /// It is neither empty, a comment nor an assignment to a variable's name.
+    /// The line is neither empty, a comment nor an assignment to a valid name.
     NotAnAssignment,
-    /// A quote has no end.
+    /// A quote is not closed.
     OpenQuote,
     /// Nothing follows a backslash.
     TrailingBackslash,
-    /// systemd 254 and later read the next line, earlier ones take it for a part of the comment.
+    /// systemd 254 and later read the next line as an assignment; earlier versions read it as part of the comment.
     ContinuedComment,
-    /// After a backslash or in quotes.
+    /// A carriage return follows a backslash or is in quotes.
     CarriageReturn,
 }
 
@@ -43,7 +43,7 @@ impl fmt::Display for LineFault {
     }
 }
 
-/// Calls `take` with each name and value, in order. The value is overwritten after.
+/// Calls `take` with each name and value, in order, and overwrites the value afterwards.
 pub(super) fn for_each_assignment(
     bytes: &[u8],
     mut take: impl FnMut(&str, &[u8]) -> Result<(), InvalidBootFile>,
@@ -52,7 +52,7 @@ pub(super) fn for_each_assignment(
     if let Some(position) = bytes.iter().position(|byte| *byte == 0) {
         return Err(at(bytes, position, LineFault::Nul));
     }
-    // Of the size that no value exceeds: a secret is not left behind in memory that was too small for it.
+    // The full capacity at once: growing would leave copies of a secret in freed memory.
     let mut value = Zeroizing::new(Vec::with_capacity(bytes.len()));
     let mut position = 0;
     while position < bytes.len() {
@@ -95,12 +95,12 @@ fn after_comment(bytes: &[u8], start: usize) -> Result<usize, InvalidBootFile> {
     Ok(position.min(bytes.len()))
 }
 
-/// Reads a value from behind its `=`; gives the position after its line.
+/// Reads a value after its `=`. Returns the position after its line.
 fn read_value(bytes: &[u8], start: usize, value: &mut Vec<u8>) -> Result<usize, LineFault> {
     let mut position = start;
-    // A quote opens only where a value, or a further piece of a quoted one, begins.
+    // A quote opens only at the start of a value, or directly after a quoted part.
     let mut may_open_quote = true;
-    // Where the white space begins that the line's end would cut off.
+    // Where the trailing white space begins, which the end of the line cuts off.
     let mut kept = 0;
     while let Some(&byte) = bytes.get(position) {
         position += 1;
@@ -137,7 +137,7 @@ fn read_value(bytes: &[u8], start: usize, value: &mut Vec<u8>) -> Result<usize, 
     Ok(position)
 }
 
-/// Reads to the closing quote; gives the position after it.
+/// Reads to the closing quote. Returns the position after it.
 fn read_quoted(bytes: &[u8], start: usize, quote: u8, value: &mut Vec<u8>) -> Result<usize, LineFault> {
     let mut position = start;
     loop {
@@ -151,7 +151,7 @@ fn read_quoted(bytes: &[u8], start: usize, quote: u8, value: &mut Vec<u8>) -> Re
                 match escaped {
                     b'\r' => return Err(LineFault::CarriageReturn),
                     b'\n' => {}
-                    // What a shell needs escaped; before all else the backslash stays.
+                    // Characters that a shell escapes. Before any other character, the backslash stays.
                     b'"' | b'\\' | b'`' | b'$' => value.push(escaped),
                     _ => value.extend([byte, escaped]),
                 }

@@ -1,18 +1,18 @@
-//! A boot secret in the clear, and which secrets protect nothing.
+//! A boot secret in plaintext, and the check that refuses weak secrets.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// 96 bits, if it is as random as base64 can be; and shorter than what a password generator makes.
+/// 96 bits of random base64. Password generators make longer values.
 const MIN_SECRET_BYTES: usize = 16;
 
-/// What a value repeats, if it was typed to fill a field: `xxxx…`, `abcabc…`, `passwordpassword`.
+/// The longest unit of a repetition, such as `xxxx…`, `abcabc…` or `passwordpassword`.
 const MAX_PERIOD_BYTES: usize = 8;
 
-/// Values of examples. A random value of 16 bytes or more fits none but with a chance under 2^-24.
+/// Values of examples. A random value of 16 bytes or more matches with a probability below 2^-24.
 const PLACEHOLDERS: &[Placeholder] = &[
-    // The environment files and manuals of the world, `change-me-in-production` among them.
+    // Common environment files and manuals, including `change-me-in-production`.
     Placeholder::Start("change-me"),
     Placeholder::Start("changeme"),
     Placeholder::Start("change-this"),
@@ -26,22 +26,22 @@ const PLACEHOLDERS: &[Placeholder] = &[
     // With digits and signs before, between or after: `password12345678`.
     Placeholder::Word("secret"),
     Placeholder::Word("password"),
-    // Fields of templates that nobody filled in; systemd expands no variables.
+    // Unfilled fields of templates. systemd expands no variables.
     Placeholder::Between("<", ">"),
     Placeholder::Between("{{", "}}"),
     Placeholder::Between("${", "}"),
-    // What infra/dev-up.sh chooses when nothing is set.
+    // The defaults of infra/dev-up.sh.
     Placeholder::Start("development-api-key"),
     Placeholder::Start("development-ticket-signing-secret"),
 ];
 
-/// A form of values that are no secrets. Letters are lower-case, and `-` also stands for `_`, `.` and a blank.
+/// A pattern of placeholders. Letters are lower-case, and `-` also matches `_`, `.` and a blank.
 enum Placeholder {
-    /// The value begins so.
+    /// The value begins with this text.
     Start(&'static str),
-    /// The value's letters are these, in this order, and there are no others.
+    /// The letters of the value are exactly these, in this order.
     Word(&'static str),
-    /// The value begins and ends so.
+    /// The value begins and ends with these texts.
     Between(&'static str, &'static str),
 }
 
@@ -60,7 +60,7 @@ impl Placeholder {
     }
 }
 
-/// Whether `bytes` are `text`, case and the kind of separator apart.
+/// Whether `bytes` equal `text`, ignoring case and the kind of separator.
 fn is_like(bytes: &[u8], text: &str) -> bool {
     bytes.iter().zip(text.bytes()).all(|(byte, expected)| match byte {
         b'_' | b'.' | b' ' => expected == b'-',
@@ -68,7 +68,7 @@ fn is_like(bytes: &[u8], text: &str) -> bool {
     })
 }
 
-/// Why a secret protects nothing. Names it, and tells nothing of it.
+/// Why a secret is refused. Names the variable, and reveals nothing of the secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidSecret {
     name: String,
@@ -97,7 +97,7 @@ impl fmt::Display for InvalidSecret {
 
 impl std::error::Error for InvalidSecret {}
 
-/// Checks that a boot secret, from the boot file or from KMS, can be one; `name` is its variable's.
+/// Checks a boot secret from the boot file or from KMS. `name` is the name of its variable.
 ///
 /// # Errors
 /// [`InvalidSecret`]
@@ -107,7 +107,8 @@ pub fn check_secret(name: &str, secret: &[u8]) -> Result<(), InvalidSecret> {
     } else if PLACEHOLDERS.iter().any(|placeholder| placeholder.fits(secret)) || is_repetition(secret) {
         SecretFault::Placeholder
     } else if secret.ends_with(b"\n") || secret.ends_with(b"\r") {
-        // `echo` put it there before the secret was encrypted; the API, which has none, would be refused for ever.
+        // `echo` adds a line break before encryption. The API sends the secret without it, and every request would be
+        // refused.
         SecretFault::LineBreak
     } else if secret.len() < MIN_SECRET_BYTES {
         SecretFault::TooShort
@@ -122,7 +123,7 @@ fn is_repetition(secret: &[u8]) -> bool {
         .any(|period| secret[period..] == secret[..secret.len() - period])
 }
 
-/// A boot secret in the clear, wiped when it goes.
+/// A boot secret in plaintext, wiped when dropped.
 pub struct PlainSecret(Zeroizing<Vec<u8>>);
 
 impl fmt::Debug for PlainSecret {
@@ -132,7 +133,7 @@ impl fmt::Debug for PlainSecret {
 }
 
 impl PlainSecret {
-    /// Takes a secret that passes [`check_secret`].
+    /// Wraps a secret that passes [`check_secret`].
     ///
     /// # Errors
     /// [`InvalidSecret`]
@@ -141,7 +142,7 @@ impl PlainSecret {
         Ok(Self(secret))
     }
 
-    /// The secret, for as long as it is needed.
+    /// The bytes of the secret; keep the borrow short.
     #[must_use]
     pub fn secret_bytes(&self) -> &[u8] {
         &self.0
@@ -212,14 +213,14 @@ mod tests {
         assert_eq!(line(b""), "INTERNAL_API_KEY is empty");
         assert_eq!(line(b"a"), "INTERNAL_API_KEY is shorter than 16 bytes");
         assert_eq!(line(b"kX2vQ9mT4bW7zL0"), "INTERNAL_API_KEY is shorter than 16 bytes");
-        // Bytes, not characters.
+        // The limit counts bytes, not characters.
         assert_eq!(check_secret("X", "äöüßéèêëàâîïôûçñ".as_bytes()), Ok(()));
         assert_eq!(line(b"kX2vQ9mT4bW7zL0a\n"), "INTERNAL_API_KEY ends in a line break");
         assert_eq!(line(b"kX2vQ9mT4bW7zL0a\r\n"), "INTERNAL_API_KEY ends in a line break");
     }
 
     #[test]
-    fn takes_what_only_resembles_a_placeholder() {
+    fn takes_secrets_that_resemble_a_placeholder() {
         for secret in [
             "kX2vQ9mT4bW7zL0a",
             "0123456789abcdef",

@@ -10,7 +10,7 @@ const UNMEASURED: &str = "arn:aws:kms:eu-central-1:444455556666:key/33333333-12a
 const API_KEY: &str = "INTERNAL_API_KEY=kX2vQ9mT4bW7zL0a\n";
 const CIPHERTEXT: &str = "TICKET_SIGNING_SECRET_CIPHERTEXT=AQID\n";
 
-/// With secrets from where, as `nitro.toml` has it.
+/// `nitro.toml` with these sources of the secrets.
 fn configuration(internal_api_key: &str, ticket_signing_secret: &str) -> Configuration {
     Configuration::parse(&format!(
         r#"
@@ -42,7 +42,7 @@ fn refusal(text: &str) -> String {
 }
 
 #[test]
-fn reads_what_nitro_toml_asks_for() {
+fn reads_the_secrets_in_the_forms_of_nitro_toml() {
     let text = format!(
         "# Of the parent.\nENCLAVE_CID=16\nBRIDGE_LISTEN_PORT=7001\nAWS_REGION=eu-central-1\n\
          KMS_KEY_ARN='{FIRST}'\n{API_KEY}{CIPHERTEXT}"
@@ -67,7 +67,7 @@ fn reads_what_nitro_toml_asks_for() {
     assert_eq!(secret.secret_bytes(), b"zL0akX2vQ9mT4bW7");
 }
 
-/// With the roles of API keys, as `nitro.toml` has them.
+/// `nitro.toml` with roles of API keys.
 fn with_api_keys(internal_api_key: &str, ticket_signing_secret: &str) -> Configuration {
     let mut configuration = configuration(internal_api_key, ticket_signing_secret);
     let key = |variable: &str, role| ApiKeyRole { variable: variable.to_owned(), role };
@@ -77,7 +77,7 @@ fn with_api_keys(internal_api_key: &str, ticket_signing_secret: &str) -> Configu
 }
 
 #[test]
-fn named_api_keys_come_as_the_first_one_does() {
+fn named_api_keys_have_the_form_of_the_first() {
     let worker = "INTERNAL_API_KEY_WORKER=bW7zL0akX2vQ9mT4\n";
     let boot =
         BootFile::parse(format!("{worker}{CIPHERTEXT}{API_KEY}").as_bytes(), &with_api_keys("env", "kms"))
@@ -139,7 +139,7 @@ fn named_api_keys_come_as_the_first_one_does() {
 }
 
 #[test]
-fn a_ticket_secret_may_come_with_the_one_before() {
+fn a_ticket_secret_may_come_with_the_previous_one() {
     let previous = "TICKET_SIGNING_SECRET_PREVIOUS_CIPHERTEXT=BAUG\n";
     let boot = parse(&format!("{API_KEY}{CIPHERTEXT}{previous}")).unwrap();
     let expected = ciphertext(None, [4, 5, 6]);
@@ -172,7 +172,7 @@ fn a_ticket_secret_may_come_with_the_one_before() {
 }
 
 #[test]
-fn a_secret_is_sealed_for_its_use() {
+fn each_secret_has_its_own_encryption_context() {
     for (variable, context) in [
         ("INTERNAL_API_KEY", ("INTERNAL_API_KEY", None)),
         ("INTERNAL_API_KEY_WORKER_2", ("INTERNAL_API_KEY", Some("WORKER_2"))),
@@ -197,7 +197,7 @@ fn with_tls(mode: &str) -> Configuration {
 }
 
 #[test]
-fn a_certificate_is_read_where_nitro_toml_asks_for_it() {
+fn a_certificate_is_read_only_in_mode_provided() {
     let text = format!("{API_KEY}{CIPHERTEXT}{CHAIN}{TLS_KEY}");
     let tls = BootFile::parse(text.as_bytes(), &with_tls("provided")).unwrap().tls.unwrap();
     assert_eq!(tls.cert_chain, b"-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n");
@@ -218,7 +218,7 @@ fn a_certificate_is_read_where_nitro_toml_asks_for_it() {
         let text = format!("{API_KEY}{CIPHERTEXT}{tls}");
         let refused = BootFile::parse(text.as_bytes(), &with_tls("provided")).unwrap_err();
         assert_eq!(refused.to_string(), line);
-        // And so it is when the file is read again.
+        // The same holds when the file is read again.
         assert_eq!(TlsVariables::parse(text.as_bytes(), Generations::default()).unwrap_err(), refused);
     }
     for (tls, name) in
@@ -232,9 +232,9 @@ fn a_certificate_is_read_where_nitro_toml_asks_for_it() {
     }
 }
 
-/// Whatever else has become of the file: it counts at the next start.
+/// The other variables may have changed; they take effect at the next start.
 #[test]
-fn nothing_but_the_certificate_is_read_again() {
+fn only_the_certificate_is_read_again() {
     let rest = "AWS_REGION=elsewhere\nINTERNAL_API_KEY=short\nINTERNAL_API_KEY=twice\nKMS_KEY_ARN=\n";
     let parse = |text: &str| TlsVariables::parse(text.as_bytes(), Generations::default());
     let tls = parse(&format!("{rest}{CHAIN}{TLS_KEY}")).unwrap();
@@ -249,7 +249,7 @@ fn nothing_but_the_certificate_is_read_again() {
 const OTHER_SEALING_KEY: &str = "KMS_KEY_ARN is not kms.sealing_key_arn of nitro.toml: if it names the newer key, \
                                  put that key into kms.sealing_key_arn and build again; otherwise remove the line";
 
-/// The parent's own key would open every backup, and so may one that nitro.toml only lets open backups.
+/// With its own key, the parent could open every backup. A key of `opening_key_arns` may be such a key.
 #[test]
 fn the_parent_does_not_choose_the_sealing_key() {
     let with = |line: &str| format!("{line}\n{API_KEY}{CIPHERTEXT}");
@@ -324,7 +324,7 @@ fn every_refusal_has_its_line() {
     }
     let not_text = BootFile::parse(b"A=\xff", &configuration("env", "kms")).unwrap_err();
     assert_eq!(not_text.to_string(), "line 1 of the boot file is not UTF-8");
-    // What must come from KMS is refused by name for the other secret too.
+    // Plaintext of the other secret is refused too.
     assert_eq!(
         parse_as(&format!("{API_KEY}{CIPHERTEXT}"), "kms", "kms").unwrap_err(),
         "INTERNAL_API_KEY is refused in plaintext: nitro.toml asks for it from KMS"
@@ -338,7 +338,7 @@ fn every_refusal_has_its_line() {
 }
 
 #[test]
-fn a_ciphertext_is_strict_base64_of_what_kms_takes() {
+fn a_ciphertext_is_canonical_base64_within_the_limit_of_kms() {
     let outcome = |base64: &str| parse(&format!("{API_KEY}TICKET_SIGNING_SECRET_CIPHERTEXT={base64}\n"));
     for bad in
         ["A", "AQ", "AQI", "AQID=", "AQ==AQID", "AR==", "AQJ=", "AQ-_", "AQ ID", "'AQ\nID'", "=", "====", "ä"]
@@ -361,14 +361,14 @@ fn a_ciphertext_is_strict_base64_of_what_kms_takes() {
 }
 
 #[test]
-fn a_ciphertext_is_of_a_generation_that_nitro_toml_allows() {
+fn a_ciphertext_has_a_generation_that_nitro_toml_allows() {
     let mut configuration = with_tls("provided");
     configuration.secrets.generations = Generations { own: Generation::new(7), oldest: None };
     let outcome = |configuration: &Configuration, ticket: &str, key: &str| {
         let text =
             format!("{API_KEY}TICKET_SIGNING_SECRET_CIPHERTEXT={ticket}\n{CHAIN}TLS_KEY_CIPHERTEXT={key}\n");
         let outcome = BootFile::parse(text.as_bytes(), configuration);
-        // The key is judged alike when the file is read again.
+        // The same holds for the TLS key when the file is read again.
         let generations = configuration.secrets.generations;
         assert_eq!(
             TlsVariables::parse(text.as_bytes(), generations).err(),

@@ -1,4 +1,4 @@
-//! A chain of certificates: read, and checked for what clients would refuse.
+//! A chain of certificates, checked for the defects that clients would refuse.
 
 use std::fmt;
 
@@ -12,16 +12,16 @@ use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage as KeyUs
 use super::pem::{Section, sections};
 use super::public_key::{self, KINDS};
 
-/// Eight certificates, issued with RSA, take 16 KiB; the boot file has four times that, and a client reads it all in each
+/// Eight RSA certificates take 16 KiB. The boot file has four times that, and a client reads the whole chain in each
 /// handshake.
 pub const MAX_CHAIN_BYTES: usize = 32 * 1024;
 
-/// The Web's chains have two or three.
+/// Public chains have two or three.
 pub const MAX_CHAIN_CERTIFICATES: usize = 8;
 
 const CERTIFICATE: &str = "CERTIFICATE";
 
-/// Certificates that may be presented: the server's, and after each the one of its issuer.
+/// Certificates to present: the server's, then each issuer's in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateChain {
     certificates: Vec<CertificateDer<'static>>,
@@ -30,40 +30,40 @@ pub struct CertificateChain {
     not_after_unix_s: u64,
 }
 
-/// Why certificates are not presented, in one line. Certificates are counted from 1, the server's.
+/// Why a chain is refused, in one line. Certificates are counted from 1, the server's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InvalidChain {
-    /// It is longer than [`MAX_CHAIN_BYTES`].
+    /// The chain is longer than [`MAX_CHAIN_BYTES`].
     TooLong,
-    /// It is not text with sections of PEM.
+    /// The chain is not text with sections of PEM.
     NotPem,
-    /// There is a private key in it, where everybody can read it.
+    /// The chain contains a private key, which every reader of the file knows.
     PrivateKey,
-    /// There is something in it that is neither a certificate nor a private key.
+    /// The chain contains a section that is neither a certificate nor a private key.
     NotOnlyCertificates,
-    /// There are more than [`MAX_CHAIN_CERTIFICATES`].
+    /// The chain has more than [`MAX_CHAIN_CERTIFICATES`].
     TooMany,
-    /// This one is not X.509.
+    /// This certificate is not X.509.
     NotACertificate(usize),
-    /// This one is not valid any more.
+    /// This certificate has expired.
     Expired(usize),
-    /// This one is not valid yet.
+    /// This certificate is not yet valid.
     NotYetValid(usize),
-    /// The first is that of an authority.
+    /// The first certificate is an authority's.
     AuthorityAsServer,
-    /// The first names no server.
+    /// The first certificate names no server.
     NoSubjectAltName,
-    /// This one is for other uses.
+    /// This certificate is for other purposes.
     NotForServers(usize),
-    /// The first may not be used to sign a handshake.
+    /// The first certificate must not sign a handshake.
     MayNotSign,
-    /// The first has a key that TLS is not served with.
+    /// The first certificate has a key of an unsupported kind.
     KeyNotServed,
-    /// This one, which comes after another, is not that of an authority.
+    /// This certificate follows another, and is not an authority's.
     NotAnAuthority(usize),
-    /// This one was not issued by the one after it.
+    /// The next certificate did not issue this one.
     NotIssuedByNext(usize),
-    /// This one is signed with what clients do not take any more.
+    /// This certificate has a signature algorithm that clients refuse.
     SignatureNotTaken(usize),
 }
 
@@ -73,9 +73,11 @@ impl fmt::Display for InvalidChain {
             Self::TooLong => write!(formatter, "longer than {} KiB", MAX_CHAIN_BYTES / 1024),
             Self::NotPem => formatter.write_str("not certificates in PEM"),
             Self::PrivateKey => formatter.write_str(
-                "has a private key in it, which is now known to whoever can read the file: make a new key",
+                "has a private key in it, which every reader of the file now knows: make a new key",
             ),
-            Self::NotOnlyCertificates => formatter.write_str("has something else than certificates in it"),
+            Self::NotOnlyCertificates => {
+                formatter.write_str("has a section that is not a certificate: remove it")
+            }
             Self::TooMany => write!(formatter, "has more than {MAX_CHAIN_CERTIFICATES} certificates"),
             Self::NotACertificate(number) => write!(formatter, "certificate {number} is not one of X.509"),
             Self::Expired(number) => write!(formatter, "certificate {number} has expired"),
@@ -94,7 +96,9 @@ impl fmt::Display for InvalidChain {
             Self::MayNotSign => formatter.write_str(
                 "certificate 1 may not sign handshakes: its key usage leaves digitalSignature out",
             ),
-            Self::KeyNotServed => write!(formatter, "certificate 1 has a key of another kind: {KINDS}"),
+            Self::KeyNotServed => {
+                write!(formatter, "certificate 1 has a key of an unsupported kind: {KINDS}")
+            }
             Self::NotAnAuthority(number) => {
                 write!(
                     formatter,
@@ -114,7 +118,7 @@ impl fmt::Display for InvalidChain {
 impl std::error::Error for InvalidChain {}
 
 impl CertificateChain {
-    /// Reads certificates in PEM that are to be presented from `now` on.
+    /// Parses certificates in PEM, to present from `now` on.
     ///
     /// # Errors
     /// [`InvalidChain`]
@@ -143,7 +147,7 @@ impl CertificateChain {
         Self::check(certificates, now)
     }
 
-    /// As [`Self::from_pem`], of DER.
+    /// As [`Self::from_pem`], for certificates in DER.
     ///
     /// # Errors
     /// [`InvalidChain`]
@@ -178,13 +182,13 @@ impl CertificateChain {
         Ok(Self { certificates, spki, server_not_after_unix_s, not_after_unix_s })
     }
 
-    /// A certificate that was made just now, by us.
+    /// The chain of a certificate that this program has just made.
     pub fn of_own(certificate: CertificateDer<'static>, spki: Vec<u8>, not_after_unix_s: u64) -> Self {
         let server_not_after_unix_s = not_after_unix_s;
         Self { certificates: vec![certificate], spki, server_not_after_unix_s, not_after_unix_s }
     }
 
-    /// The server's certificate, then those of issuers.
+    /// The server's certificate, then those of the issuers.
     #[must_use]
     pub fn certificates(&self) -> &[CertificateDer<'static>] {
         &self.certificates
@@ -196,25 +200,25 @@ impl CertificateChain {
         &self.spki
     }
 
-    /// When the server's certificate expires.
+    /// The expiry of the server's certificate.
     pub const fn server_not_after_unix_s(&self) -> u64 {
         self.server_not_after_unix_s
     }
 
-    /// When the first of them expires.
+    /// The earliest expiry in the chain.
     #[must_use]
     pub const fn not_after_unix_s(&self) -> u64 {
         self.not_after_unix_s
     }
 }
 
-/// None if what says so cannot be read.
+/// Whether the certificate is an authority's. `None` if its extension cannot be parsed.
 fn is_authority(certificate: &Certificate) -> Option<bool> {
     let constraints = certificate.tbs_certificate().get_extension::<BasicConstraints>().ok()?;
     Some(constraints.is_some_and(|(_, constraints)| constraints.ca))
 }
 
-/// What clients ask of a server's certificate; gives its key.
+/// Checks the server's certificate as clients do. Returns its key.
 fn check_server(certificate: &Certificate) -> Result<Vec<u8>, InvalidChain> {
     let tbs = certificate.tbs_certificate();
     let not_x509 = InvalidChain::NotACertificate(1);
@@ -240,8 +244,8 @@ fn check_server(certificate: &Certificate) -> Result<Vec<u8>, InvalidChain> {
     Ok(spki)
 }
 
-/// Whether each certificate was issued by the next, as clients find out: from each prefix of the chain, webpki has to
-/// find the path that the chain is, with its last certificate for an anchor.
+/// Checks that each certificate was issued by the next, as clients do. For each prefix of the chain, webpki must find
+/// the path of that prefix, with its last certificate as the anchor.
 fn check_order(certificates: &[CertificateDer<'static>], now: UnixTime) -> Result<(), InvalidChain> {
     let Some((server, issuers)) = certificates.split_first() else { return Ok(()) };
     let server = EndEntityCert::try_from(server).map_err(|_| InvalidChain::NotACertificate(1))?;

@@ -1,4 +1,4 @@
-//! PEM (RFC 7468), read so that what is secret in it is wiped, and so that nothing of it is passed over unseen.
+//! PEM (RFC 7468). The reader wipes secrets, and overlooks no section.
 
 use base64ct::{Base64, Encoding as _};
 use zeroize::Zeroizing;
@@ -7,7 +7,7 @@ const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
 
-/// What stands between two lines of dashes.
+/// A section between two lines of dashes.
 #[derive(Clone, Copy)]
 pub(super) struct Section<'p> {
     /// Such as `CERTIFICATE`.
@@ -15,16 +15,16 @@ pub(super) struct Section<'p> {
     body: &'p str,
 }
 
-/// Lines of dashes without their counterparts, or what is between them is not base64.
+/// A line of dashes lacks its counterpart, or the content is not base64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NotPem;
 
-/// The sections of `text`, in order. What stands outside of them says nothing, as RFC 7468 has it.
+/// The sections of `text`, in order. Text outside of sections is ignored, as RFC 7468 demands.
 pub(super) fn sections(text: &str) -> Result<Vec<Section<'_>>, NotPem> {
     let mut sections = Vec::new();
     let mut open: Option<(&str, usize)> = None;
     let mut position = 0;
-    // A line may end in CR alone (RFC 7468 §3). Read as part of the one before it, a line of dashes would be overlooked.
+    // A line may end in CR alone (RFC 7468 §3). A reader that ignored this would overlook a line of dashes.
     for line in text.split_inclusive(['\n', '\r']) {
         let start = position;
         position += line.len();
@@ -45,12 +45,12 @@ pub(super) fn sections(text: &str) -> Result<Vec<Section<'_>>, NotPem> {
 }
 
 impl Section<'_> {
-    /// Whether it says that it takes a password to open (RFC 1421 §4.6.1.1), as OpenSSL's traditional formats do.
+    /// Whether the section needs a password (RFC 1421 §4.6.1.1), as in OpenSSL's traditional formats.
     pub(super) fn is_encrypted(&self) -> bool {
         self.body.lines().any(|line| line.starts_with("Proc-Type:") && line.contains("ENCRYPTED"))
     }
 
-    /// The bytes.
+    /// The decoded content.
     pub(super) fn decode(&self) -> Result<Zeroizing<Vec<u8>>, NotPem> {
         let mut base64 = Zeroizing::new(Vec::with_capacity(self.body.len()));
         base64.extend(self.body.bytes().filter(|byte| !byte.is_ascii_whitespace()));
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn sections_are_read_wherever_they_stand() {
+    fn sections_are_found_between_other_text() {
         let text = "Bag Attributes\n-----BEGIN A B-----\nAQ\nID\r\n-----END A B-----  \n\nmore\n\
                     -----BEGIN C-----\nBA==\n-----END C-----";
         let expected = [("A B".to_owned(), vec![1, 2, 3]), ("C".to_owned(), vec![4])];
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_half_is_refused() {
+    fn incomplete_sections_are_refused() {
         for text in [
             "-----BEGIN A-----\nAQID\n",
             "-----END A-----\n",

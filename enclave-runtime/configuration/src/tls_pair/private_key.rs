@@ -1,4 +1,4 @@
-//! A private key: read into aws-lc-rs, and what is wrong with it told in words.
+//! A private key in PEM or DER, parsed by aws-lc-rs, and the errors of parsing.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use x509_cert::der::{Decode as _, SliceReader, Tag, Tagged as _};
 use super::pem::sections;
 use super::public_key::{self, KINDS};
 
-/// What KMS encrypts. A key of P-384 takes 0.3 KiB.
+/// The limit of KMS for `Encrypt`. A P-384 key takes 0.3 KiB.
 pub const MAX_KEY_BYTES: usize = 4096;
 
-/// In a file that `openssl ecparam -genkey` wrote; it says nothing that the key does not.
+/// A section that `openssl ecparam -genkey` writes. It adds nothing to the key.
 const EC_PARAMETERS: &str = "EC PARAMETERS";
 
 /// A private key that TLS can be served with.
@@ -30,18 +30,18 @@ impl fmt::Debug for PrivateKey {
     }
 }
 
-/// Why a key is none to serve TLS with, in one line that tells nothing of it.
+/// Why a key cannot serve TLS, in one line that reveals nothing of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InvalidKey {
-    /// It is longer than [`MAX_KEY_BYTES`].
+    /// The key is longer than [`MAX_KEY_BYTES`].
     TooLong,
-    /// It is not a private key, neither in PEM nor in DER.
+    /// The bytes are not a private key, neither in PEM nor in DER.
     NotAKey,
-    /// It takes a password to open.
+    /// The key needs a password.
     Encrypted,
-    /// There is something else with it.
+    /// The file has other sections beside the key.
     NotAlone,
-    /// TLS is not served with such keys.
+    /// The kind of key is unsupported.
     NotServed,
 }
 
@@ -52,11 +52,10 @@ impl fmt::Display for InvalidKey {
                 write!(formatter, "longer than {MAX_KEY_BYTES} bytes, which is all that KMS encrypts")
             }
             Self::NotAKey => formatter.write_str("not a private key in PEM or DER"),
-            Self::Encrypted => {
-                formatter.write_str("protected by a password: take it off, since KMS protects it")
-            }
+            Self::Encrypted => formatter
+                .write_str("protected by a password: remove the password, since KMS protects the key"),
             Self::NotAlone => formatter.write_str("not one private key and nothing else"),
-            Self::NotServed => write!(formatter, "a key of another kind: {KINDS}"),
+            Self::NotServed => write!(formatter, "a key of an unsupported kind: {KINDS}"),
         }
     }
 }
@@ -64,7 +63,7 @@ impl fmt::Display for InvalidKey {
 impl std::error::Error for InvalidKey {}
 
 impl PrivateKey {
-    /// Reads a key: PKCS#8 or SEC 1, in DER or PEM. `bytes` are the caller's to wipe.
+    /// Parses a key: PKCS#8 or SEC 1, in DER or PEM. The caller wipes `bytes`.
     ///
     /// # Errors
     /// [`InvalidKey`]
@@ -115,20 +114,20 @@ impl PrivateKey {
         &self.spki
     }
 
-    /// The key as rustls signs with it.
+    /// The key in the form that rustls signs with.
     #[must_use]
     pub fn into_signing_key(self) -> Arc<dyn SigningKey> {
         self.key
     }
 }
 
-/// The tag of the first element of a sequence that is all there is.
+/// The tag of the first element of a sequence, if the sequence is the whole of `der`.
 fn first_tag(der: &[u8]) -> Option<Tag> {
     let whole = AnyRef::from_der(der).ok().filter(|whole| whole.tag() == Tag::Sequence)?;
     Tag::peek(&SliceReader::new(whole.value()).ok()?).ok()
 }
 
-/// PKCS#8, SEC 1 and PKCS#1 begin with the number of a version; `EncryptedPrivateKeyInfo` (RFC 5958 §3) with an
+/// PKCS#8, SEC 1 and PKCS#1 begin with a version number; `EncryptedPrivateKeyInfo` (RFC 5958 §3) begins with an
 /// algorithm.
 fn begins_like_a_key(der: &[u8]) -> bool {
     first_tag(der) == Some(Tag::Integer)

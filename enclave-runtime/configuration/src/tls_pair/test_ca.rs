@@ -1,4 +1,4 @@
-//! Keys and certificates of OpenSSL's making, for tests.
+//! Keys and certificates made by OpenSSL, for tests.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use rustls::pki_types::UnixTime;
 
-/// How a server's certificate is made unless a test wants it otherwise.
+/// The default extensions of a server's certificate.
 pub(crate) const SERVER: &str = "basicConstraints=CA:FALSE\nsubjectAltName=DNS:signer.example.com\n\
                                  keyUsage=digitalSignature\nextendedKeyUsage=serverAuth\n";
 
@@ -14,10 +14,10 @@ pub(crate) const AUTHORITY: &str = "basicConstraints=critical,CA:TRUE\nkeyUsage=
 
 pub(crate) const P256: &[&str] = &["EC", "ec_paramgen_curve:P-256"];
 
-/// A folder in which OpenSSL works.
+/// A test CA: a folder for OpenSSL's files.
 pub(crate) struct TestCa(tempfile::TempDir);
 
-/// A certificate and the key that it is for, in PEM.
+/// A certificate and its key, in PEM.
 #[derive(Clone)]
 pub(crate) struct Issued {
     pub(crate) certificate: String,
@@ -39,21 +39,21 @@ impl TestCa {
         path.display().to_string()
     }
 
-    /// Runs `openssl` with `arguments`; gives what it wrote to stdout.
+    /// Runs `openssl` with `arguments`. Returns its stdout.
     pub(crate) fn openssl(&self, arguments: &[&str]) -> Vec<u8> {
         let output = Command::new("openssl").args(arguments).current_dir(self.0.path()).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         output.stdout
     }
 
-    /// A new private key: an algorithm, and options for it.
+    /// Makes a private key: an algorithm, and options for it.
     pub(crate) fn key(&self, kind: &[&str]) -> String {
         let mut arguments = vec!["genpkey", "-algorithm", kind[0]];
         arguments.extend(kind[1..].iter().flat_map(|option| ["-pkeyopt", option]));
         String::from_utf8(self.openssl(&arguments)).unwrap()
     }
 
-    /// A certificate for a new key of `kind`, valid for 90 days, issued by `issuer` or, without one, by itself.
+    /// Issues a certificate for a new key of `kind`, valid for 90 days. Without `issuer`, it is self-signed.
     pub(crate) fn issue(
         &self,
         kind: &[&str],
@@ -95,7 +95,7 @@ impl TestCa {
     }
 }
 
-/// `days` from now, some minutes off so that both ends of a day are clear.
+/// `days` from now, minus some minutes, so that the result is not on a day's boundary.
 pub(crate) fn in_days(days: i64) -> UnixTime {
     let now = i64::try_from(UnixTime::now().as_secs()).unwrap() + 600;
     UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(now + days * 86_400).unwrap()))

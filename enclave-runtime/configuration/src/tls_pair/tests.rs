@@ -22,7 +22,7 @@ fn refusal(chain: &str, key: impl AsRef<[u8]>) -> String {
     outcome(chain, key).unwrap_err()
 }
 
-/// A root, an intermediate and a server, each issued by the one before.
+/// A root, an intermediate and a server; each is issued by the one before.
 struct Line {
     ca: TestCa,
     root: Issued,
@@ -49,7 +49,7 @@ const KINDS: &str =
     "only P-256, P-384 and Ed25519 are served, and never RSA, since KMS encrypts to an attested key of RSA";
 
 #[test]
-fn every_kind_that_is_served_is_taken() {
+fn every_supported_kind_of_key_is_accepted() {
     let line = Line::new();
     for kind in [P256, &["EC", "ec_paramgen_curve:P-384"], &["ED25519"]] {
         let Issued { certificate, key } = line.other(kind, SERVER);
@@ -58,7 +58,7 @@ fn every_kind_that_is_served_is_taken() {
 }
 
 #[test]
-fn what_is_not_served_is_told_by_its_kind() {
+fn an_unsupported_kind_of_key_is_named() {
     let line = Line::new();
     for kind in [
         &["EC", "ec_paramgen_curve:secp256k1"][..],
@@ -70,27 +70,27 @@ fn what_is_not_served_is_told_by_its_kind() {
         let Issued { certificate, key } = line.other(kind, SERVER);
         assert_eq!(
             refusal(&certificate, &key),
-            format!("TLS_CERT_CHAIN: certificate 1 has a key of another kind: {KINDS}"),
+            format!("TLS_CERT_CHAIN: certificate 1 has a key of an unsupported kind: {KINDS}"),
             "{kind:?}"
         );
         assert_eq!(
             refusal(&line.server.certificate, &key),
-            format!("TLS_KEY: a key of another kind: {KINDS}"),
+            format!("TLS_KEY: a key of an unsupported kind: {KINDS}"),
             "{kind:?}"
         );
     }
-    // As PKCS#1 too, which is of RSA alone.
+    // As PKCS#1 too, which has only RSA keys.
     let rsa = line.other(&["RSA", "rsa_keygen_bits:2048"], SERVER);
     let path = line.ca.write("key.pem", &rsa.key);
     let traditional = line.ca.openssl(&["rsa", "-traditional", "-in", &path]);
     assert_eq!(
         refusal(&line.server.certificate, traditional),
-        format!("TLS_KEY: a key of another kind: {KINDS}")
+        format!("TLS_KEY: a key of an unsupported kind: {KINDS}")
     );
 }
 
 #[test]
-fn a_key_is_taken_in_each_of_its_forms() {
+fn a_key_is_accepted_in_each_encoding() {
     let line = Line::new();
     let ec = &line.server;
     let path = line.ca.write("key.pem", &ec.key);
@@ -103,7 +103,7 @@ fn a_key_is_taken_in_each_of_its_forms() {
     for form in forms {
         assert_eq!(outcome(&ec.certificate, &form), Ok(()), "{}", form.escape_ascii());
     }
-    // As `openssl ecparam -genkey` writes it.
+    // The form of `openssl ecparam -genkey`.
     let traditional = line.ca.openssl(&["ecparam", "-genkey", "-name", "prime256v1"]);
     assert!(traditional.starts_with(b"-----BEGIN EC PARAMETERS-----"));
     assert_eq!(
@@ -113,13 +113,13 @@ fn a_key_is_taken_in_each_of_its_forms() {
 }
 
 #[test]
-fn a_key_that_is_none_is_told() {
+fn an_invalid_key_has_its_error() {
     let line = Line::new();
     let Issued { certificate, key } = &line.server;
     let path = line.ca.write("key.pem", key);
     let encrypted =
         |options: &[&str]| line.ca.openssl(&[options, &["-in", &path, "-passout", "pass:word"]].concat());
-    let password = "TLS_KEY: protected by a password: take it off, since KMS protects it";
+    let password = "TLS_KEY: protected by a password: remove the password, since KMS protects the key";
     assert_eq!(refusal(certificate, encrypted(&["pkcs8", "-topk8"])), password);
     assert_eq!(refusal(certificate, encrypted(&["pkcs8", "-topk8", "-outform", "DER"])), password);
     assert_eq!(refusal(certificate, encrypted(&["ec", "-aes128"])), password);
@@ -148,7 +148,7 @@ fn a_key_that_is_none_is_told() {
 }
 
 #[test]
-fn a_chain_leads_from_the_server_up() {
+fn a_chain_leads_from_the_server_to_its_issuers() {
     let Line { ca, root, intermediate, server } = Line::new();
     let [root_pem, intermediate_pem, server_pem] =
         [&root, &intermediate, &server].map(|it| it.certificate.as_str());
@@ -160,7 +160,7 @@ fn a_chain_leads_from_the_server_up() {
     ] {
         assert_eq!(outcome(&good, &server.key), Ok(()));
     }
-    // One that signed itself, as long as it is no authority.
+    // A self-signed certificate that is not an authority's is accepted.
     let own = ca.issue(P256, "own", SERVER, None);
     assert_eq!(outcome(&own.certificate, &own.key), Ok(()));
 
@@ -174,7 +174,7 @@ fn a_chain_leads_from_the_server_up() {
     assert_eq!(line(&format!("{intermediate_pem}{server_pem}")), authority);
     let twice = "certificate 2 is not that of an authority: only the first is a server's";
     assert_eq!(line(&format!("{server_pem}{server_pem}{intermediate_pem}")), twice);
-    // A stranger of the same name.
+    // Another authority with the same name.
     let stranger = ca.issue(P256, "intermediate", AUTHORITY, None);
     assert_eq!(
         line(&format!("{server_pem}{}", stranger.certificate)),
@@ -184,12 +184,12 @@ fn a_chain_leads_from_the_server_up() {
         line(&format!("{server_pem}{intermediate_pem}{}", stranger.certificate)),
         "certificate 2 is not issued by certificate 3"
     );
-    // One that is not on the way.
+    // A certificate that is not part of the path.
     assert_eq!(
         line(&format!("{server_pem}{intermediate_pem}{intermediate_pem}")),
         "certificate 2 is not issued by certificate 3"
     );
-    // An authority for other uses.
+    // An authority for other purposes.
     let for_mail =
         ca.issue(P256, "mail", &format!("{AUTHORITY}extendedKeyUsage=emailProtection\n"), Some(&root));
     let under_it = ca.issue(P256, "under it", SERVER, Some(&for_mail));
@@ -197,7 +197,7 @@ fn a_chain_leads_from_the_server_up() {
         refusal(&format!("{}{}{root_pem}", under_it.certificate, for_mail.certificate), &under_it.key),
         "TLS_CERT_CHAIN: certificate 2 is not for servers: its extended key usage leaves it out"
     );
-    // Signed with SHA-1.
+    // A SHA-1 signature.
     let sha1 = ca.issue_with(P256, "sha1", SERVER, Some(&intermediate), &["-sha1"]);
     assert_eq!(
         refusal(&format!("{}{intermediate_pem}", sha1.certificate), &sha1.key),
@@ -206,7 +206,7 @@ fn a_chain_leads_from_the_server_up() {
 }
 
 #[test]
-fn a_chain_that_is_none_is_told() {
+fn an_invalid_chain_has_its_error() {
     let Line { server, intermediate, .. } = Line::new();
     let line = |chain: &str| refusal(chain, &server.key).strip_prefix("TLS_CERT_CHAIN: ").unwrap().to_owned();
     let pem = &server.certificate;
@@ -216,17 +216,18 @@ fn a_chain_that_is_none_is_told() {
     {
         assert_eq!(line(other), not_pem, "{other}");
     }
-    // What systemd makes of a value with `\n` in it.
+    // systemd's reading of a value with `
+    // ` in it.
     assert_eq!(line(&pem.replace('\n', "\\n")), not_pem);
     let not_utf8 = check_pair(b"\xff", server.key.as_bytes(), UnixTime::now()).unwrap_err();
     assert_eq!(not_utf8.to_string(), format!("TLS_CERT_CHAIN: {not_pem}"));
     assert_eq!(
         line(&format!("{pem}{}", server.key)),
-        "has a private key in it, which is now known to whoever can read the file: make a new key"
+        "has a private key in it, which every reader of the file now knows: make a new key"
     );
     assert_eq!(
         line(&format!("{pem}-----BEGIN X509 CRL-----\nAQID\n-----END X509 CRL-----\n")),
-        "has something else than certificates in it"
+        "has a section that is not a certificate: remove it"
     );
     let shape = "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n";
     assert_eq!(line(shape), "certificate 1 is not one of X.509");
@@ -236,7 +237,7 @@ fn a_chain_that_is_none_is_told() {
 }
 
 #[test]
-fn dates_count_for_all_of_the_chain() {
+fn dates_of_every_certificate_are_checked() {
     let Line { ca, root, intermediate, server } = Line::new();
     let chain = format!("{}{}{}", server.certificate, intermediate.certificate, root.certificate);
     assert!(at(89, &chain, &server.key).is_ok());
@@ -246,13 +247,13 @@ fn dates_count_for_all_of_the_chain() {
     let under_it = ca.issue(P256, "under it", SERVER, Some(&short));
     let chain = format!("{}{}", under_it.certificate, short.certificate);
     assert_eq!(at(10, &chain, &under_it.key).unwrap_err(), "TLS_CERT_CHAIN: certificate 2 has expired");
-    // The first that expires is the one to watch.
+    // The earliest expiry is the one that the signer watches.
     let ends = at(0, &chain, &under_it.key).unwrap();
     assert!(ends.abs_diff(in_days(10).as_secs()) < 3600, "{ends}");
 }
 
 #[test]
-fn what_clients_would_refuse_is_refused_here() {
+fn chains_that_clients_would_refuse_are_refused() {
     let line = Line::new();
     for (extensions, told) in [
         (

@@ -184,7 +184,7 @@ fn an_old_key_list_is_refused_with_the_lines_to_write_instead() {
         lines.replace(&format!("# sealing_key_arn = \"{new}\""), &format!("sealing_key_arn = \"{new}\""));
     build(&chosen).refuses(
         EX_CONFIG,
-        "nitro.toml: kms.opening_key_arns[1]: the sealing key, which opens backups anyway",
+        "nitro.toml: kms.opening_key_arns[1]: the sealing key, which already opens backups: remove it here",
     );
     assert_eq!(build(&chosen.replace(&format!("    \"{new}\",\n"), "")).code, Some(0));
 }
@@ -299,7 +299,7 @@ fn a_configuration_that_the_signer_would_refuse_makes_no_image() {
         (
             "as committed",
             |it| it.write("nitro.toml", committed("nitro.toml")),
-            "nitro.toml: kms.sealing_key_arn: still the example's",
+            "nitro.toml: kms.sealing_key_arn: still the example: write the ARN of your KMS key",
         ),
         ("empty", |it| it.write("nitro.toml", ""), "nitro.toml: version: missing"),
         ("another version", |it| changed(it, "version = 1", "version = 2"), "nitro.toml: version: not 1"),

@@ -189,7 +189,7 @@ fn a_wrong_request_renders_nothing() {
         (
             "--nitro-toml example.toml --measurements new.json",
             EX_CONFIG,
-            "example.toml: kms.sealing_key_arn: still the example's".to_owned(),
+            "example.toml: kms.sealing_key_arn: still the example: write the ARN of your KMS key".to_owned(),
         ),
         (
             "--without-image --account 111122223333 --region us-east-1",

@@ -113,8 +113,8 @@ fn each_fault_of_a_pair_has_its_own_words() {
         ),
         ("a password, PKCS #8", "good.pem", &encrypted, "TLS_KEY: protected by a password"),
         ("a password, SEC 1", "good.pem", &legacy, "TLS_KEY: protected by a password"),
-        ("wrong curve", "good.pem", &wrong_curve, "TLS_KEY: a key of another kind"),
-        ("small RSA", "good.pem", &small_rsa, "TLS_KEY: a key of another kind"),
+        ("wrong curve", "good.pem", &wrong_curve, "TLS_KEY: a key of an unsupported kind"),
+        ("small RSA", "good.pem", &small_rsa, "TLS_KEY: a key of an unsupported kind"),
         ("two keys", "good.pem", twice.as_bytes(), "TLS_KEY: not one private key and nothing else"),
         (
             "a certificate as the key",

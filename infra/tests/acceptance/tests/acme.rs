@@ -446,7 +446,7 @@ fn a_server_that_cannot_prove_its_name_is_not_asked() -> Result<(), Failure> {
     let Pebble { address, directory, .. } = &place.pebble;
     use_acme(&mut place.parent, address, directory, &anchor, &[NAME]);
     let signer = place.start()?;
-    signer.says("who answers has no certificate for the host of acme.directory", 1)?;
+    signer.says("the server has no certificate for the host of acme.directory", 1)?;
     signer.never_says(ORDERED)?;
     // What was made at boot serves.
     ensure(signer.verifies(&place.pebble.root, NAME).is_err(), || "who vouches for it?".to_owned())?;
@@ -458,7 +458,7 @@ fn a_server_that_cannot_prove_its_name_is_not_asked() -> Result<(), Failure> {
 #[test]
 fn whatever_a_server_says_costs_a_try_and_nothing_else() -> Result<(), Failure> {
     let elsewhere = |what: &str| format!("names a {what} that is not an https url on the host and port");
-    let not_understood = |what: &str| format!("the acme server is not understood: {what}");
+    let not_understood = |what: &str| format!("the acme server violates the protocol: {what}");
     let cut = "the connection was cut, or its answer is too long".to_owned();
     let mut parent = Parent::new()?;
     let (_door, port) = door(&parent, API)?;
@@ -480,7 +480,7 @@ fn whatever_a_server_says_costs_a_try_and_nothing_else() -> Result<(), Failure> 
         ("deep", not_understood("its directory")),
         ("redirect", "the acme server refuses: status 302".to_owned()),
         ("down", "status 503 next_try_in_s=4242".to_owned()),
-        ("no-nonce", not_understood("it gives no nonce")),
+        ("no-nonce", not_understood("it sends no nonce")),
         ("bad-nonces", "the acme server refuses: badNonce: no".to_owned()),
         ("no-account", not_understood("it names no account")),
         ("rate-limited", "rateLimited: too many?cannot start: ?[31mforged next_try_in_s=4321".to_owned()),

@@ -29,7 +29,7 @@ const SLACK: Duration = Duration::from_secs(4);
 /// The exit code for what is configured wrong.
 const EX_CONFIG: i32 = 78;
 
-const KIND_NOT_SERVED: &str = "TLS_CERT_CHAIN: certificate 1 has a key of another kind: only P-256, P-384 and Ed25519 \
+const KIND_NOT_SERVED: &str = "TLS_CERT_CHAIN: certificate 1 has a key of an unsupported kind: only P-256, P-384 and Ed25519 \
                                are served, and never RSA, since KMS encrypts to an attested key of RSA";
 
 fn own() -> Server {
@@ -636,7 +636,7 @@ fn a_pair_that_clients_would_refuse_refuses_the_start() {
                 let key = ca.openssl(&["pkcs8", "-topk8", "-in", &path, "-passout", "pass:word"])?;
                 parent.provide_certificate(&pair.certificate, &String::from_utf8_lossy(&key))
             },
-            "TLS_KEY: protected by a password: take it off, since KMS protects it",
+            "TLS_KEY: protected by a password: remove the password, since KMS protects the key",
         ),
         (
             "wrong curve",
@@ -671,7 +671,7 @@ fn a_pair_that_clients_would_refuse_refuses_the_start() {
             |parent, _, pair| {
                 parent.provide_certificate(&format!("{}{}", pair.certificate, pair.key), &pair.key)
             },
-            "TLS_CERT_CHAIN: has a private key in it, which is now known to whoever can read the file: make a new key",
+            "TLS_CERT_CHAIN: has a private key in it, which every reader of the file now knows: make a new key",
         ),
         (
             "an authority",

@@ -20,7 +20,7 @@ fn read(bytes: &[u8]) -> Result<Assignments, InvalidBootFile> {
     Ok(assignments)
 }
 
-/// Each with what `load_env_file` of systemd 252 makes of it.
+/// Texts with the result of `load_env_file` of systemd 252.
 const AS_SYSTEMD_READS: &[(&str, &[(&str, &str)])] = &[
     ("", &[]),
     ("A=1", &[("A", "1")]),
@@ -54,7 +54,7 @@ fn reads_as_systemd_does() {
 }
 
 #[test]
-fn refuses_lines_that_would_be_lost_or_mean_two_things() {
+fn refuses_lines_that_would_be_lost_or_are_ambiguous() {
     use LineFault::{
         CarriageReturn, ContinuedComment, NotAnAssignment, NotUtf8, Nul, OpenQuote, TrailingBackslash,
     };
@@ -96,7 +96,7 @@ fn an_error_ends_the_reading() {
     assert_eq!((outcome, seen), (Err(InvalidBootFile::OtherRegion), 1));
 }
 
-/// Text of what the syntax is made of.
+/// Random texts of the characters that matter to the syntax.
 fn drafts() -> impl Strategy<Value = String> {
     let pieces =
         ["A", "B", "=", "=", "\n", "\n", "'", "\"", "\\", " ", "\t", "#", ";", "\r", "$", "ä", "A=", "\nB="];
@@ -114,7 +114,7 @@ fn libsystemd() -> Option<PathBuf> {
         .find(|path| path.to_string_lossy().contains("/libsystemd-shared-"))
 }
 
-/// What systemd makes of each text: names and values, the last of a name, or nothing if it refuses.
+/// The result of systemd for each text: names and last values, or `None` if systemd refuses the text.
 fn as_systemd_reads(library: &PathBuf, texts: &[String]) -> Vec<Option<BTreeMap<String, Vec<u8>>>> {
     let mut python = Command::new("python3")
         .args(["-c", include_str!("load_env_file.py")])
@@ -161,13 +161,13 @@ fn systemd_itself_reads_the_same() {
         assert_eq!(Some(ours.into_iter().collect()), theirs, "{text:?}");
         compared += 1;
     }
-    // Were all drafts refused, nothing would have been compared.
+    // Guards against comparing only refused drafts.
     assert!(compared > DRAFTS / 20, "{compared}");
 }
 
 proptest! {
     #[test]
-    fn what_is_quoted_comes_back(
+    fn a_quoted_value_is_read_back(
         values in proptest::collection::vec(("[A-Za-z_][A-Za-z0-9_]{0,9}", "[^\0\r]{0,40}", 0..3_u8), 0..5)
     ) {
         let mut text = String::new();
