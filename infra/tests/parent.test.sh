@@ -71,6 +71,7 @@ test_start() {
     the_fake_nitro_cli_prints_what_the_transcripts_have
     the_first_start_serves_and_is_kept
     a_new_release_takes_over_without_a_gap
+    a_cid_in_the_boot_file_moves_at_the_next_release
     enclaves_take_whole_pages
     a_renamed_enclave_is_known
     an_enclave_of_a_foreign_name_is_left_alone
@@ -203,10 +204,8 @@ new_serving_parent() {
     mkdir -p "${stored%/*}/releases/aaaaaaaa"
     cp "$release"/{nitro-signer.eif,nitro.toml} "${stored%/*}/releases/aaaaaaaa"
     ln -s releases/aaaaaaaa "$stored"
-    # Not the last line, so that a change has something around it.
-    sed -i 's/^AWS_REGION/ENCLAVE_CID=16\nAWS_REGION/' "$boot_file"
-    chmod 600 "$boot_file"
-    chown nitro-signer:nitro-signer "$boot_file"
+    mkdir -p "$NITRO_SIGNER_ROOT/run/nitro-signer"
+    echo 16 >"$NITRO_SIGNER_ROOT/run/nitro-signer/cid"
     new_release "$release" "${NEXT_PCRS[@]}"
     : >"$FAKES/calls"
 }
@@ -304,6 +303,15 @@ the_boot_file_is_never_overwritten() {
     [[ $(stat -c '%a %U:%G' "$boot_file") == '600 nitro-signer:nitro-signer' ]] || fail 'the boot file is still open'
     [[ $(<"$boot_file") == 'INTERNAL_API_KEY=of the operator' ]] || fail 'the boot file was overwritten'
     ! grep -q 'of the operator' "$scratch/out" || fail 'a secret is shown'
+    [[ ! -e $(cid_file) ]] || fail 'a CID is written that nothing named'
+    # The CID that an earlier version wrote there gets its own file; the proxy that runs still reads the line.
+    printf '\nENCLAVE_CID=16\n' >>"$boot_file"
+    exits_with 0 setup-parent --release "$release" --dry-run
+    [[ ! -e $(cid_file) ]] || fail 'a dry run wrote the CID'
+    exits_with 0 setup-parent --release "$release"
+    cid_file_is_whole
+    cmp "$(cid_file)" - <<<16
+    grep -qx ENCLAVE_CID=16 "$boot_file" || fail 'the line is gone'
     passed
 }
 
@@ -584,7 +592,7 @@ acme_gets_routes_a_folder_and_port_443() {
         sed -i -e 's/^certificate_store_port = .*/certificate_store_port = 8_105/' \
             -e 's/^acme_challenge_port = .*/acme_challenge_port = 5_102/' "$release/nitro.toml"
         exits_with 0 setup-parent --release "$release"
-        line='Environment="ACME_ROUTES=--route tcp:0.0.0.0:443=enclave:/etc/nitro-signer/env:5102'
+        line='Environment="ACME_ROUTES=--route tcp:0.0.0.0:443=enclave:/run/nitro-signer/cid:5102'
         line+=" --route vsock:any:7104=tcp:${server#*=} --route vsock:any:8105=file:/var/lib/nitro-signer/acme/certificate"
         line+=' --route vsock:any:7106=replace:/var/lib/nitro-signer/acme/certificate"'
         grep -qxF "$line" "$drop_in" || fail "$(<"$drop_in")"
@@ -716,7 +724,7 @@ the_first_start_serves_and_is_kept() {
     [[ $(cd "$stored" && /usr/bin/stat -c '%a %n' . ./* | paste -sd ,) == '755 .,600 ./env,644 ./nitro-signer.eif,644 ./nitro.toml' ]] \
         || fail "there is kept: $(ls -la "$stored"/)"
     boot_file_is_whole
-    [[ $(tail -n 1 "$boot_file") == ENCLAVE_CID=16 ]] || fail 'the CID is not appended'
+    cmp "$(cid_file)" - <<<16 || fail 'the CID is not written'
     # From what was kept, at the next boot.
     echo '[]' >"$FAKES/enclaves.json"
     rm -r "${release:?}"
@@ -744,7 +752,6 @@ a_new_release_takes_over_without_a_gap() {
     boot_file_is_whole
     [[ $(jq -r 'map(.EnclaveName) | join(" ")' "$FAKES/enclaves.json") == 'somebody-elses nitro-signer_1' ]] \
         || fail "there run: $(<"$FAKES/enclaves.json")"
-    [[ $(grep -n ENCLAVE_CID= "$boot_file" | cut -d : -f 1 | paste -sd ' ') == '1 2' ]] || fail 'its line moved'
     cmp "$release/nitro-signer.eif" "$stored/nitro-signer.eif"
     [[ $(find "${stored%/*}/releases" -mindepth 1 -maxdepth 1 | wc -l) -le 2 ]] || fail 'old releases pile up'
     not_called 'systemctl restart'
@@ -795,6 +802,26 @@ without_room_the_old_one_serves_on_unless_told() {
 }
 
 # The memory of two enclaves in one large page is a page for one.
+# Earlier versions kept the CID in the boot file, and the proxy that runs may still read it there.
+a_cid_in_the_boot_file_moves_at_the_next_release() {
+    new_serving_parent
+    sed -i 's/^AWS_REGION/ENCLAVE_CID=16\nAWS_REGION/' "$boot_file"
+    chown nitro-signer:nitro-signer "$boot_file"
+    exits_with 0 run-enclave --release "$release" --drain-s 1
+    called 'systemctl restart nitro-parent.service'
+    serves 17
+    boot_file_is_whole
+    # One that fails leaves the line to the proxy that reads it.
+    new_serving_parent
+    sed -i 's/^AWS_REGION/ENCLAVE_CID=16\nAWS_REGION/' "$boot_file"
+    echo 503 >"$FAKES/new_health"
+    exits_with 70 run-enclave --release "$release" --health-timeout-s 1
+    grep -qx ENCLAVE_CID=16 "$boot_file" || fail 'the line is gone'
+    not_called 'systemctl restart'
+    serves 16
+    passed
+}
+
 enclaves_take_whole_pages() {
     new_serving_parent
     [[ $(<"$FAKES/pages") == '1073741824:1 2097152:0' ]] || fail "there are left: $(<"$FAKES/pages")"
@@ -1002,8 +1029,8 @@ a_replacement_that_fails_brings_the_last_boot_file_back() {
         fi
         serves 19 503
         [[ $(jq -r '.[-1].Measurements.PCR0' "$FAKES/enclaves.json") == "${NEXT_PCRS[0]}" ]] || fail 'it is not the last one'
-        cmp <(grep -v ^ENCLAVE_CID= "$boot_file") <(grep -v ^ENCLAVE_CID= "$stored/env")
-        cmp <(grep -v ^ENCLAVE_CID= "$boot_file.failed") <(grep -v ^ENCLAVE_CID= "$scratch/with new secrets")
+        cmp "$boot_file" "$stored/env"
+        cmp "$boot_file.failed" "$scratch/with new secrets"
         [[ $(stat -c '%a %U' "$boot_file" "$boot_file.failed" | sort -u) == '600 nitro-signer' ]] \
             || fail 'a boot file is not private'
     done
@@ -1034,7 +1061,7 @@ one_that_never_gets_ready_is_ended() {
     sed -i 's/^BRIDGE_LISTEN_PORT=.*/BRIDGE_LISTEN_PORT=1/' "$boot_file"
     exits_with 70 run-enclave --release "$release"
     says 'switched back to the enclave with CID 16'
-    grep -qx ENCLAVE_CID=16 "$boot_file"
+    cmp "$(cid_file)" - <<<16
     ours_are 1
     passed
 }
@@ -1171,7 +1198,7 @@ whatever_call_fails_one_serves_or_nobody_is_said_to() {
 one_serves_or_it_says() {
     local cid
     boot_file_is_whole
-    cid=$(sed -n 's/^ENCLAVE_CID=//p' "$boot_file")
+    cid=$(cat "$(cid_file)" 2>/dev/null || true)
     if [[ $(answer) != "$cid" ]]; then
         [[ $code != 0 ]] || fail "$1: nobody serves, and it ended well"
         says 'nobody is served'
@@ -1197,7 +1224,7 @@ killed_at_any_time_the_boot_file_is_whole() {
             code=0
             wait "$runner" 2>/dev/null || code=$?
             boot_file_is_whole
-            [[ $(answer) == "$(sed -n 's/^ENCLAVE_CID=//p' "$boot_file")" ]] || fail "$signal after $delay s: nobody serves"
+            [[ $(answer) == "$(<"$(cid_file)")" ]] || fail "$signal after $delay s: nobody serves"
             if [[ $signal == TERM ]]; then
                 [[ $code == 143 || $code == 0 ]] || fail "it ended with $code"
                 [[ $(find "$NITRO_SIGNER_ROOT/etc/nitro-signer" -type f | wc -l) == 1 ]] || fail 'a copy of the boot file is left'
@@ -1288,8 +1315,13 @@ stop_and_status_know_ours() {
     called 'systemctl stop nitro-enclave.service'
     ours_are 0
     [[ $(jq length "$FAKES/enclaves.json") == 1 ]] || fail "somebody else's was ended"
+    [[ ! -e $(cid_file) ]] || fail 'the proxy still dials the enclave'
+    echo 16 >"$(cid_file)"
     exits_with 0 run-enclave --stop
     says 'no enclave of ours runs'
+    [[ ! -e $(cid_file) ]] || fail 'the proxy still dials an enclave'
+    exits_with 0 run-enclave --status
+    says 'run/nitro-signer/cid: names no enclave'
     # As after a first start that was killed before its release was kept.
     new_serving_parent
     exits_with 0 run-enclave --release "$release" --drain-s 0
@@ -1690,10 +1722,21 @@ ours_are() {
     [[ $(ours) == "$1" ]] || fail "there run $(ours) and not $1: $(<"$FAKES/enclaves.json")"
 }
 
-# Besides ENCLAVE_CID, each byte is the operator's; and it is as private as it was.
+cid_file() {
+    echo "$NITRO_SIGNER_ROOT/run/nitro-signer/cid"
+}
+
+# It holds a CID and a line break, for everybody to read.
+cid_file_is_whole() {
+    [[ $(od -An -c "$(cid_file)" | tr -d ' ') =~ ^[1-9][0-9]+'\n'$ ]] || fail "the file of the CID is: $(<"$(cid_file)")"
+    [[ $(/usr/bin/stat -c %a "$(cid_file)" "$(dirname "$(cid_file)")" | paste -sd ' ') == '644 755' ]] \
+        || fail 'the file of the CID is not for everybody to read'
+}
+
+# Each byte is the operator's; and it is as private as it was.
 boot_file_is_whole() {
-    cmp <(grep -v '^ENCLAVE_CID=' "$boot_file") "$scratch/operators words" || fail "the boot file is: $(<"$boot_file")"
-    [[ $(grep -c '^ENCLAVE_CID=[0-9]*$' "$boot_file") == 1 ]] || fail 'ENCLAVE_CID is not there once'
+    cid_file_is_whole
+    cmp "$boot_file" "$scratch/operators words" || fail "the boot file is: $(<"$boot_file")"
     [[ $(stat -c '%a %U:%G' "$boot_file") == '600 nitro-signer:nitro-signer' ]] || fail 'the boot file is not private'
 }
 

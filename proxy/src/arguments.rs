@@ -34,8 +34,8 @@ Addresses:
   hybrid:/path.sock:PORT   Firecracker and vhost-device-vsock: dials through /path.sock,
                            listens on /path.sock_PORT
 Only as DIAL:
-  enclave:/path:PORT       dials vsock:CID:PORT, where CID is what the line ENCLAVE_CID=CID of the file
-                           says, read for each connection: replace the file to replace the enclave
+  enclave:/path:PORT       dials vsock:CID:PORT, where the file holds CID, from 4, and a line break;
+                           read for each connection: replace the file to replace the enclave
   file:/path               sends the file, read for each connection, and closes
   replace:/path            takes a length, 4 bytes with the highest first, and that many bytes, up to 64 KiB;
                            puts them in place of the file, mode 0600, and sends the byte 6. What is cut,
@@ -43,7 +43,7 @@ Only as DIAL:
   stdout:                  writes each line received to standard output
 
 Example:
-  proxy --route tcp:0.0.0.0:7001=enclave:/etc/nitro-signer/env:5000 \\
+  proxy --route tcp:0.0.0.0:7001=enclave:/run/nitro-signer/cid:5000 \\
         --route vsock:any:7100=tcp:kms.eu-central-1.amazonaws.com:443 \\
         --admin tcp:127.0.0.1:9464
 

@@ -165,7 +165,7 @@ fn the_page_has_the_variables_of_the_boot_file() {
         let told = BootFile::parse(twice.as_bytes(), &configuration).unwrap_err().to_string();
         told == format!("{name} is set twice")
     };
-    let of_the_parent = ["BRIDGE_LISTEN_PORT", "ENCLAVE_CID"];
+    let of_the_parent = ["BRIDGE_LISTEN_PORT"];
     for name in &variables {
         assert_eq!(is_read(name), !of_the_parent.contains(&name.as_str()), "{name}");
     }

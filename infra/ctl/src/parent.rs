@@ -4,7 +4,7 @@
 //! command's output is read by one module, which tests hold against `infra/tests/transcripts`.
 //!
 //! ```text
-//! deployment, watch, running ─▶ release, boot_file, ours, probe, lock
+//! deployment, watch, running ─▶ release, boot_file, cid_file, ours, probe, lock
 //!         │                       │
 //!         ▼                       ▼
 //!      instance ─▶ nitro_cli, systemd, ownership ─▶ machine
@@ -18,6 +18,7 @@ use std::io::{self, Write as _};
 pub mod allocator;
 pub mod boot_file;
 pub mod check;
+pub mod cid_file;
 pub mod clock;
 pub mod deployment;
 pub mod failed;

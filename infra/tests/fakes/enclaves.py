@@ -2,7 +2,7 @@
 
 Usage: enclaves.py STATE ROOT. Enclave CID answers on STATE/pool/CID.sock, as STATE/health/CID says: statuses, each for
 one request but the last, or `dead` for no answer. STATE/port and STATE/imds-port get the ports on 127.0.0.1 of
-nitro-parent.service, which dials the ENCLAVE_CID of ROOT/etc/nitro-signer/env, and of the metadata service, which answers
+nitro-parent.service, which dials the CID in ROOT/run/nitro-signer/cid, and of the metadata service, which answers
 as infra/tests/transcripts/imds has it. Attestation documents come from the development signer on the port in STATE/attestor;
 STATE/forged spoils them. STATE/notify is the socket of systemd, which notes in STATE/notified what it is told, a message a
 line.
@@ -82,9 +82,9 @@ async def proxy(reader, writer):
     try:
         if not (STATE / "active" / "nitro-parent.service").exists():
             raise ConnectionError
-        cids = re.findall(r"^ENCLAVE_CID=(\d+)$", (ROOT / "etc/nitro-signer/env").read_text(), re.MULTILINE)
-        there = await asyncio.open_unix_connection(STATE / "live" / f"{cids[-1]}.sock")
-    except (OSError, IndexError):
+        cid = int((ROOT / "run/nitro-signer/cid").read_text())
+        there = await asyncio.open_unix_connection(STATE / "live" / f"{cid}.sock")
+    except (OSError, ValueError):
         writer.close()
         return
     await asyncio.gather(pump(reader, there[1]), pump(there[0], writer))

@@ -80,7 +80,7 @@ impl BootFile {
         (!unquoted.is_empty()).then(|| String::from_utf8_lossy(unquoted).into_owned())
     }
 
-    /// The enclave that the proxy dials, if one is named.
+    /// The enclave that a proxy of earlier versions dials, if one is named.
     #[must_use]
     pub fn enclave_cid(&self) -> Option<u32> {
         self.value(ENCLAVE_CID)?.parse().ok()
@@ -111,31 +111,19 @@ impl BootFile {
         EnclaveBootFile::parse(&self.bytes, configuration).map(drop).map_err(|fault| wrong(&fault))
     }
 
-    /// The same file with this enclave for the proxy to dial. No other line changes.
-    fn with_enclave_cid(&self, cid: u32) -> Zeroizing<Vec<u8>> {
-        let line = format!("{ENCLAVE_CID}={cid}\n");
-        let mut changed = Zeroizing::new(Vec::with_capacity(self.bytes.len() + line.len() + 1));
-        let mut is_there = false;
-        for kept in self.bytes.split_inclusive(|byte| *byte == b'\n') {
-            if assigned(kept, ENCLAVE_CID).is_none() {
-                changed.extend_from_slice(kept);
-            } else if !is_there {
-                changed.extend_from_slice(line.as_bytes());
-                is_there = true;
-            }
-        }
-        if !is_there {
-            if changed.last().is_some_and(|byte| *byte != b'\n') {
-                changed.push(b'\n');
-            }
-            changed.extend_from_slice(line.as_bytes());
-        }
+    /// The file without the line of the CID, which earlier versions wrote. No other line changes.
+    fn without_enclave_cid(&self) -> Zeroizing<Vec<u8>> {
+        let mut changed = Zeroizing::new(Vec::with_capacity(self.bytes.len()));
+        let lines = self.bytes.split_inclusive(|byte| *byte == b'\n');
+        lines
+            .filter(|line| assigned(line, ENCLAVE_CID).is_none())
+            .for_each(|line| changed.extend_from_slice(line));
         changed
     }
 
     /// Whether both tell an enclave the same.
     fn is_like(&self, other: &Self) -> bool {
-        self.with_enclave_cid(0) == other.with_enclave_cid(0)
+        self.without_enclave_cid() == other.without_enclave_cid()
     }
 
     /// The lines that count when an enclave starts: without the certificate, which it also takes while it runs.
@@ -227,7 +215,7 @@ fn keep_in(release: &Path, file: &BootFile) -> Result<(), Failed> {
 }
 
 /// Puts the copy in the folder of a release back, if it tells another thing than the boot file. What was there stays as
-/// [`REPLACED`]. Owner, mode and the enclave to dial stay.
+/// [`REPLACED`]. Owner and mode stay.
 ///
 /// # Errors
 /// [`Kind::Unavailable`], or as [`BootFile::read`].
@@ -249,8 +237,7 @@ pub(super) fn restore(machine: &Machine, release: &Path) -> Result<(), Failed> {
     link().map_err(|fault| {
         Failed::new(Kind::Unavailable, of(path, format_args!("it cannot be kept as {REPLACED}: {fault}")))
     })?;
-    let bytes = present.enclave_cid().map_or_else(|| kept.bytes.clone(), |cid| kept.with_enclave_cid(cid));
-    replace(machine, path, &bytes)?;
+    replace(machine, path, &kept.without_enclave_cid())?;
     report(format_args!(
         "put back {}, with which the last release was ready; what was there is {}",
         path.display(),
@@ -259,13 +246,18 @@ pub(super) fn restore(machine: &Machine, release: &Path) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Makes the proxy dial the enclave with this CID. The file is replaced whole, with its owner and mode, or not at all.
+/// Removes the line of the CID, which earlier versions wrote. The file is replaced whole, with its owner and mode, or
+/// not at all.
 ///
 /// # Errors
 /// [`Kind::Unavailable`], or as [`BootFile::read`].
-pub fn write_enclave_cid(machine: &Machine, cid: u32) -> Result<(), Failed> {
+pub fn remove_enclave_cid(machine: &Machine) -> Result<(), Failed> {
     let file = BootFile::read(machine)?;
-    replace(machine, &file.path, &file.with_enclave_cid(cid))
+    let bytes = file.without_enclave_cid();
+    if bytes == file.bytes {
+        return Ok(());
+    }
+    replace(machine, &file.path, &bytes)
 }
 
 fn replace(machine: &Machine, path: &Path, bytes: &[u8]) -> Result<(), Failed> {
@@ -349,12 +341,12 @@ mod tests {
     }
 
     #[test]
-    fn only_the_line_of_the_cid_changes() {
-        let changed = |text: &str| String::from_utf8(file(text).with_enclave_cid(17).to_vec()).unwrap();
-        assert_eq!(changed("# ENCLAVE_CID=1\nA=\" b \"\n"), "# ENCLAVE_CID=1\nA=\" b \"\nENCLAVE_CID=17\n");
-        assert_eq!(changed("A=1\n ENCLAVE_CID = 16\nB=2\nENCLAVE_CID=3\nC"), "A=1\nENCLAVE_CID=17\nB=2\nC");
-        assert_eq!(changed("A=1"), "A=1\nENCLAVE_CID=17\n");
-        assert_eq!(changed(""), "ENCLAVE_CID=17\n");
+    fn only_the_line_of_the_cid_goes() {
+        let changed = |text: &str| String::from_utf8(file(text).without_enclave_cid().to_vec()).unwrap();
+        assert_eq!(changed("# ENCLAVE_CID=1\nA=\" b \"\n"), "# ENCLAVE_CID=1\nA=\" b \"\n");
+        assert_eq!(changed("A=1\n ENCLAVE_CID = 16\nB=2\nENCLAVE_CID=3\nC"), "A=1\nB=2\nC");
+        assert_eq!(changed("A=1"), "A=1");
+        assert_eq!(changed(""), "");
     }
 
     #[test]
@@ -363,11 +355,12 @@ mod tests {
         let machine = Machine::new(root.path().into(), Box::new(SystemCommands));
         let path = machine.path(BOOT_FILE);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        write_enclave_cid(&machine, 16).unwrap_err();
-        fs::write(&path, "A=1\n").unwrap();
+        remove_enclave_cid(&machine).unwrap();
+        assert!(!path.exists(), "a file that is missing is not made");
+        fs::write(&path, "A=1\nENCLAVE_CID=16\n").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        write_enclave_cid(&machine, 16).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "A=1\nENCLAVE_CID=16\n");
+        remove_enclave_cid(&machine).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "A=1\n");
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o640);
         fs::write(path.with_file_name(".env.killed"), "A=1\n").unwrap();
         remove_drafts(&machine);
@@ -395,16 +388,16 @@ mod tests {
         restore(&machine, &release).unwrap();
         keep(&machine, &release).unwrap();
         assert_eq!(mode(&release.join(KEPT)), 0o600);
-        // Another enclave to dial is no other boot file.
-        write_enclave_cid(&machine, 17).unwrap();
+        // A boot file without the line of earlier versions is no other boot file.
+        remove_enclave_cid(&machine).unwrap();
         restore(&machine, &release).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "A=1\nENCLAVE_CID=17\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "A=1\n");
         assert!(!failed.exists());
         for other in ["A=2\nENCLAVE_CID=18\n", "A=3\nENCLAVE_CID=18\n"] {
             fs::write(&path, other).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
             restore(&machine, &release).unwrap();
-            assert_eq!(fs::read_to_string(&path).unwrap(), "A=1\nENCLAVE_CID=18\n");
+            assert_eq!(fs::read_to_string(&path).unwrap(), "A=1\n");
             assert_eq!(fs::read_to_string(&failed).unwrap(), other);
             assert_eq!((mode(&path), mode(&failed)), (0o640, 0o640));
         }

@@ -17,6 +17,7 @@ use verification::{Expectation, ExpectedPcrs, Finding, Root};
 
 use self::aws::Aws;
 use super::boot_file::{BOOT_FILE, BootFile};
+use super::cid_file::{self, CID_FILE};
 use super::failed::{Failed, Kind};
 use super::imds::Imds;
 use super::machine::Machine;
@@ -104,10 +105,16 @@ impl Check<'_> {
                 return None;
             }
         };
-        let cid = self.boot_file.enclave_cid();
+        let cid = match cid_file::read(self.machine) {
+            Ok(cid) => cid,
+            Err(failed) => {
+                points.extend([Point::fail(NAME, failed), Point::fail(DEBUG, "the enclave is not known")]);
+                return None;
+            }
+        };
         let running = ours.iter().find(|enclave| enclave.is_running() && Some(enclave.cid) == cid).cloned();
         points.push(match &running {
-            None => Point::fail(NAME, format_args!("none of {name} runs with the CID of the boot file")),
+            None => Point::fail(NAME, format_args!("none of {name} runs with the CID of {CID_FILE}")),
             Some(_) if ours.len() > 1 => {
                 let ids: Vec<_> = ours.iter().map(|enclave| enclave.id.as_str()).collect();
                 let finding = format!("{} of {name} run, and one should: {}", ours.len(), ids.join(", "));
@@ -115,7 +122,7 @@ impl Check<'_> {
                     .with_remedy("nitro-cli terminate-enclave --enclave-id ends the old one")
             }
             Some(enclave) => {
-                Point::pass(NAME, format_args!("{} runs, with the CID of the boot file", enclave.id))
+                Point::pass(NAME, format_args!("{} runs, with the CID of {CID_FILE}", enclave.id))
             }
         });
         let debugged: Vec<_> = ours

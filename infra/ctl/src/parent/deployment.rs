@@ -7,7 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::allocator::Pages;
-use super::boot_file::{self, BOOT_FILE, BootFile};
+use super::boot_file::{self, BootFile};
+use super::cid_file::{self, CID_FILE};
 use super::failed::{Failed, Kind};
 use super::instance::Instance;
 use super::lock::Lock;
@@ -144,7 +145,7 @@ pub fn plan(instance: &Instance, options: &Options) -> Result<Vec<String>, Faile
     let words: Vec<_> = arguments.iter().map(|word| word.display().to_string()).collect();
     lines.push(format!("nitro-cli {}", words.join(" ")));
     lines.push(format!("wait at most {} s for its /health", options.times.health_timeout.as_secs()));
-    lines.push(format!("write its CID as ENCLAVE_CID to {}", machine.path(BOOT_FILE).display()));
+    lines.push(format!("write its CID to {}", machine.path(CID_FILE).display()));
     if !options.is_debugged {
         let stored = machine.path(STORED_RELEASE);
         if !release::is_stored(machine, &options.release) {
@@ -224,7 +225,7 @@ impl<'a> Deployment<'a> {
 
     fn note_old_enclaves(&mut self, is_dry: bool) -> Result<(), Failed> {
         self.old = self.running_ours()?;
-        let serving = BootFile::read(self.instance.machine())?.enclave_cid();
+        let serving = cid_file::read(self.instance.machine())?;
         if self.old.iter().any(|enclave| Some(enclave.cid) == serving) && !is_dry {
             // A run that was killed may have left an enclave that nobody dials. It takes the room of a new one.
             let is_stray = |enclave: &Enclave| Some(enclave.cid) != serving;
@@ -463,14 +464,19 @@ impl<'a> Deployment<'a> {
 
     fn switch_to(&self, started: &Started) -> Result<(), Failed> {
         let machine = self.instance.machine();
-        let port = BootFile::read(machine)?.listen_port()?;
+        let boot_file = BootFile::read(machine)?;
+        let port = boot_file.listen_port()?;
         let endpoint = local_endpoint(self.release.configuration(), port)?;
-        boot_file::write_enclave_cid(machine, started.cid)?;
+        cid_file::write(machine, started.cid)?;
+        // A proxy of an earlier version dials the CID in the boot file until it restarts with its new unit.
+        if boot_file.enclave_cid().is_some() {
+            systemd::restart(machine, PROXY_UNIT)?;
+        }
         let deadline = Instant::now() + SWITCH_PATIENCE;
         loop {
             let status = self.instance.health(&endpoint);
             if self.enough.is_met(status) {
-                return Ok(());
+                return boot_file::remove_enclave_cid(machine);
             }
             if Instant::now() >= deadline {
                 let line = format_args!(
@@ -507,7 +513,7 @@ impl<'a> Deployment<'a> {
     /// Takes everything back. It is not interrupted, and does what it can.
     fn undo(&self) {
         let machine = self.instance.machine();
-        let serving = BootFile::read(machine).ok().and_then(|file| file.enclave_cid());
+        let serving = cid_file::read(machine).ok().flatten();
         let now = self.running_ours();
         // The one that served, or else any that was there before.
         let known = now.as_ref().unwrap_or(&self.old);
@@ -519,9 +525,9 @@ impl<'a> Deployment<'a> {
         let is_switched = self.started.as_ref().is_some_and(|started| Some(started.cid) == serving);
         if let (true, Some(survivor)) = (is_switched, survivor) {
             let cid = survivor.cid;
-            match boot_file::write_enclave_cid(machine, cid) {
+            match cid_file::write(machine, cid) {
                 Ok(()) => report(format_args!("switched back to the enclave with CID {cid}")),
-                Err(failed) => report(format_args!("{failed}; set ENCLAVE_CID={cid} there by hand")),
+                Err(failed) => report(format_args!("{failed}; write {cid} and a line break there by hand")),
             }
         }
         self.remove_new_enclaves();

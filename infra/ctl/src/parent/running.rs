@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use configuration::Configuration;
 
 use super::boot_file::BootFile;
+use super::cid_file::{self, CID_FILE};
 use super::deployment::told;
 use super::failed::{Failed, Kind};
 use super::instance::Instance;
@@ -44,14 +45,15 @@ pub fn stop(instance: &Instance, release: &Path) -> Result<(), Failed> {
     let Running { enclaves, mut ours, .. } = Running::of(instance, release)?;
     if enclaves.is_empty() {
         report("no enclave of ours runs");
-        return Ok(());
+        return cid_file::remove(instance.machine());
     }
     terminate_all(instance, &mut ours, &enclaves).map_err(|failed| {
         Failed::new(
             failed.kind,
             format_args!("an enclave of ours could not be ended; see --status: {failed}"),
         )
-    })
+    })?;
+    cid_file::remove(instance.machine())
 }
 
 /// Our enclaves, and what the port of clients answers, a line each.
@@ -62,9 +64,9 @@ pub fn status(instance: &Instance, release: &Path) -> Result<Vec<String>, Failed
     let Running { enclaves, configuration, .. } = Running::of(instance, release)?;
     let mut lines: Vec<_> = enclaves.iter().map(line_of).collect();
     let file = BootFile::read(instance.machine())?;
-    lines.push(match file.enclave_cid() {
-        Some(cid) => format!("ENCLAVE_CID={cid}"),
-        None => "ENCLAVE_CID=".to_owned(),
+    lines.push(match cid_file::read(instance.machine())? {
+        Some(cid) => format!("{CID_FILE}: {cid}"),
+        None => format!("{CID_FILE}: names no enclave"),
     });
     if let Some(configuration) = configuration {
         let endpoint = local_endpoint(&configuration, file.listen_port()?)?;

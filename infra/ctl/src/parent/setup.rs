@@ -20,6 +20,7 @@ use configuration::Configuration;
 use self::actor::Actor;
 use super::allocator::ALLOCATOR_UNIT;
 use super::boot_file::{self, BOOT_FILE, BootFile};
+use super::cid_file::{self, CID_FILE};
 use super::failed::{Failed, Kind};
 use super::machine::{Call, Ended, Machine};
 use super::vsock_ports;
@@ -82,6 +83,7 @@ pub async fn setup(machine: &Machine, options: &Options) -> Result<Configuration
     setup.make_user()?;
     let is_proxy_new = setup.install_programs()?;
     setup.make_boot_file()?;
+    setup.make_cid_file()?;
     let are_units_new = setup.install_units()?;
     setup.reserve(reservation)?;
     if let Some(log_group) = &options.log_group {
@@ -212,7 +214,8 @@ impl Setup<'_> {
         Ok(is_proxy_new)
     }
 
-    /// Once. The operator's words in it are never touched again; a deployment writes ENCLAVE_CID into it.
+    /// Makes it once, and never changes the operator's words. A deployment removes ENCLAVE_CID, which earlier versions
+    /// wrote.
     fn make_boot_file(&self) -> Result<(), Failed> {
         let path = self.machine.path(BOOT_FILE);
         let owner = format!("{SERVICE_USER}:{SERVICE_USER}");
@@ -265,6 +268,20 @@ impl Setup<'_> {
         made?;
         report(format_args!("made {}; put your secrets in", path.display()));
         Ok(())
+    }
+
+    /// Makes the file of the CID on a parent where an earlier version wrote the CID into the boot file. That line stays
+    /// until the next deployment: the proxy that runs still reads it.
+    fn make_cid_file(&self) -> Result<(), Failed> {
+        let Some(cid) = BootFile::read(self.machine)?.enclave_cid() else { return Ok(()) };
+        if cid_file::read(self.machine)?.is_some() {
+            return Ok(());
+        }
+        if self.options.is_dry {
+            self.actor.print(format_args!("write {cid} to {}", self.machine.path(CID_FILE).display()));
+            return Ok(());
+        }
+        cid_file::write(self.machine, cid)
     }
 
     /// Returns whether one is another than before.

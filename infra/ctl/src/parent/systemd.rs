@@ -35,6 +35,10 @@ pub(super) fn start_later(machine: &Machine, unit: &str) -> Result<(), Failed> {
     succeed(machine, &["start", "--no-block", unit])
 }
 
+pub(super) fn restart(machine: &Machine, unit: &str) -> Result<(), Failed> {
+    succeed(machine, &["restart", unit])
+}
+
 pub(super) fn stop(machine: &Machine, unit: &str) -> Result<(), Failed> {
     succeed(machine, &["stop", unit])
 }

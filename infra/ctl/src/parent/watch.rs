@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::boot_file::{self, BOOT_FILE, BootFile};
+use super::boot_file;
+use super::cid_file::{self, CID_FILE};
 use super::deployment::{Times, restart};
 use super::failed::{Failed, Kind};
 use super::instance::Instance;
@@ -111,9 +112,9 @@ struct Finding {
 /// Looks at the enclave that clients are passed to. That nitro-cli fails is no proof that it is dead.
 fn look(instance: &Instance) -> Result<Finding, Failed> {
     let dead = |text: String| Ok(Finding { is_alive: false, text });
-    let boot_path = instance.machine().path(BOOT_FILE);
+    let cid_path = instance.machine().path(CID_FILE);
     let configuration = read_settings(&instance.machine().path(STORED_RELEASE))?;
-    let named = BootFile::read(instance.machine())?.enclave_cid();
+    let named = cid_file::read(instance.machine())?;
     let ours = Ours::read(instance.machine(), Some(&configuration.name));
     let cid = match (instance.nitro_cli().describe_enclaves(), named) {
         (Ok(listing), named) => {
@@ -123,12 +124,12 @@ fn look(instance: &Instance) -> Result<Finding, Failed> {
             match ours.of(listing).into_iter().find(serves) {
                 Some(enclave) => enclave.cid,
                 None => {
-                    return dead(format!("no enclave of ours runs with the CID of {}", boot_path.display()));
+                    return dead(format!("no enclave of ours runs with the CID of {}", cid_path.display()));
                 }
             }
         }
         (Err(_), Some(cid)) => cid,
-        (Err(failed), None) => return dead(format!("{failed}; {} names no enclave", boot_path.display())),
+        (Err(failed), None) => return dead(format!("{failed}; {} names no enclave", cid_path.display())),
     };
     let probe = Probe::start(instance, &configuration, cid)?;
     match instance.health(probe.endpoint()) {

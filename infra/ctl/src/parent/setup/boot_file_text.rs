@@ -44,9 +44,7 @@ pub(super) fn first_boot_file(configuration: &Configuration) -> String {
          \n\
          # The port of the API. After a change: systemctl restart nitro-parent.service; to or from 443, which only works with\n\
          # tls.mode = \"acme\", setup-parent.sh again before that.\n\
-         BRIDGE_LISTEN_PORT={DEFAULT_LISTEN_PORT}\n\
-         \n\
-         # Below, run-enclave.sh writes ENCLAVE_CID, which enclave the proxy dials.\n",
+         BRIDGE_LISTEN_PORT={DEFAULT_LISTEN_PORT}\n",
         region = configuration.kms.region
     )
 }

@@ -71,7 +71,7 @@ fn acme_settings(acme: &Acme, vsock: Vsock, listen_port: u16) -> String {
     // Where the port of the API is 443 itself, the enclave answers the ACME server there too.
     if listen_port != HTTPS_PORT {
         let port = vsock.acme_challenge_port;
-        routes.push(format!("--route tcp:0.0.0.0:{HTTPS_PORT}=enclave:/etc/nitro-signer/env:{port}"));
+        routes.push(format!("--route tcp:0.0.0.0:{HTTPS_PORT}=enclave:/run/nitro-signer/cid:{port}"));
     }
     let server = format!("{}:{}", acme.directory.host(), acme.directory.port());
     routes.push(format!("--route vsock:any:{}=tcp:{server}", vsock.acme_port));
