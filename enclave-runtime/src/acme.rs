@@ -13,7 +13,7 @@
 //! * The ACME server, the names and the trusted roots are measured. TLS with the server ends in the enclave.
 //! * Answers of the server are bounded and have deadlines. Every URL must have the host and port of the directory.
 //! * The parent's copy is used if it opens. The parent may lose it, withhold it or return an older one. That costs an
-//! order, or leaves an older certificate in use that is still valid. The signer never stops for it.
+//!   order, or leaves an older certificate in use that is still valid. The signer never stops for it.
 //! * A certificate is presented only if it has the signer's key and names, and is valid now.
 //!
 //! This is a client of its own. `instant-acme` keeps the account key in strings that it does not wipe, drops the

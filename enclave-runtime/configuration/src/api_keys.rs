@@ -31,7 +31,7 @@ pub enum Operation {
     Attest,
 }
 
-/// The operations that an API key allows. Operations without a key of a user need no role.
+/// The operations that an API key allows. Routes without an API key need no role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// `full` allows every operation.

@@ -37,7 +37,7 @@ impl fmt::Display for UnusableIdentity {
 impl std::error::Error for UnusableIdentity {}
 
 impl TlsIdentity {
-    /// From a pair that [`check_pair`](super::check_pair) gave.
+    /// From a pair that [`check_pair`](configuration::tls_pair::check_pair) gave.
     ///
     /// # Errors
     /// [`UnusableIdentity`]

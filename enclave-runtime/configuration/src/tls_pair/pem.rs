@@ -19,7 +19,7 @@ pub(super) struct Section<'p> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NotPem;
 
-/// The sections of `text`, in order. Text outside of sections is ignored, as RFC 7468 demands.
+/// The sections of `text`, in order. Text outside of sections is ignored, as RFC 7468 permits.
 pub(super) fn sections(text: &str) -> Result<Vec<Section<'_>>, NotPem> {
     let mut sections = Vec::new();
     let mut open: Option<(&str, usize)> = None;

@@ -29,8 +29,8 @@ const SLACK: Duration = Duration::from_secs(4);
 /// The exit code for what is configured wrong.
 const EX_CONFIG: i32 = 78;
 
-const KIND_NOT_SERVED: &str = "TLS_CERT_CHAIN: certificate 1 has a key of an unsupported kind: only P-256, P-384 and Ed25519 \
-                               are served, and never RSA, since KMS encrypts to an attested key of RSA";
+const KIND_NOT_SERVED: &str = "TLS_CERT_CHAIN: certificate 1 has a key of an unsupported kind: only P-256, P-384 and \
+                               Ed25519 are served, and never RSA, since KMS encrypts to an attested key of RSA";
 
 fn own() -> Server {
     Server::own(&["--tls", "self-signed"])
