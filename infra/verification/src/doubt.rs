@@ -48,6 +48,16 @@ pub enum Doubt {
     OriginMisstated(Origin),
 }
 
+/// The start of a document of the module of QEMU: `{1: -1}` for the algorithm, and no unprotected header.
+pub(crate) const UNSIGNED_START: &[u8] = b"\x84\x43\xa1\x01\x20\xa0";
+
+impl Doubt {
+    /// The doubt for a refused `document`: [`Doubt::Unsigned`] for an emulator's, otherwise `refused`.
+    pub(crate) fn of_refused(refused: Refused, document: &[u8]) -> Self {
+        if document.starts_with(UNSIGNED_START) { Self::Unsigned } else { refused.into() }
+    }
+}
+
 impl From<Refused> for Doubt {
     fn from(refused: Refused) -> Self {
         Self::Refused(refused)

@@ -10,7 +10,6 @@ use crate::expectation::{Expectation, Image};
 use crate::key_proof::{KeyProof, Origin, PublicKey};
 use crate::nonce::Nonce;
 use crate::reply::{self, Claim};
-use crate::saved::unsigned_or;
 
 /// What is checked, in this order. What a document says is looked at when it is authentic, and not before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -248,7 +247,7 @@ fn examine_document(
 ) -> Examination {
     let document = match authenticate(bytes, expectation.root(), now_unix_ms) {
         Ok(document) => document,
-        Err(refused) => return Examination::failed(failed_check(refused), unsigned_or(refused, bytes)),
+        Err(refused) => return Examination::failed(failed_check(refused), Doubt::of_refused(refused, bytes)),
     };
     let image = expectation.image_of(&document);
     let statement = statement(&document);

@@ -2,7 +2,7 @@
 
 use attestation::{Document, MAX_DOCUMENT_BYTES, Refused, Root, authenticate};
 
-use crate::doubt::Doubt;
+use crate::doubt::{Doubt, UNSIGNED_START};
 use crate::examination::check_debug_mode;
 use crate::expectation::Expectation;
 use crate::key_proof::{KeyProof, Origin};
@@ -13,9 +13,6 @@ pub const MAX_SAVED_BYTES: usize = 2 * MAX_REPLY_BYTES;
 
 /// A COSE_Sign1 begins so, with or without its tag.
 const COSE_STARTS: [u8; 2] = [0x84, 0xd2];
-
-/// What a document of QEMU's module begins with: `{1: -1}` for the algorithm, and no unprotected header.
-const UNSIGNED_START: &[u8] = b"\x84\x43\xa1\x01\x20\xa0";
 
 /// What one of Nitro's begins with.
 const SIGNED_START: &[u8] = b"\x84\x44\xa1\x01\x38\x22\xa0";
@@ -68,7 +65,7 @@ pub fn read_unverified(document: &[u8]) -> Result<Document, Doubt> {
 /// # Errors
 /// [`Doubt::Refused`] and [`Doubt::Unsigned`]
 pub fn authenticate_at_its_time(document: &[u8], root: &Root) -> Result<Document, Doubt> {
-    let said = Document::parse(document).map_err(|refused| unsigned_or(refused, document))?;
+    let said = Document::parse(document).map_err(|refused| Doubt::of_refused(refused, document))?;
     Ok(authenticate(document, root, said.timestamp_unix_ms)?)
 }
 
@@ -86,11 +83,6 @@ pub fn verify_saved_key(
     check_debug_mode(&document)?;
     expectation.image_of(&document)?;
     proof.origin_in(&document).ok_or(Doubt::NotOfThisKey)
-}
-
-/// An emulator's document is called that, and not one in another algorithm.
-pub(crate) fn unsigned_or(refused: Refused, document: &[u8]) -> Doubt {
-    if document.starts_with(UNSIGNED_START) { Doubt::Unsigned } else { refused.into() }
 }
 
 /// The byte string that `input` begins with, with its head.
