@@ -8,6 +8,9 @@
 //!    attacker who asks for `/health` all the time would outlive newcomers in the middle of their handshake.
 //! 2. The others, the one that has been idle longest first.
 //!
+//! Connections without the key keep a quarter of the idle ones. Otherwise, where clients with the key hold all the rest, each
+//! newcomer would close the newcomer before it, and none would come to its first request.
+//!
 //! Each request moves its connection out of an ordered map and back into it, under a lock that nobody holds while waiting.
 
 use std::collections::BTreeMap;
@@ -32,6 +35,8 @@ pub(super) struct Places {
     max_connections: usize,
     /// Above so many, a newcomer closes an idle connection.
     max_idle: usize,
+    /// Of these, connections that never presented the key: while there are fewer, one that presented it is closed.
+    min_without_key: usize,
     lifetime: Duration,
     max_requests: u32,
     occupants: Mutex<Occupants>,
@@ -60,6 +65,7 @@ impl Places {
         Self {
             max_connections: limits.max_connections,
             max_idle: limits.max_connections - limits.max_connections.div_ceil(4),
+            min_without_key: (limits.max_connections - limits.max_connections.div_ceil(4)) / 4,
             lifetime: limits.connection_lifetime,
             max_requests: limits.max_requests_per_connection,
             occupants: Mutex::default(),
@@ -71,7 +77,7 @@ impl Places {
         let (closing, is_closing) = watch::channel(false);
         let mut occupants = self.occupants();
         if occupants.open.saturating_sub(occupants.closing) >= self.max_idle {
-            occupants.close_first();
+            occupants.close_one(self.min_without_key);
         }
         occupants.open = occupants.open.saturating_add(1);
         let turn = occupants.last_turn(false);
@@ -101,9 +107,17 @@ impl Occupants {
         turn
     }
 
-    /// Tells the idle connection whose turn it is to close, if there is one.
-    fn close_first(&mut self) {
-        if let Some((_, closing)) = self.idle.pop_first() {
+    /// Tells the idle connection whose turn it is to close, if there is one. Spares `min_without_key` connections that never
+    /// presented the key, as long as another can close.
+    fn close_one(&mut self, min_without_key: usize) {
+        const FIRST_WITH_KEY: Turn = Turn { has_shown_key: true, number: 0 };
+        let without_key = self.idle.range(..FIRST_WITH_KEY).take(min_without_key).count();
+        let with_key = self.idle.range(FIRST_WITH_KEY..).next().map(|(turn, _)| *turn);
+        let chosen = match with_key {
+            Some(turn) if without_key < min_without_key => self.idle.remove(&turn),
+            _ => self.idle.pop_first().map(|(_, closing)| closing),
+        };
+        if let Some(closing) = chosen {
             self.closing = self.closing.saturating_add(1);
             closing.send_replace(true);
         }
@@ -211,7 +225,7 @@ impl Drop for RequestInProgress<'_> {
         occupants.idle.insert(turn, closing);
         // While all places were taken by busy connections, newcomers had to wait. Now one can be had.
         if occupants.open >= places.max_connections && occupants.closing == 0 {
-            occupants.close_first();
+            occupants.close_one(places.min_without_key);
         }
     }
 }
@@ -271,6 +285,23 @@ mod tests {
         }
         assert_eq!(order, [2, 3, 4, 5, 1, 0], "with the key, 1 is idle for longer than 0");
         assert!(closing(&newcomers).is_empty());
+    }
+
+    #[test]
+    fn newcomers_have_a_share_beside_a_crowd_that_presented_the_key() {
+        let places = places(1024);
+        let crowd: Vec<_> = (0..768).map(|_| places.take()).collect();
+        crowd.iter().for_each(|connection| connection.begin_request().shows_key());
+        // A quarter of the idle ones.
+        let newcomers: Vec<_> = (0..192).map(|_| places.take()).collect();
+        assert!(closing(&newcomers).is_empty(), "each has time for its first request");
+        assert_eq!(
+            closing(&crowd),
+            Vec::from_iter(0..192),
+            "the longest idle, although they presented the key"
+        );
+        let more = places.take();
+        assert_eq!((closing(&newcomers), closing(&crowd).len(), is_closing(&more)), (vec![0], 192, false));
     }
 
     #[test]
