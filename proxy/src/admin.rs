@@ -19,6 +19,7 @@ use transport::{Listener, Stream};
 use crate::acceptor::{FIRST_ACCEPT_DELAY, LAST_ACCEPT_DELAY};
 use crate::backoff::Backoff;
 use crate::metrics::Metrics;
+use crate::phase::Phase;
 
 /// A collector and a few people; the others wait in the listen backlog.
 pub(crate) const MAX_CONNECTIONS: usize = 16;
@@ -43,7 +44,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub(crate) struct Admin {
     pub(crate) listener: Listener,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) draining: watch::Receiver<bool>,
+    pub(crate) phase: watch::Receiver<Phase>,
 }
 
 impl Admin {
@@ -63,18 +64,19 @@ impl Admin {
             };
             backoff.reset();
             let metrics = Arc::clone(&self.metrics);
-            let draining = self.draining.clone();
+            let phase = self.phase.clone();
             tokio::spawn(async move {
-                serve(stream, &metrics, &draining).await;
+                serve(stream, &metrics, &phase).await;
                 drop(permit);
             });
         }
     }
 }
 
-async fn serve(stream: Stream, metrics: &Metrics, draining: &watch::Receiver<bool>) {
+async fn serve(stream: Stream, metrics: &Metrics, phase: &watch::Receiver<Phase>) {
     let service = service_fn(|request: Request<Incoming>| {
-        let response = respond(request.method(), request.uri().path(), metrics, *draining.borrow());
+        let draining = *phase.borrow() != Phase::Serving;
+        let response = respond(request.method(), request.uri().path(), metrics, draining);
         async { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()

@@ -21,6 +21,7 @@ mod invalid_route;
 mod limits;
 mod line_sink;
 mod metrics;
+mod phase;
 mod pump;
 mod route;
 mod server;

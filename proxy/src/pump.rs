@@ -12,13 +12,15 @@
 //! * While the client does not take its answers, nothing more is read from it. Otherwise a client that sends and never
 //!   reads would fill the buffers of everything behind. The destination is read all the same: an answer may come before
 //!   the request is taken.
+//! * At the end of a drain nothing more is read from the client for the destination. The destination learns it as the
+//!   end of the client's bytes, answers what it has, and closes. What the client still sends is discarded.
 //! * When one side is gone and the last bytes for the other are written, the other's bytes are discarded
 //!   for a while. Closing a tcp socket with unread bytes sends a reset, and a reset destroys what the peer
 //!   has not read yet.
 
 mod direction;
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -90,10 +92,17 @@ where
         }
     }
 
-    /// Runs until the connection is to be closed, which is the caller's to do.
-    pub(crate) async fn run(mut self) -> Outcome {
+    /// Runs until the connection is to be closed, which is the caller's to do. From `last_answers` on, the destination
+    /// gets nothing more from the client.
+    pub(crate) async fn run(mut self, last_answers: impl Future<Output = ()>) -> Outcome {
         let mut timer = pin!(sleep_until(self.next_deadline(Instant::now())));
+        let mut last_answers = pin!(last_answers);
+        let mut is_ending = false;
         poll_fn(|cx| {
+            if !is_ending && last_answers.as_mut().poll(cx).is_ready() {
+                is_ending = true;
+                self.to_destination.stop_taking();
+            }
             loop {
                 let now = Instant::now();
                 if let Some(outcome) = self.advance(cx, now) {

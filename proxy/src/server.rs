@@ -3,13 +3,14 @@
 use std::fmt;
 use std::future::Future;
 use std::io::{self, Write};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 use transport::{Address, Listener};
 
@@ -20,14 +21,19 @@ use crate::connection::Shared;
 use crate::file_sink::FileSink;
 use crate::line_sink::LineSink;
 use crate::metrics::Metrics;
+use crate::phase::Phase;
 use crate::source_limit::SourceLimit;
+
+/// The last part of a drain, at most half of it: time for the signer to answer what it was sent, and to read on for a
+/// while where it answered early.
+const LAST_ANSWERS: Duration = Duration::from_secs(4);
 
 /// All routes, bound.
 #[derive(Debug)]
 pub struct Server {
     acceptors: Vec<Acceptor>,
     admin: Option<Admin>,
-    draining: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     max_connections: u32,
     drain_timeout: Duration,
 }
@@ -53,6 +59,7 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let lines = Arc::new(LineSink::new());
         let max_connections = config.limits.max_connections;
+        let (phase, receiver) = watch::channel(Phase::Serving);
         let mut acceptors = Vec::with_capacity(config.routes.len());
         for route in config.routes {
             let listener = bind(&route.listen).await?;
@@ -69,17 +76,17 @@ impl Server {
                     lines: Arc::clone(&lines),
                     file: FileSink::default(),
                     destination_failing: AtomicBool::new(false),
+                    phase: receiver.clone(),
                     local_address,
                 }),
                 listener,
             });
         }
-        let (draining, receiver) = watch::channel(false);
         let admin = match &config.admin {
-            Some(address) => Some(Admin { listener: bind(address).await?, metrics, draining: receiver }),
+            Some(address) => Some(Admin { listener: bind(address).await?, metrics, phase: receiver }),
             None => None,
         };
-        Ok(Self { acceptors, admin, draining, max_connections, drain_timeout: config.drain_timeout })
+        Ok(Self { acceptors, admin, phase, max_connections, drain_timeout: config.drain_timeout })
     }
 
     /// Writes one line for each address that is listened on.
@@ -99,6 +106,9 @@ impl Server {
 
     /// Serves until `stop` completes, then lets the connections finish until the drain timeout or until the
     /// future that `stop` returned completes too. What is left is closed when the runtime is shut down.
+    ///
+    /// Nothing is read from clients in the last part of the drain. The proxy cannot see where a request ends, but a
+    /// request that was passed on before has its answer by then. So the cut uses up no ticket without its signature.
     pub async fn run<F, G>(self, stop: F) -> Finish
     where
         F: Future<Output = G>,
@@ -107,7 +117,7 @@ impl Server {
         let permits: Vec<_> = self.acceptors.iter().map(|acceptor| Arc::clone(&acceptor.permits)).collect();
         let mut tasks = JoinSet::new();
         for acceptor in self.acceptors {
-            tasks.spawn(acceptor.run(self.draining.subscribe()));
+            tasks.spawn(acceptor.run(self.phase.subscribe()));
         }
         if let Some(admin) = self.admin {
             tasks.spawn(admin.run());
@@ -121,22 +131,33 @@ impl Server {
             }
         };
         info!("draining");
-        self.draining.send_replace(true);
+        self.phase.send_replace(Phase::Draining);
+        let deadline = Instant::now() + self.drain_timeout;
         let all_finished = async {
             for route in permits {
                 // Fails only on a closed semaphore, which nobody closes.
                 let _ = route.acquire_many(self.max_connections).await;
             }
         };
+        let drained = async {
+            let mut all_finished = pin!(all_finished);
+            let last_answers = LAST_ANSWERS.min(self.drain_timeout / 2);
+            if timeout_at(deadline - last_answers, all_finished.as_mut()).await.is_ok() {
+                return true;
+            }
+            self.phase.send_replace(Phase::LastAnswers);
+            timeout_at(deadline, all_finished).await.is_ok()
+        };
         tokio::select! {
             () = stop_again => {
                 warn!("interrupted while draining");
                 Finish::Interrupted
             }
-            drained = timeout(self.drain_timeout, all_finished) => {
-                match drained {
-                    Ok(()) => info!("drained"),
-                    Err(_) => warn!("drain timeout passed, closing the remaining connections"),
+            drained = drained => {
+                if drained {
+                    info!("drained");
+                } else {
+                    warn!("drain timeout passed, closing the remaining connections");
                 }
                 Finish::Drained
             }

@@ -37,6 +37,8 @@ enum State {
     Copying,
     /// The source has ended; what is left is written, then the sink's half is closed.
     Flushing,
+    /// The source goes on, but the sink gets no more: what is left is written, then the sink's half is closed.
+    Ending,
     /// The sink takes no more; what the source sends is thrown away.
     Discarding,
     /// The source has ended, and the sink knows or does not care.
@@ -102,7 +104,7 @@ impl Direction {
     {
         loop {
             match self.state {
-                State::Copying | State::Flushing if !self.carrier.buffer.is_empty() => {
+                State::Copying | State::Flushing | State::Ending if !self.carrier.buffer.is_empty() => {
                     match self.carrier.buffer.poll_drain(cx, sink) {
                         Poll::Pending => {
                             self.stalled_since.get_or_insert(now);
@@ -126,10 +128,11 @@ impl Direction {
                         self.last_moved = now;
                     }
                 }
-                State::Flushing => {
+                State::Flushing | State::Ending => {
                     // A sink that cannot be closed is gone, and its own direction finds out.
                     let _ = ready!(Pin::new(&mut *sink).poll_shutdown(cx));
-                    self.state = State::Finished;
+                    self.state =
+                        if self.state == State::Ending { State::Discarding } else { State::Finished };
                 }
                 State::Discarding => {
                     if self.is_budget_spent() {
@@ -150,15 +153,22 @@ impl Direction {
 
     fn end_source(&mut self) {
         self.state = match self.state {
-            State::Copying | State::Flushing => State::Flushing,
+            State::Copying | State::Flushing | State::Ending => State::Flushing,
             State::Discarding | State::Finished => State::Finished,
         };
+    }
+
+    /// From now on the sink gets only what was read already, and then the end.
+    pub(super) fn stop_taking(&mut self) {
+        if self.state == State::Copying {
+            self.state = State::Ending;
+        }
     }
 
     /// The sink takes no more bytes. True when that is news.
     pub(super) fn give_up_writing(&mut self) -> bool {
         let next = match self.state {
-            State::Copying => State::Discarding,
+            State::Copying | State::Ending => State::Discarding,
             State::Flushing => State::Finished,
             State::Discarding | State::Finished => return false,
         };

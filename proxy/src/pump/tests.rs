@@ -1,10 +1,12 @@
 //! The pump over in-memory pipes and a clock that jumps.
 
+use std::future::pending;
 use std::io;
 use std::task::ready;
 
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -27,7 +29,7 @@ where
     D: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     tokio::spawn(async move {
-        Pump::new((&mut client, carrier()), (&mut destination, carrier()), DEADLINES).run().await
+        Pump::new((&mut client, carrier()), (&mut destination, carrier()), DEADLINES).run(pending()).await
     })
 }
 
@@ -233,7 +235,8 @@ async fn bytes_that_came_early_go_first_and_all_are_counted() {
     assert_eq!(count, 6);
     let moved_bytes = early.moved_bytes.clone();
     let pump = tokio::spawn(async move {
-        Pump::new((&mut client_side, early), (&mut destination_side, carrier()), DEADLINES).run().await
+        let pump = Pump::new((&mut client_side, early), (&mut destination_side, carrier()), DEADLINES);
+        pump.run(pending()).await
     });
     client.write_all(b"late").await.unwrap();
     client.shutdown().await.unwrap();
@@ -241,6 +244,30 @@ async fn bytes_that_came_early_go_first_and_all_are_counted() {
     drop(destination);
     assert_eq!(pump.await.unwrap(), Outcome::Complete);
     assert_eq!(moved_bytes.get(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_answers_come_and_nothing_more_is_asked() {
+    let (mut client, mut client_side) = duplex(PIPE_BYTES);
+    let (mut destination, mut destination_side) = duplex(PIPE_BYTES);
+    let (last_answers, begun) = oneshot::channel();
+    let pump = tokio::spawn(async move {
+        let pump = Pump::new((&mut client_side, carrier()), (&mut destination_side, carrier()), DEADLINES);
+        pump.run(async { begun.await.unwrap() }).await
+    });
+    // More than the pipe to the destination holds: the rest is in the pump's buffer when the last answers begin.
+    let question = "q".repeat(2 * PIPE_BYTES);
+    client.write_all(question.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    last_answers.send(()).unwrap();
+    assert_eq!(read_all(&mut destination).await, question);
+    // More than the pipe holds: the pump takes it, so that closing does not reset the connection.
+    client.write_all("late".repeat(PIPE_BYTES).as_bytes()).await.unwrap();
+    destination.write_all(b"answer").await.unwrap();
+    destination.shutdown().await.unwrap();
+    assert_eq!(read_all(&mut client).await, "answer");
+    drop(client);
+    assert_eq!(pump.await.unwrap(), Outcome::Complete);
 }
 
 /// A peer that resets the connection after its last byte.

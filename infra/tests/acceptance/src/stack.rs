@@ -32,7 +32,7 @@ impl Secrets {
 }
 
 /// Options of a proxy whose clients all come from one address, as those of a test do.
-pub(crate) const ONE_SOURCE: [&str; 2] = ["--max-connections-per-source", "off"];
+pub const ONE_SOURCE: [&str; 2] = ["--max-connections-per-source", "off"];
 
 /// The option with which the proxy announces clients, and the signer takes no others.
 pub const PROXY_PROTOCOL: &str = "--proxy-protocol";

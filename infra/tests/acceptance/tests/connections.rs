@@ -5,13 +5,16 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use acceptance::binaries::binaries;
 use acceptance::contract::{
     HEALTHY, INVALID_JSON, KEY_NOT_FOUND, METHOD_NOT_ALLOWED, NOT_FOUND, UNAUTHORIZED, error_body,
 };
 use acceptance::failure::{ensure, fail};
 use acceptance::installation::run;
+use acceptance::process::Process;
 use acceptance::raw_http::{has_json_headers, shown};
 use acceptance::signer::{new_identity, sign_body};
+use acceptance::stack::ONE_SOURCE;
 use acceptance::{Connection, Exchange, Failure, Request, Rows, Server, bip340};
 use nix::sys::signal::{Signal, kill};
 
@@ -607,6 +610,68 @@ fn a_drain_under_load_answers_whom_it_accepts() -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Clients keep their connections, so that the proxy's drain lasts to its end.
+#[test]
+fn the_end_of_the_proxy_uses_up_no_ticket_without_its_signature() -> Result<(), Failure> {
+    const ROUNDS: usize = 3;
+    const CLIENTS: usize = 32;
+    let mut rows = Rows::new("Connections, SIGTERM to the proxy under load");
+    for options in [&[][..], &["--tls", "self-signed"]] {
+        // Its own proxy stays, for what the other does not answer.
+        let mut direct = Server::own(options);
+        let identity = new_identity();
+        let public_key = direct.signer().generated(&identity)?;
+        let x_only = bip340::x_only(&public_key).to_owned();
+        let socket = direct.stack().signer_socket().to_owned();
+        for round in 0..ROUNDS {
+            let route = format!("tcp:127.0.0.1:0=unix:{socket}");
+            let arguments = [&["--route", &route, "--drain-timeout-s", "2"], &ONE_SOURCE[..]].concat();
+            let mut proxy = Process::start("proxy", &binaries().proxy, &arguments, &[])?;
+            let rest = proxy.ready("proxy: listening on tcp:")?;
+            let address = rest.split(',').next().unwrap_or_default().parse()?;
+            let mut proxied = Server::at_address(address, direct.secrets.clone());
+            if !options.is_empty() {
+                proxied = proxied.over_tls();
+            }
+            let unanswered: Vec<_> = thread::scope(|scope| {
+                let (proxied, identity) = (&proxied, &identity);
+                let clients: Vec<_> =
+                    (0..CLIENTS).map(|_| scope.spawn(|| signs_until_cut(proxied, identity))).collect();
+                thread::sleep(Duration::from_millis(300));
+                let stopped = proxy.terminate();
+                let ended = clients.into_iter().map(|client| client.join().expect("no panic"));
+                stopped.and_then(|()| ended.collect::<Result<_, _>>())
+            })?;
+            let status = proxy.ended_within(Duration::from_secs(5))?;
+            rows.check(
+                format!("{options:?}, round {round}: the proxy"),
+                ensure(status.success(), || format!("{status}")),
+            );
+            for (digest, ticket) in unanswered {
+                let signature = direct.signer().signed(&identity, &digest, &ticket);
+                let row = format!("{options:?}, round {round}: a ticket without an answer is unused");
+                rows.check(row, signature.and_then(|signature| bip340::verify(&signature, &digest, &x_only)));
+            }
+        }
+    }
+    rows.finish();
+    Ok(())
+}
+
+/// Signs on one connection until it is cut; gives the digest and the ticket that had no answer.
+fn signs_until_cut(server: &Server, identity: &str) -> Result<([u8; 32], String), Failure> {
+    let mut signer = server.signer();
+    loop {
+        let digest = rand::random();
+        let ticket = signer.ticket(identity, &digest);
+        let exchange = signer.sign(identity, &hex::encode(digest), &ticket);
+        match exchange.response() {
+            Ok(response) => ensure(response.status == 200, || response.text())?,
+            Err(_) => return Ok((digest, ticket)),
+        }
+    }
 }
 
 /// Signs on a new connection each time, until one is closed before an answer; gives digests with their signatures. A
