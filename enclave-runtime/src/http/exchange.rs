@@ -43,11 +43,11 @@ impl std::fmt::Display for Abandoned {
 
 impl std::error::Error for Abandoned {}
 
-/// Answers one request of `peer`.
+/// Answers one request of `peer`. Drops `in_progress` when it does nothing more for the request.
 pub(super) async fn answer<S: Sealer>(
     server: &Server<S>,
     peer: &Peer,
-    in_progress: &RequestInProgress<'_>,
+    in_progress: RequestInProgress<'_>,
     verdict: HeadVerdict,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Abandoned> {
@@ -62,14 +62,14 @@ pub(super) async fn answer<S: Sealer>(
     }
     let operation = match before_body(server, &request) {
         Ok(Target::Health) => {
-            return Ok(early(Answer::Health { ready: server.service.is_ready() }, request).await);
+            return Ok(early(Answer::Health { ready: server.service.is_ready() }, request, in_progress).await);
         }
         Ok(Target::Attestation { nonce }) => {
             let Ok(_waiting) = nonce.as_ref().map(|_| server.attestations.try_acquire()).transpose() else {
-                return Ok(early(Answer::Failed(Failure::Busy.into()), request).await);
+                return Ok(early(Answer::Failed(Failure::Busy.into()), request, in_progress).await);
             };
             let attested = server.service.attest(nonce, peer.channel.tls_spki()).await;
-            return Ok(early(attested.into(), request).await);
+            return Ok(early(attested.into(), request, in_progress).await);
         }
         Ok(Target::Operation(operation)) => {
             in_progress.shows_key();
@@ -82,11 +82,11 @@ pub(super) async fn answer<S: Sealer>(
                 let client = peer.address.map(tracing::field::display);
                 tracing::warn!(client, count, "refused a request without the API key");
             }
-            return Ok(early(Answer::Failed(rejection), request).await);
+            return Ok(early(Answer::Failed(rejection), request, in_progress).await);
         }
     };
     let Ok(_in_flight) = server.requests_in_flight.try_acquire() else {
-        return Ok(early(Answer::Failed(Failure::Busy.into()), request).await);
+        return Ok(early(Answer::Failed(Failure::Busy.into()), request, in_progress).await);
     };
     let mut body = match timeout(server.limits.body_deadline, read_body(request.into_body())).await {
         Ok(Ok(body)) => body,
@@ -114,7 +114,15 @@ pub(super) fn turned_away() -> Response<Full<Bytes>> {
 
 /// The response to a request whose body is not needed. The connection stays open if the body is short and arrives at once.
 /// Otherwise the rest of the body would be read as the next request.
-async fn early(answer: Answer, request: Request<Incoming>) -> Response<Full<Bytes>> {
+///
+/// A connection that never presented the API key counts as idle meanwhile. Otherwise bodies that come late would keep
+/// places.
+async fn early(
+    answer: Answer,
+    request: Request<Incoming>,
+    in_progress: RequestInProgress<'_>,
+) -> Response<Full<Bytes>> {
+    let _in_progress = in_progress.has_shown_key().then_some(in_progress);
     // Reading from a client that waits for "100 Continue" would send it.
     let waits = request.headers().contains_key(EXPECT);
     let body = request.into_body();

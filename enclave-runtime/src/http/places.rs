@@ -1,15 +1,20 @@
 //! Places for connections, and which connection gives its place up to a newcomer.
 //!
 //! A connection without a request in progress is idle: also before its first request, in its handshake, and in the
-//! middle of a head. Up to three quarters of the places may be held by idle connections. Above that, each newcomer
-//! closes one. A connection with a request in progress is never chosen. The order is:
+//! middle of a head. A quarter of the places is a reserve for newcomers. Whenever it is in use, idle connections are
+//! closed until it is free again. A connection with a request in progress is never chosen.
 //!
-//! 1. Those that never presented the API key, the oldest first. What they ask for does not put them back in line: an
-//!    attacker who asks for `/health` all the time would outlive newcomers in the middle of their handshake.
-//! 2. The others, the one that has been idle longest first.
+//! Connections that never presented the API key have a share of a quarter of the other places. Those that presented it
+//! have the rest. The order of closing is:
 //!
-//! Connections without the key keep a quarter of the idle ones. Otherwise, where clients with the key hold all the rest, each
-//! newcomer would close the newcomer before it, and none would come to its first request.
+//! 1. Those without the key, if they hold more than their share, the oldest first. What they ask for does not put them
+//!    back in line: an attacker who asks for `/health` all the time would outlive newcomers in the middle of their
+//!    handshake.
+//! 2. Those with the key, if they hold more than their share, the one that has been idle longest first.
+//! 3. Any, in this order, if all places are taken.
+//!
+//! So a crowd without the key closes no connection of a client that has it. And beside a crowd with the key, a newcomer
+//! does not close the newcomer before it: both come to their first request.
 //!
 //! Each request moves its connection out of an ordered map and back into it, under a lock that nobody holds while waiting.
 
@@ -33,10 +38,10 @@ const LIFETIME_JITTER_DIVISOR: u32 = 4;
 /// The places of one server.
 pub(super) struct Places {
     max_connections: usize,
-    /// Above so many, a newcomer closes an idle connection.
-    max_idle: usize,
-    /// Of these, connections that never presented the key: while there are fewer, one that presented it is closed.
-    min_without_key: usize,
+    /// Above so many, idle connections are closed.
+    max_without_reserve: usize,
+    /// The share of connections that never presented the key, of `max_without_reserve`.
+    share_without_key: usize,
     lifetime: Duration,
     max_requests: u32,
     occupants: Mutex<Occupants>,
@@ -47,6 +52,8 @@ struct Occupants {
     open: usize,
     /// Of the open ones, those that were told to close.
     closing: usize,
+    /// Of the open ones that were not told to close, those that presented the key.
+    with_key: usize,
     /// The idle connections, in the order in which they are closed, with what tells them to.
     idle: BTreeMap<Turn, watch::Sender<bool>>,
     next_number: u64,
@@ -62,10 +69,11 @@ struct Turn {
 
 impl Places {
     pub(super) fn new(limits: &Limits) -> Self {
+        let max_without_reserve = limits.max_connections - limits.max_connections.div_ceil(4);
         Self {
             max_connections: limits.max_connections,
-            max_idle: limits.max_connections - limits.max_connections.div_ceil(4),
-            min_without_key: (limits.max_connections - limits.max_connections.div_ceil(4)) / 4,
+            max_without_reserve,
+            share_without_key: max_without_reserve / 4,
             lifetime: limits.connection_lifetime,
             max_requests: limits.max_requests_per_connection,
             occupants: Mutex::default(),
@@ -76,10 +84,8 @@ impl Places {
     pub(super) fn take(self: &Arc<Self>) -> Place {
         let (closing, is_closing) = watch::channel(false);
         let mut occupants = self.occupants();
-        if occupants.open.saturating_sub(occupants.closing) >= self.max_idle {
-            occupants.close_one(self.min_without_key);
-        }
         occupants.open = occupants.open.saturating_add(1);
+        self.free_the_reserve(&mut occupants);
         let turn = occupants.last_turn(false);
         occupants.idle.insert(turn, closing);
         drop(occupants);
@@ -91,6 +97,21 @@ impl Places {
             is_busy: AtomicBool::new(false),
             requests: AtomicU32::new(0),
             ends_at: Instant::now() + jittered(self.lifetime),
+        }
+    }
+
+    /// Tells idle connections to close until the reserve is free, or no other may be told.
+    fn free_the_reserve(&self, occupants: &mut Occupants) {
+        while occupants.staying() > self.max_without_reserve {
+            let with_key = occupants.with_key;
+            let without_key = occupants.staying().saturating_sub(with_key);
+            let is_full = occupants.staying() >= self.max_connections;
+            let closes = without_key > self.share_without_key && occupants.close_one(false)
+                || with_key > self.max_without_reserve - self.share_without_key && occupants.close_one(true)
+                || is_full && (occupants.close_one(false) || occupants.close_one(true));
+            if !closes {
+                return;
+            }
         }
     }
 
@@ -107,20 +128,21 @@ impl Occupants {
         turn
     }
 
-    /// Tells the idle connection whose turn it is to close, if there is one. Spares `min_without_key` connections that never
-    /// presented the key, as long as another can close.
-    fn close_one(&mut self, min_without_key: usize) {
-        const FIRST_WITH_KEY: Turn = Turn { has_shown_key: true, number: 0 };
-        let without_key = self.idle.range(..FIRST_WITH_KEY).take(min_without_key).count();
-        let with_key = self.idle.range(FIRST_WITH_KEY..).next().map(|(turn, _)| *turn);
-        let chosen = match with_key {
-            Some(turn) if without_key < min_without_key => self.idle.remove(&turn),
-            _ => self.idle.pop_first().map(|(_, closing)| closing),
-        };
-        if let Some(closing) = chosen {
-            self.closing = self.closing.saturating_add(1);
-            closing.send_replace(true);
-        }
+    /// How many are open and were not told to close.
+    const fn staying(&self) -> usize {
+        self.open.saturating_sub(self.closing)
+    }
+
+    /// Tells the first in line of those with, or without, the key to close. False if none of them is idle.
+    fn close_one(&mut self, has_shown_key: bool) -> bool {
+        let first = Turn { has_shown_key, number: 0 };
+        let last = Turn { has_shown_key, number: u64::MAX };
+        let chosen = self.idle.range(first..=last).next().map(|(turn, _)| *turn);
+        let Some(closing) = chosen.and_then(|turn| self.idle.remove(&turn)) else { return false };
+        self.closing = self.closing.saturating_add(1);
+        self.with_key = self.with_key.saturating_sub(usize::from(has_shown_key));
+        closing.send_replace(true);
+        true
     }
 }
 
@@ -155,6 +177,13 @@ impl Place {
         RequestInProgress { place: self, closing }
     }
 
+    /// Whether the connection ends with the answer: it is old enough, has had its requests, or must make room.
+    pub(super) fn is_last(&self) -> bool {
+        *self.is_closing.borrow()
+            || self.requests.load(Ordering::Relaxed) >= self.places.max_requests
+            || Instant::now() >= self.ends_at
+    }
+
     /// Waits until the connection has to close for a newcomer. A request that has arrived is still answered.
     pub(super) async fn must_close(&self) {
         // Never fails: what tells it to close lives as long as the place, or until it has told.
@@ -184,8 +213,11 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut occupants = self.places.occupants();
         occupants.open = occupants.open.saturating_sub(1);
-        if occupants.idle.remove(&self.turn()).is_none() {
+        let turn = self.turn();
+        if occupants.idle.remove(&turn).is_none() {
             occupants.closing = occupants.closing.saturating_sub(1);
+        } else if turn.has_shown_key {
+            occupants.with_key = occupants.with_key.saturating_sub(1);
         }
     }
 }
@@ -200,14 +232,16 @@ pub(super) struct RequestInProgress<'p> {
 impl RequestInProgress<'_> {
     /// Notes that the client presented the API key, on this request.
     pub(super) fn shows_key(&self) {
-        self.place.has_shown_key.store(true, Ordering::Relaxed);
+        let had_shown_key = self.place.has_shown_key.swap(true, Ordering::Relaxed);
+        if !had_shown_key && self.closing.is_some() {
+            let mut occupants = self.place.places.occupants();
+            occupants.with_key = occupants.with_key.saturating_add(1);
+        }
     }
 
-    /// Whether the connection ends with the answer: it is old enough, has had its requests, or must make room.
-    pub(super) fn is_last(&self) -> bool {
-        self.closing.is_none()
-            || self.place.requests.load(Ordering::Relaxed) >= self.place.places.max_requests
-            || Instant::now() >= self.place.ends_at
+    /// Whether the client presented the API key, on this request or on one before it.
+    pub(super) fn has_shown_key(&self) -> bool {
+        self.place.has_shown_key.load(Ordering::Relaxed)
     }
 }
 
@@ -223,10 +257,8 @@ impl Drop for RequestInProgress<'_> {
             self.place.number.store(turn.number, Ordering::Relaxed);
         }
         occupants.idle.insert(turn, closing);
-        // While all places were taken by busy connections, newcomers had to wait. Now one can be had.
-        if occupants.open >= places.max_connections && occupants.closing == 0 {
-            occupants.close_one(places.min_without_key);
-        }
+        // While too many were busy, newcomers took of the reserve.
+        places.free_the_reserve(&mut occupants);
     }
 }
 
@@ -237,7 +269,7 @@ mod tests {
 
     use tokio::time::{Instant, advance, timeout};
 
-    use super::{CLOSE_DEADLINE, Place, Places};
+    use super::{CLOSE_DEADLINE, Place, Places, RequestInProgress};
     use configuration::Limits;
 
     fn places(max_connections: usize) -> Arc<Places> {
@@ -255,12 +287,12 @@ mod tests {
 
     #[test]
     fn below_three_quarters_nobody_is_closed() {
-        for (max_connections, max_idle) in [(1, 0), (2, 1), (3, 2), (4, 3), (1024, 768), (1027, 770)] {
+        for (max_connections, unclosed) in [(1, 0), (2, 1), (3, 2), (4, 3), (1024, 768), (1027, 770)] {
             let places = places(max_connections);
-            let connections: Vec<_> = (0..max_idle).map(|_| places.take()).collect();
+            let connections: Vec<_> = (0..unclosed).map(|_| places.take()).collect();
             assert!(closing(&connections).is_empty(), "{max_connections}");
             let newcomer = places.take();
-            assert_eq!(closing(&connections), Vec::from_iter((max_idle > 0).then_some(0)));
+            assert_eq!(closing(&connections), Vec::from_iter((unclosed > 0).then_some(0)));
             assert!(!is_closing(&newcomer), "{max_connections}");
         }
     }
@@ -304,6 +336,70 @@ mod tests {
         assert_eq!((closing(&newcomers), closing(&crowd).len(), is_closing(&more)), (vec![0], 192, false));
     }
 
+    /// A connection that begins a request as soon as it has its place. It stays open until the test ends.
+    fn busy(places: &Arc<Places>) -> (&'static Place, RequestInProgress<'static>) {
+        let place: &Place = Box::leak(Box::new(places.take()));
+        (place, place.begin_request())
+    }
+
+    #[test]
+    fn a_crowd_without_the_key_closes_nobody_who_presented_it() {
+        let places = places(1024);
+        let client = places.take();
+        client.begin_request().shows_key();
+        // The client's connection is the only idle one, and one place is left.
+        let (crowd, requests): (Vec<_>, Vec<_>) = (0..1022).map(|_| busy(&places)).unzip();
+        assert!(!is_closing(&client));
+        drop(requests);
+        assert_eq!(crowd.iter().filter(|place| is_closing(place)).count(), 255, "the reserve is free again");
+        for _ in 0..10_000 {
+            drop(places.take());
+        }
+        assert!(!is_closing(&client));
+    }
+
+    #[test]
+    fn the_last_place_is_taken_from_anybody_who_is_idle() {
+        let places = places(1024);
+        let client = places.take();
+        client.begin_request().shows_key();
+        let crowd = Vec::from_iter((0..1023).map(|_| busy(&places)));
+        assert!(is_closing(&client), "beside {} busy ones", crowd.len());
+    }
+
+    #[test]
+    fn the_reserve_comes_back_after_all_places_were_busy() {
+        let places = places(8);
+        let (crowd, mut requests): (Vec<_>, Vec<_>) = (0..8).map(|_| busy(&places)).unzip();
+        let closing = || crowd.iter().filter(|place| is_closing(place)).count();
+        let closed = Vec::from_iter((0..8).map(|_| {
+            requests.pop();
+            closing()
+        }));
+        assert_eq!(closed, [1, 2, 2, 2, 2, 2, 2, 2], "a quarter, and no more");
+    }
+
+    #[test]
+    fn numbers_of_connections_with_the_key_stay_true() {
+        let places = places(8);
+        let with_key = || places.occupants().with_key;
+        let connections = Vec::from_iter((0..6).map(|_| places.take()));
+        connections.iter().take(2).for_each(|connection| {
+            connection.begin_request().shows_key();
+            connection.begin_request().shows_key();
+        });
+        assert_eq!(with_key(), 2);
+        let newcomer = places.take();
+        assert_eq!(closing(&connections), [2]);
+        // It was told to close, and presents the key after all.
+        connections[2].begin_request().shows_key();
+        assert_eq!(with_key(), 2);
+        drop(connections);
+        drop(newcomer);
+        let occupants = places.occupants();
+        assert_eq!((occupants.open, occupants.closing, occupants.with_key), (0, 0, 0));
+    }
+
     #[test]
     fn a_request_in_progress_is_never_cut_and_room_is_made_when_it_ends() {
         let places = places(4);
@@ -337,7 +433,7 @@ mod tests {
         assert_eq!(closing(&connections), [0]);
         // A request that came before it closed is answered, and does not bring it back.
         let late = connections[0].begin_request();
-        assert!(late.is_last());
+        assert!(connections[0].is_last());
         drop(late);
         let mut connections = connections;
         drop(connections.remove(0));
@@ -373,9 +469,13 @@ mod tests {
         };
         let places = Arc::new(Places::new(&limits));
         let place = places.take();
-        assert_eq!([0; 3].map(|_| place.begin_request().is_last()), [false, false, true]);
+        let is_last = |place: &Place| {
+            drop(place.begin_request());
+            place.is_last()
+        };
+        assert_eq!([0; 3].map(|_| is_last(&place)), [false, false, true]);
         let crowd: Vec<_> = (0..100).map(|_| places.take()).collect();
-        let are_last = || crowd.iter().filter(|place| place.begin_request().is_last()).count();
+        let are_last = || crowd.iter().filter(|place| is_last(place)).count();
         advance(Duration::from_secs(74)).await;
         assert_eq!(are_last(), 0);
         advance(Duration::from_millis(13_500)).await;
@@ -383,8 +483,8 @@ mod tests {
         assert!((10..=90).contains(&half), "{half} of 100 at seven eighths");
         let late = places.take();
         advance(Duration::from_secs(13)).await;
-        assert!(!late.begin_request().is_last());
+        assert!(!is_last(&late));
         advance(Duration::from_secs(88)).await;
-        assert!(late.begin_request().is_last());
+        assert!(is_last(&late));
     }
 }

@@ -192,10 +192,10 @@ async fn serve_http<S: Sealer>(
             let mut response = tokio::select! {
                 // In this order: a request that needs no waiting is served.
                 biased;
-                response = exchange::answer(&server, &peer, &in_progress, verdict, request) => response?,
+                response = exchange::answer(&server, &peer, in_progress, verdict, request) => response?,
                 () = closing(&mut phase) => exchange::turned_away(),
             };
-            if in_progress.is_last() {
+            if place.is_last() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             } else if stays
                 && *phase.borrow() == Phase::Serving
