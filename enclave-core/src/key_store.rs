@@ -107,6 +107,17 @@ impl<'s> KeyStore<'s> {
         Some(KeyBinding { identity: *identity, public_key: pair.public, origin: *origin })
     }
 
+    /// Whether a key of `identity` could be stored now.
+    ///
+    /// # Errors
+    /// [`NotStored`]
+    pub fn has_room_for(&self, identity: &IdentityId) -> Result<(), NotStored> {
+        if self.0.find(identity.as_bytes()).is_some() {
+            return Err(NotStored::Exists);
+        }
+        if self.0.is_full() { Err(NotStored::Full) } else { Ok(()) }
+    }
+
     /// Stores a copy of `pair`, and that it came from `origin`.
     ///
     /// # Errors
@@ -117,9 +128,7 @@ impl<'s> KeyStore<'s> {
         pair: &KeyPair,
         origin: KeyOrigin,
     ) -> Result<(), NotStored> {
-        if self.0.find(identity.as_bytes()).is_some() {
-            return Err(NotStored::Exists);
-        }
+        self.has_room_for(identity)?;
         let fill = |entry: &mut StoredKey| {
             entry.identity = *identity.as_bytes();
             entry.pair.secret.copy_from(&pair.secret);

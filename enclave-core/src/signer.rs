@@ -109,6 +109,14 @@ impl<'s> Signer<'s> {
         Ok(permit)
     }
 
+    /// Whether a key could be made for `identity` and stored now.
+    ///
+    /// # Errors
+    /// [`Refusal::KeyExists`], [`Refusal::AtCapacity`]
+    pub fn has_room_for(&self, identity: &IdentityId) -> Result<(), Refusal> {
+        Ok(self.keys.has_room_for(identity)?)
+    }
+
     /// Stores a key that was made for `identity`.
     ///
     /// # Errors

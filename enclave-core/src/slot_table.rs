@@ -80,6 +80,10 @@ impl<'s, E: Entry> SlotTable<'s, E> {
         self.len
     }
 
+    pub(crate) fn is_full(&self) -> bool {
+        self.slots.get(self.free as usize).is_none()
+    }
+
     pub(crate) fn find(&self, key: &[u8; 16]) -> Option<Position> {
         let mut position = self.slots.get(self.bucket(key) as usize)?.chain;
         while let Some(slot) = self.slots.get(position as usize) {

@@ -35,6 +35,7 @@ const GENERATE: Operation = Operation("generate", generate);
 const IMPORT: Operation = Operation("import", import);
 const SIGN: Operation = Operation("sign", sign);
 const HOLDS: Operation = Operation("holds", holds);
+const HAS_ROOM: Operation = Operation("has room", has_room);
 const EXPORT: Operation = Operation("export", export);
 const ATTEST: Operation = Operation("attest", attest);
 const DESTROY: Operation = Operation("destroy", destroy);
@@ -44,13 +45,23 @@ const NOTHING_FIRST: fn(&mut Signer<'_>) = |_| {};
 const SIGNED: &str = "{\"signature\":\"";
 const DONE: &str = "{\"ok\":true}";
 
-/// What the runtime asks before it makes a key; the reply is the answer alone.
+/// What the runtime asks before it seals a key; the reply is the answer alone.
 fn holds(signer: &mut Signer<'_>, body: &mut [u8], out: &mut [u8]) -> usize {
     let request = IdentityRequest::parse(body, &SEED);
     out[0] = match request.map(|request| signer.holds(&request.identity)) {
         Ok(true) => b'y',
         Ok(false) => b'n',
         Err(_) => b'?',
+    };
+    1
+}
+
+/// What the runtime asks before it makes a key.
+fn has_room(signer: &mut Signer<'_>, body: &mut [u8], out: &mut [u8]) -> usize {
+    let request = IdentityRequest::parse(body, &SEED);
+    out[0] = match request.and_then(|request| signer.has_room_for(&request.identity)) {
+        Ok(()) => b'y',
+        Err(_) => b'n',
     };
     1
 }
@@ -114,6 +125,8 @@ fn keys_come_and_go() {
         ("at capacity", fill_keys, IMPORT, 3, Refusal::AtCapacity.text()),
         ("a key", NOTHING_FIRST, HOLDS, 1, "y"),
         ("no key", NOTHING_FIRST, HOLDS, 2, "n"),
+        ("no room for another key", NOTHING_FIRST, HAS_ROOM, 1, "n"),
+        ("room for a key", NOTHING_FIRST, HAS_ROOM, 2, "y"),
         ("a key", NOTHING_FIRST, EXPORT, 1, "{\"alg\":\"secp256k1\",\"sealed_key\":\"aa:bb:cc\"}"),
         ("no key", NOTHING_FIRST, EXPORT, 2, Refusal::KeyNotFound.text()),
         ("a key", NOTHING_FIRST, ATTEST, 1, "{\"public_key\":\"0"),
@@ -263,7 +276,7 @@ fn every_fault_is_listed() {
 #[test]
 fn hostile_bodies_get_nothing() {
     for (case, body) in hostile_bodies() {
-        for operation in [GENERATE, IMPORT, SIGN, HOLDS, EXPORT, ATTEST, DESTROY] {
+        for operation in [GENERATE, IMPORT, SIGN, HOLDS, HAS_ROOM, EXPORT, ATTEST, DESTROY] {
             assert!(!reply(case, &operation, &mut with_key(), &body).is_empty());
         }
     }

@@ -163,10 +163,8 @@ impl<S: Sealer> Service<S> {
 impl<S: Sealer> Duty<S> {
     fn generate(&self, body: &mut [u8]) -> Result<Outcome, Failure> {
         let request = GenerateRequest::parse(body, &self.seed)?;
-        // Before the work of making a key; decided again when it is stored.
-        if self.with_signer(|signer| Ok(signer.holds(&request.identity)))? {
-            return Err(Refusal::KeyExists.into());
-        }
+        // Before the work of making a key, and before it counts; decided again when it is stored.
+        self.with_signer(|signer| Ok(signer.has_room_for(&request.identity)?))?;
         if let Some(limit) = &self.generation_limit {
             limit.take().map_err(|wait| Refusal::TooManyRequests { retry_after_s: whole_seconds(wait) })?;
         }
@@ -266,7 +264,7 @@ mod tests {
     use std::os::unix::process::ExitStatusExt as _;
     use std::process::Command;
 
-    use super::{AbortOnPanic, Duration, Duty, whole_seconds};
+    use super::{AbortOnPanic, Duration, Duty, Outcome, Refusal, TokenBucket, whole_seconds};
     use crate::api_key::ApiKeys;
     use crate::outcome::Failure;
     use crate::restore::{RestorePlaces, Standing};
@@ -326,6 +324,36 @@ mod tests {
             .unwrap();
         const SIGABRT: i32 = 6;
         assert_eq!(outcome.status.signal(), Some(SIGABRT), "{outcome:?}");
+    }
+
+    #[test]
+    fn a_key_that_does_not_fit_costs_nothing_of_the_limit() {
+        let capacity = Capacity { max_keys: 1, max_nonces: 1, max_ticket_ttl_s: 1 };
+        let duty = Duty {
+            api_keys: ApiKeys::default(),
+            signer: signer(capacity, RateLimits::default(), b"secret", None).unwrap(),
+            sealer: NoSealer,
+            seed: seed().unwrap(),
+            generation_limit: Some(TokenBucket::full(2, Duration::from_secs(3600))),
+        };
+        let identity = |number: u8| format!("00000000-0000-4000-8000-0000000000{number:02}");
+        let generate = |number| {
+            let body = format!(r#"{{"identity_id":"{}","alg":"secp256k1"}}"#, identity(number));
+            duty.generate(&mut body.into_bytes())
+        };
+        let destroy = |number| {
+            let body = format!(r#"{{"identity_id":"{}"}}"#, identity(number));
+            assert!(matches!(duty.destroy(&mut body.into_bytes()), Ok(Outcome::Destroyed)));
+        };
+        assert!(matches!(generate(1), Ok(Outcome::Generated(_))));
+        for _ in 0..5 {
+            assert!(matches!(generate(1), Err(Failure::Refused(Refusal::KeyExists))));
+            assert!(matches!(generate(2), Err(Failure::Refused(Refusal::AtCapacity))));
+        }
+        destroy(1);
+        assert!(matches!(generate(2), Ok(Outcome::Generated(_))));
+        destroy(2);
+        assert!(matches!(generate(3), Err(Failure::Refused(Refusal::TooManyRequests { .. }))));
     }
 
     #[test]

@@ -58,9 +58,7 @@ impl<'s> CoreSigner<'s> {
     pub fn generate(&mut self, body: &[u8], draws: &[[u8; 32]]) -> String {
         written(|| {
             let request = GenerateRequest::parse(&mut body.to_vec(), &SEED)?;
-            if self.0.holds(&request.identity) {
-                return Err(Refusal::KeyExists);
-            }
+            self.0.has_room_for(&request.identity)?;
             let mut draws = draws.iter();
             let pair = KeyPair::generate(|draw| draws.next().map(|next| *draw = *next).ok_or(()))
                 .expect("a draw that is a key");
