@@ -1,4 +1,4 @@
-//! Keeps a certificate in front: the one that is kept, then a new one in time, for ever.
+//! Presents a certificate of the ACME server: first the one of the parent's store, then a new one before each end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,37 +31,37 @@ use configuration::tls_pair::check_pair;
 const BETWEEN_ORDERS: Backoff =
     Backoff { base: Duration::from_secs(10 * 60), cap: Duration::from_secs(4 * 60 * 60) };
 
-/// After a server that was not reached, which has counted nothing.
+/// After a server that was not reached: it counted nothing.
 const BETWEEN_CONNECTIONS: Backoff =
     Backoff { base: Duration::from_secs(10), cap: Duration::from_secs(15 * 60) };
 
-/// After a certificate that is of no use, by a wrong clock or a server's mistake. Let's Encrypt issues five of the same
-/// names in a week.
+/// After a certificate that cannot be presented, by a wrong clock or a server's mistake. Let's Encrypt issues five of the
+/// same names in a week.
 const AFTER_NO_USE: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// The least wait after a failure: jitter alone might ask at once, and again.
+/// The least wait after a failure: jitter alone might order again at once.
 const MIN_WAIT: Duration = Duration::from_secs(2);
 
-/// While the parent's store or KMS is not there.
+/// While the parent's store or KMS does not answer.
 const BETWEEN_READS: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(30) };
 
-/// Reads of what looks damaged, is not sent, or is under a key that KMS refuses: a relay that was cut looks the same, and
-/// a policy takes seconds to be in force everywhere. Then a new order costs less than no certificate.
+/// Reads of a store that is damaged, sends nothing, or is sealed under a key that KMS refuses. A relay that was cut looks
+/// the same, and a policy takes seconds to be in force everywhere. After so many, a new order costs less than no
+/// certificate.
 const MAX_READS: u32 = 5;
 
-/// How long the start waits for what is kept: as long as these reads take. Whoever can write the store, or cut the way to
-/// it, holds up a certificate for longer, and never the signer.
+/// How long the start waits for the store: as long as these reads take. An attacker who can write the store, or cut the
+/// way to it, delays a certificate for longer, and never the signer.
 pub(crate) const RESTORE_PATIENCE: Duration = Duration::from_secs(30);
 
-/// From one certificate to the next order, whatever the dates of the first: one that has no time left when it comes, by a
-/// clock or a server that is wrong, would be renewed at once, for ever. A certificate of a minute, as tests have them,
-/// is still renewed in time.
+/// From one certificate to the next order, whatever the dates of the first. Otherwise a certificate without time left, by
+/// a wrong clock or server, would be renewed in a loop. A certificate of a minute, as in tests, is still renewed in time.
 const MIN_BETWEEN_ORDERS: Duration = Duration::from_secs(30);
 
-/// The clock may be corrected, and the machine may be paused: it is looked at this often.
+/// Between two looks at the clock: it may be corrected, and the machine may be paused.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(60 * 60);
 
-/// While what has to be kept is not kept.
+/// Between two attempts to send the store to the parent.
 const BETWEEN_SAVES: Backoff = Backoff { base: Duration::from_secs(2), cap: Duration::from_secs(10 * 60) };
 
 /// The ways to the ACME server and to the store.
@@ -69,13 +69,13 @@ const BETWEEN_SAVES: Backoff = Backoff { base: Duration::from_secs(2), cap: Dura
 pub struct AcmeRelays {
     /// Reaches the ACME server.
     pub server: Relay,
-    /// Sends what is kept.
+    /// Sends the content of the store.
     pub store: Relay,
-    /// Keeps what it is sent.
+    /// Replaces the content of the store.
     pub store_write: Relay,
 }
 
-/// Keeps a certificate in front.
+/// Presents a certificate, and renews it.
 pub(crate) struct Keeper {
     server: Arc<AcmeServer>,
     names: Vec<String>,
@@ -83,33 +83,55 @@ pub(crate) struct Keeper {
     store: Store,
     front: Arc<TlsFront>,
     clock: Arc<TrustedClock>,
-    /// What is or should be in the store.
-    state: Option<AcmeState>,
-    account: Option<Account>,
-    /// Whether what is kept is taken over or given up. Until then nothing is ordered: it may have an account.
-    is_restored: bool,
-    /// Of what is kept, in vain.
-    failed_reads: u32,
+    stage: Stage,
     presented: Option<Presented>,
-    expiry: Option<Expiry>,
-    ordered: Option<Instant>,
-    is_unsaved: bool,
-    /// Since it was kept last.
-    failed_saves: u32,
 }
 
-/// The dates of the certificate in front.
-#[derive(Clone, Copy)]
+/// How far the keeper is with its account.
+enum Stage {
+    /// It reads the store. It orders nothing yet, because the store may hold an account.
+    Restoring { failed_reads: u32 },
+    /// The store held no account that it can use.
+    Unregistered,
+    /// It has an account at the ACME server.
+    Registered(Box<Registration>),
+}
+
+/// An account, and the parent's copy of it.
+struct Registration {
+    account: Account,
+    /// The content that the store has, or gets next.
+    state: AcmeState,
+    copy: StoreCopy,
+}
+
+/// Whether the parent's store holds the present state.
+enum StoreCopy {
+    Current,
+    /// The store has an older state, or none, after so many attempts since it was current.
+    Behind {
+        failed_saves: u32,
+    },
+}
+
+/// The certificate that clients get.
 struct Presented {
+    validity: Validity,
+    expiry: Expiry,
+}
+
+/// The dates of a certificate.
+#[derive(Clone, Copy)]
+struct Validity {
     obtained_unix_s: u64,
-    /// Of the server's certificate, which an order renews; those of issuers are the same the next time.
+    /// The end of the server's certificate, which an order renews. Certificates of issuers are the same the next time.
     not_after_unix_s: u64,
-    /// Of the first one of the chain that expires.
+    /// The first end in the chain.
     chain_not_after_unix_s: u64,
 }
 
 impl Keeper {
-    /// A keeper that has done nothing yet.
+    /// A keeper that has read nothing yet.
     ///
     /// # Errors
     /// [`UnusableServer`]
@@ -126,56 +148,50 @@ impl Keeper {
             store: Store::new(relays.store, relays.store_write),
             front,
             clock,
-            state: None,
-            account: None,
-            is_restored: false,
-            failed_reads: 0,
+            stage: Stage::Restoring { failed_reads: 0 },
             presented: None,
-            expiry: None,
-            ordered: None,
-            is_unsaved: false,
-            failed_saves: 0,
         })
     }
 
-    /// Seals and opens what is kept with `data_keys` from now on.
+    /// Seals and opens the store with `data_keys` from now on.
     pub(crate) fn unlock(&mut self, data_keys: Arc<DataKeyCache>) {
         self.store.unlock(data_keys);
     }
 
-    /// Presents what the parent has kept, if it is still good. Waits for the store only so long, and for a KMS that does
-    /// not answer for ever. May be dropped and begun again: it goes on where it was.
+    /// Reads the parent's store, and presents its certificate if it is still good. Waits for the store for a limited
+    /// time, and without end for a KMS that does not answer. May be dropped and called again: the count of failed reads
+    /// goes on.
     pub(crate) async fn restore(&mut self) {
         let mut failures = 0;
-        while !self.is_restored {
+        while let Stage::Restoring { failed_reads } = &mut self.stage {
             match self.store.load().await {
                 Ok(Found::State(state)) => {
-                    self.is_restored = true;
+                    self.stage = Stage::Unregistered;
                     return self.adopt(state);
                 }
                 Ok(Found::Nothing) => {
-                    self.is_restored = true;
+                    self.stage = Stage::Unregistered;
                     tracing::info!("the parent keeps no certificate yet");
                     return;
                 }
                 Ok(Found::Damaged) => {
-                    self.failed_reads += 1;
-                    let reads = self.failed_reads;
+                    *failed_reads += 1;
+                    let reads = *failed_reads;
                     tracing::warn!(
                         reads,
                         "what the parent keeps is cut, bent, or not sealed under the sealing key"
                     );
                 }
-                Err(StoreFault::Kms(fault)) if !is_for_good(&fault) => {
+                Err(StoreFault::Kms(fault)) if !is_permanent(&fault) => {
                     tracing::warn!(%fault, "KMS does not open the kept certificate yet");
                 }
                 Err(fault) => {
-                    self.failed_reads += 1;
-                    tracing::warn!(%fault, reads = self.failed_reads, "the kept certificate cannot be read");
+                    *failed_reads += 1;
+                    tracing::warn!(%fault, reads = *failed_reads, "the kept certificate cannot be read");
                 }
             }
-            if self.failed_reads >= MAX_READS {
-                self.is_restored = true;
+            if *failed_reads >= MAX_READS {
+                self.stage = Stage::Unregistered;
                 tracing::error!("the kept certificate is given up, and a new one ordered");
                 return;
             }
@@ -184,10 +200,11 @@ impl Keeper {
         }
     }
 
-    /// Takes over what is in `state`, as far as it is of use.
+    /// Takes over the account of `state`, and its certificate if that can be presented. Changes nothing if the account
+    /// cannot be used.
     fn adopt(&mut self, mut state: AcmeState) {
         if state.directory != self.server.directory().to_string() {
-            // Of no use here, and overwritten: the measured configuration trusts in that server's word no longer.
+            // It will be overwritten: the measured configuration trusts that server no longer.
             tracing::info!("what the parent keeps is of another acme server");
             return;
         }
@@ -198,66 +215,59 @@ impl Keeper {
             return;
         };
         tracing::info!(account = %url, "the acme account is the one that was kept");
-        self.account = Some(Account { key, url: url.to_string() });
         if let Some(certificate) = state.certificate.take() {
             match self.present(&certificate) {
                 Ok(()) => state.certificate = Some(certificate),
                 Err(fault) => tracing::info!(%fault, "the kept certificate is not presented"),
             }
         }
-        self.state = Some(state);
+        let account = Account { key, url: url.to_string() };
+        self.stage = Stage::Registered(Box::new(Registration { account, state, copy: StoreCopy::Current }));
     }
 
-    /// Puts a certificate in front, if it is good now.
+    /// Presents `certificate`, if it is good now.
     fn present(&mut self, certificate: &KeptCertificate) -> Result<(), AcmeFault> {
         if certificate.names != self.names {
             return Err(AcmeFault::Unusable("it was ordered for other names"));
         }
         let (identity, not_after_unix_s) = identity(certificate, self.clock.unix_time())?;
-        let presented = Presented {
+        let validity = Validity {
             obtained_unix_s: certificate.obtained_unix_s,
             not_after_unix_s,
             chain_not_after_unix_s: identity.not_after_unix_s(),
         };
         self.front.present(identity);
-        self.presented = Some(presented);
-        self.expiry = Some(Expiry::of(presented.chain_not_after_unix_s));
+        self.presented = Some(Presented { validity, expiry: Expiry::of(validity.chain_not_after_unix_s) });
         tracing::info!(
             names = self.names.join(","),
-            not_after_unix_s = presented.chain_not_after_unix_s,
-            renewal_unix_s = presented.renewal_unix_s(),
+            not_after_unix_s = validity.chain_not_after_unix_s,
+            renewal_unix_s = validity.renewal_unix_s(),
             "a certificate of the acme server is presented"
         );
         Ok(())
     }
 
-    /// Renews for ever.
+    /// Restores, orders and renews. Does not end.
     pub(crate) async fn keep(mut self) {
         self.restore().await;
         let (mut orders, mut connections) = (0, 0);
+        let mut last_order: Option<Instant> = None;
         loop {
-            if self.is_unsaved {
-                self.save().await;
-            }
-            let now_unix_s = self.clock.unix_time().as_secs();
-            if let Some(presented) = self.presented
-                && now_unix_s < presented.renewal_unix_s()
-            {
-                let left = Duration::from_secs(presented.renewal_unix_s() - now_unix_s);
-                let look =
-                    if self.is_unsaved { BETWEEN_SAVES.wait(self.failed_saves) } else { BETWEEN_LOOKS };
-                self.pause(left.min(look)).await;
+            self.save().await;
+            if let Some(time_left) = self.time_to_renewal() {
+                let look = self.next_save().unwrap_or(BETWEEN_LOOKS);
+                self.pause(time_left.min(look)).await;
                 continue;
             }
-            if let Some(ordered) = self.ordered {
-                self.pause(MIN_BETWEEN_ORDERS.saturating_sub(ordered.elapsed())).await;
+            if let Some(last_order) = last_order {
+                self.pause(MIN_BETWEEN_ORDERS.saturating_sub(last_order.elapsed())).await;
             }
             if self.adopt_newer().await {
                 continue;
             }
             let Err(fault) = self.obtain().await else {
                 (orders, connections) = (0, 0);
-                self.ordered = Some(Instant::now());
+                last_order = Some(Instant::now());
                 continue;
             };
             let wait = if fault.is_after_issuance() {
@@ -275,12 +285,30 @@ impl Keeper {
         }
     }
 
-    /// Sleeps for `wait`, and says meanwhile what there is to say of the certificate's end, if no renewal comes before.
+    /// How long the presented certificate is good without a renewal. `None` if one is due, or nothing is presented.
+    fn time_to_renewal(&self) -> Option<Duration> {
+        let renewal_unix_s = self.presented.as_ref()?.validity.renewal_unix_s();
+        let left_s = renewal_unix_s.checked_sub(self.clock.unix_time().as_secs())?;
+        (left_s > 0).then(|| Duration::from_secs(left_s))
+    }
+
+    /// How long to wait before the store is sent to the parent again. `None` if the parent has it.
+    fn next_save(&self) -> Option<Duration> {
+        match &self.stage {
+            Stage::Registered(registration) => match registration.copy {
+                StoreCopy::Behind { failed_saves } => Some(BETWEEN_SAVES.wait(failed_saves)),
+                StoreCopy::Current => None,
+            },
+            Stage::Restoring { .. } | Stage::Unregistered => None,
+        }
+    }
+
+    /// Sleeps for `wait`. Meanwhile warns of the certificate's end, if no renewal comes before.
     async fn pause(&mut self, mut wait: Duration) {
         loop {
             let now_unix_s = self.clock.unix_time().as_secs();
-            if let (Some(presented), Some(expiry)) = (self.presented, &mut self.expiry)
-                && presented.is_overdue(now_unix_s)
+            if let Some(Presented { validity, expiry }) = &mut self.presented
+                && validity.is_overdue(now_unix_s)
             {
                 expiry.watch(now_unix_s);
             }
@@ -293,31 +321,32 @@ impl Keeper {
         }
     }
 
-    /// Another enclave, on the same parent, may have renewed already.
+    /// Presents the certificate of the store, if another enclave of the same parent has renewed it. Whether it did.
     async fn adopt_newer(&mut self) -> bool {
-        let Some(presented) = self.presented else { return false };
+        let obtained_unix_s = |keeper: &Self| keeper.presented.as_ref().map(|it| it.validity.obtained_unix_s);
+        let Some(ours) = obtained_unix_s(self) else { return false };
         let Ok(Found::State(state)) = self.store.load().await else { return false };
-        let is_newer = |it: &KeptCertificate| it.obtained_unix_s > presented.obtained_unix_s;
-        if self.is_unsaved || !state.certificate.as_ref().is_some_and(is_newer) {
+        let is_newer = state.certificate.as_ref().is_some_and(|it| it.obtained_unix_s > ours);
+        if !is_newer || self.next_save().is_some() {
             return false;
         }
         tracing::info!("another enclave has renewed the certificate");
         self.adopt(state);
-        self.presented.is_some_and(|now| now.obtained_unix_s > presented.obtained_unix_s)
+        obtained_unix_s(self).is_some_and(|now| now > ours)
     }
 
-    /// Orders a certificate, and puts it in front.
+    /// Orders a certificate, and presents it.
     async fn obtain(&mut self) -> Result<(), AcmeFault> {
         let server = Arc::clone(&self.server);
         let mut client = AcmeClient::open(&server).await?;
-        let had_account = self.account.is_some();
-        if !had_account {
-            self.account = Some(self.new_account(&mut client).await?);
+        let was_registered = matches!(self.stage, Stage::Registered(_));
+        if !was_registered {
+            self.register(&mut client).await?;
         }
         let issued = match self.order(&mut client).await {
-            Err(fault) if had_account && fault.is_of_a_lost_account() => {
+            Err(fault) if was_registered && fault.is_of_a_lost_account() => {
                 tracing::warn!("the acme server does not know the kept account");
-                self.account = Some(self.new_account(&mut client).await?);
+                self.register(&mut client).await?;
                 self.order(&mut client).await?
             }
             outcome => outcome?,
@@ -329,22 +358,26 @@ impl Keeper {
             key: issued.key,
         };
         self.present(&certificate)?;
-        if let Some(state) = &mut self.state {
-            state.certificate = Some(certificate);
+        if let Stage::Registered(registration) = &mut self.stage {
+            registration.state.certificate = Some(certificate);
+            if matches!(registration.copy, StoreCopy::Current) {
+                registration.copy = StoreCopy::Behind { failed_saves: 0 };
+            }
         }
-        self.is_unsaved = true;
         Ok(())
     }
 
     async fn order(&self, client: &mut AcmeClient<'_>) -> Result<Issued, AcmeFault> {
-        let account = self.account.as_ref().ok_or(AcmeFault::Ourselves("there is no acme account"))?;
-        order(client, account, &self.names, &self.front).await
+        let Stage::Registered(registration) = &self.stage else {
+            return Err(AcmeFault::Ourselves("there is no acme account"));
+        };
+        order(client, &registration.account, &self.names, &self.front).await
     }
 
-    /// Makes an account, and asks the parent to keep it before anything is ordered. If the signer ends before it is kept,
-    /// nobody has its key, and the next start makes another; a parent that does not keep it is asked again, and is no
-    /// reason not to order.
-    async fn new_account(&mut self, client: &mut AcmeClient<'_>) -> Result<Account, AcmeFault> {
+    /// Makes an account, and sends it to the parent before anything is ordered. If the signer ends before the parent keeps
+    /// it, its key is lost, and the next start makes another. A parent that does not keep it gets it again later, and does
+    /// not prevent an order.
+    async fn register(&mut self, client: &mut AcmeClient<'_>) -> Result<(), AcmeFault> {
         let account = Account::create(client, &self.contact).await?;
         tracing::info!(
             account = account.url,
@@ -352,56 +385,65 @@ impl Keeper {
         );
         let account_key =
             account.key.pkcs8().ok_or(AcmeFault::Ourselves("the key of the acme account cannot be kept"))?;
-        let certificate = self.state.take().and_then(|state| state.certificate);
-        self.state = Some(AcmeState {
+        let certificate = match std::mem::replace(&mut self.stage, Stage::Unregistered) {
+            Stage::Registered(lost) => lost.state.certificate,
+            Stage::Restoring { .. } | Stage::Unregistered => None,
+        };
+        let state = AcmeState {
             directory: self.server.directory().to_string(),
             account_url: account.url.clone(),
             account_key,
             certificate,
-        });
-        self.is_unsaved = true;
+        };
+        let copy = StoreCopy::Behind { failed_saves: 0 };
+        self.stage = Stage::Registered(Box::new(Registration { account, state, copy }));
         self.save().await;
-        Ok(account)
+        Ok(())
     }
 
+    /// Sends the store to the parent, unless the parent has it.
     async fn save(&mut self) {
-        let Some(state) = &self.state else { return };
+        let Stage::Registered(registration) = &mut self.stage else { return };
+        let Registration { state, copy, account: _ } = &mut **registration;
+        let StoreCopy::Behind { failed_saves } = copy else { return };
         match self.store.save(state).await {
             Ok(()) => {
-                (self.is_unsaved, self.failed_saves) = (false, 0);
+                *copy = StoreCopy::Current;
                 tracing::info!(
                     certificate = state.certificate.is_some(),
                     "the parent keeps the acme account"
                 );
             }
             Err(fault) => {
-                self.failed_saves += 1;
+                *failed_saves += 1;
                 tracing::warn!(%fault, "the parent does not keep the acme account and certificate yet");
             }
         }
     }
 }
 
-/// A key that is gone, disabled, or whose policy denies us: another try helps only who has just changed that.
-const fn is_for_good(fault: &KmsFault) -> bool {
+/// Whether KMS refuses the key: it is gone, disabled, or its policy denies the call. Another try helps only after a change
+/// of that.
+const fn is_permanent(fault: &KmsFault) -> bool {
     matches!(fault, KmsFault::Refused { .. })
 }
 
-impl Presented {
-    /// With a third of its time left.
+impl Validity {
+    /// The moment at which a third of its time is left.
     const fn renewal_unix_s(self) -> u64 {
         let lifetime_s = self.not_after_unix_s.saturating_sub(self.obtained_unix_s);
         self.obtained_unix_s.saturating_add(lifetime_s / 3 * 2)
     }
 
-    /// Whether its end is news: it should have been renewed, or one of an issuer's expires before it is.
+    /// Whether its end is worth a warning: a renewal is late, or an issuer's certificate expires before it.
     const fn is_overdue(self, now_unix_s: u64) -> bool {
         let renewal_unix_s = self.renewal_unix_s();
         now_unix_s >= renewal_unix_s || self.chain_not_after_unix_s <= renewal_unix_s
     }
 }
 
-/// Checks what was issued, or kept, as a client will. Gives the end of the server's certificate too.
+/// The TLS identity of `certificate`, checked as a client checks it, and the end of the server's certificate, in Unix
+/// seconds.
 fn identity(certificate: &KeptCertificate, now: UnixTime) -> Result<(TlsIdentity, u64), AcmeFault> {
     let pair = check_pair(certificate.chain_pem.as_bytes(), &certificate.key, now);
     let (chain, key) = pair.map_err(AcmeFault::UnusablePair)?;
@@ -424,19 +466,19 @@ fn identity(certificate: &KeptCertificate, now: UnixTime) -> Result<(TlsIdentity
 mod tests {
     use zeroize::Zeroizing;
 
-    use super::{Presented, identity};
+    use super::{Validity, identity};
     use crate::acme::KeptCertificate;
     use crate::tls::test_ca::{AUTHORITY, Issued, P256, SERVER, TestCa, in_days};
     use configuration::tls_pair::{MAX_CHAIN_BYTES, MAX_CHAIN_CERTIFICATES};
 
-    fn presented(obtained_unix_s: u64, not_after_unix_s: u64) -> Presented {
-        Presented { obtained_unix_s, not_after_unix_s, chain_not_after_unix_s: not_after_unix_s }
+    fn validity(obtained_unix_s: u64, not_after_unix_s: u64) -> Validity {
+        Validity { obtained_unix_s, not_after_unix_s, chain_not_after_unix_s: not_after_unix_s }
     }
 
     #[test]
     fn renews_with_a_third_of_the_time_left() {
         let renewal =
-            |obtained_unix_s, not_after_unix_s| presented(obtained_unix_s, not_after_unix_s).renewal_unix_s();
+            |obtained_unix_s, not_after_unix_s| validity(obtained_unix_s, not_after_unix_s).renewal_unix_s();
         assert_eq!(renewal(1000, 1090), 1060);
         assert_eq!(renewal(1000, 1000), 1000);
         assert_eq!(renewal(1000, 10), 1000, "by a clock that went back");
@@ -446,13 +488,13 @@ mod tests {
 
     #[test]
     fn an_end_is_news_when_no_renewal_comes_before() {
-        let good = presented(1000, 1090);
+        let good = validity(1000, 1090);
         assert!(!good.is_overdue(1059) && good.is_overdue(1060) && good.is_overdue(2000));
-        assert!(Presented { chain_not_after_unix_s: 1060, ..good }.is_overdue(1000));
-        assert!(!Presented { chain_not_after_unix_s: 1061, ..good }.is_overdue(1000));
+        assert!(Validity { chain_not_after_unix_s: 1060, ..good }.is_overdue(1000));
+        assert!(!Validity { chain_not_after_unix_s: 1061, ..good }.is_overdue(1000));
     }
 
-    /// What becomes of `chain` with the key of `issued`, ordered for `names`, `days` from now.
+    /// The end of the server's certificate, or the refusal, of `chain` with the key of `issued`, ordered for `names`, `days` from now.
     fn outcome(names: &[&str], chain: &str, issued: &Issued, days: i64) -> Result<u64, String> {
         let certificate = KeptCertificate {
             names: names.iter().map(|&name| name.to_owned()).collect(),
@@ -500,7 +542,7 @@ mod tests {
         assert!(refusal(&[NAME], &long, 0).contains("longer than 32 KiB"));
     }
 
-    /// An issuer's that expires before is no reason to order: the next chain would have it too.
+    /// An issuer's certificate that expires before does not cause an order: the next chain would have it too.
     #[test]
     fn the_renewal_goes_by_the_servers_certificate() {
         let ca = TestCa::new();
