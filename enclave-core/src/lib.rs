@@ -73,4 +73,4 @@ pub use signer::{SignPermit, Signer};
 pub use slot_table::Slot;
 pub use stack::with_burnt_stack;
 pub use ticket::{EmptyTicketSecret, MAX_NONCE_BYTES, TicketVerifier};
-pub use validation::{Faults, FieldFault, Kind, MAX_FIELDS};
+pub use validation::{FieldError, Kind, MAX_FIELDS, ValidationErrors};

@@ -1,6 +1,6 @@
 //! Why a request was not done.
 
-use crate::validation::Faults;
+use crate::validation::ValidationErrors;
 
 /// Each variant has one text that clients may read, in `reply`, and one status, in the runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,7 +8,7 @@ pub enum Refusal {
     /// The body is not JSON, or repeats a name.
     InvalidJson,
     /// The body is JSON, but not this request.
-    Invalid(Faults),
+    Invalid(ValidationErrors),
     /// The identity holds a key, or on import another key.
     KeyExists,
     /// The identity holds no key.

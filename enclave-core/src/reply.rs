@@ -4,9 +4,9 @@ use crate::attestation_nonce::AttestationNonce;
 use crate::refusal::Refusal;
 use crate::schnorr::Signature;
 use crate::secret_key::PublicKey;
-use crate::validation::{Faults, FieldFault};
+use crate::validation::{FieldError, ValidationErrors};
 
-/// Room for every reply but [`Reply::SealedKey`]: the longest lists three field faults and takes 293 bytes.
+/// Room for every reply but [`Reply::SealedKey`]: the longest lists three field errors and takes 293 bytes.
 pub const MAX_REPLY_BYTES: usize = 512;
 
 /// What a client is told.
@@ -116,27 +116,27 @@ impl Writer<'_> {
         self.text("{\"error\":\"")?;
         self.text(refusal.text())?;
         self.text("\"")?;
-        if let Refusal::Invalid(faults) = refusal {
-            self.faults(faults)?;
+        if let Refusal::Invalid(errors) = refusal {
+            self.errors(errors)?;
         }
         self.text("}")
     }
 
-    fn faults(&mut self, faults: &Faults) -> Result<(), BufferTooSmall> {
+    fn errors(&mut self, errors: &ValidationErrors) -> Result<(), BufferTooSmall> {
         self.text(",\"details\":{\"formErrors\":[")?;
-        if let Faults::NotAnObject(kind) = faults {
+        if let ValidationErrors::NotAnObject(kind) = errors {
             self.text("\"Invalid input: expected object, received ")?;
             self.text(kind.name())?;
             self.text("\"")?;
         }
         self.text("],\"fieldErrors\":{")?;
-        if let Faults::Fields(fields) = faults {
+        if let ValidationErrors::Fields(fields) = errors {
             let mut separator = "\"";
-            for (name, fault) in fields.iter().flatten() {
+            for (name, error) in fields.iter().flatten() {
                 self.text(separator)?;
                 self.text(name)?;
                 self.text("\":[\"")?;
-                self.field_fault(*fault)?;
+                self.field_error(*error)?;
                 self.text("\"]")?;
                 separator = ",\"";
             }
@@ -144,28 +144,28 @@ impl Writer<'_> {
         self.text("}}")
     }
 
-    fn field_fault(&mut self, fault: FieldFault) -> Result<(), BufferTooSmall> {
-        match fault {
-            FieldFault::NotAString(kind) => {
+    fn field_error(&mut self, error: FieldError) -> Result<(), BufferTooSmall> {
+        match error {
+            FieldError::NotAString(kind) => {
                 self.text("Invalid input: expected string, received ")?;
                 self.text(kind.name())
             }
-            FieldFault::UnknownAlgorithm => self.text("Invalid input: expected \\\"secp256k1\\\""),
-            FieldFault::InvalidUuid => self.text("Invalid UUID"),
-            FieldFault::InvalidDigest => {
+            FieldError::UnknownAlgorithm => self.text("Invalid input: expected \\\"secp256k1\\\""),
+            FieldError::InvalidUuid => self.text("Invalid UUID"),
+            FieldError::InvalidDigest => {
                 self.text("Invalid string: must match pattern /^([a-fA-F0-9]{64}|0x[a-fA-F0-9]{64})$/")
             }
-            FieldFault::InvalidNonce => {
+            FieldError::InvalidNonce => {
                 self.text("Invalid string: must be hex or base64url, 1 to ")?;
                 self.decimal(AttestationNonce::MAX_BYTES)?;
                 self.text(" bytes")
             }
-            FieldFault::TooSmall(minimum) => {
+            FieldError::TooSmall(minimum) => {
                 self.text("Too small: expected string to have >=")?;
                 self.decimal(minimum)?;
                 self.text(" characters")
             }
-            FieldFault::TooBig(maximum) => {
+            FieldError::TooBig(maximum) => {
                 self.text("Too big: expected string to have <=")?;
                 self.decimal(maximum)?;
                 self.text(" characters")

@@ -11,7 +11,7 @@ use crate::hash_seed::HashSeed;
 use crate::identity::IdentityId;
 use crate::json::{self, Document, Value, utf16_length};
 use crate::refusal::Refusal;
-use crate::validation::{Faults, FieldFault, Kind, MAX_FIELDS};
+use crate::validation::{FieldError, Kind, MAX_FIELDS, ValidationErrors};
 
 /// Shortest ticket, in UTF-16 code units: what existing clients are told.
 const MIN_TICKET_UTF16: usize = 32;
@@ -96,7 +96,7 @@ impl GenerateRequest {
         match (identity, algorithm) {
             (Ok(identity), Ok(())) => Ok(Self { identity }),
             (identity, algorithm) => {
-                Err(faults([("identity_id", identity.err()), ("alg", algorithm.err()), ("", None)]))
+                Err(errors([("identity_id", identity.err()), ("alg", algorithm.err()), ("", None)]))
             }
         }
     }
@@ -112,13 +112,13 @@ impl<'b> SignRequest<'b> {
         let [identity_id, digest, ticket] = &fields.values;
         let identity = identity(fields.text, identity_id);
         let digest = string(digest).and_then(|range| {
-            Digest::from_text(fields.text.get(range).unwrap_or_default()).ok_or(FieldFault::InvalidDigest)
+            Digest::from_text(fields.text.get(range).unwrap_or_default()).ok_or(FieldError::InvalidDigest)
         });
         let ticket = string(ticket).and_then(|range| {
             match utf16_length(fields.text.get(range.clone()).unwrap_or_default()) {
-                ..MIN_TICKET_UTF16 => Err(FieldFault::TooSmall(MIN_TICKET_UTF16)),
+                ..MIN_TICKET_UTF16 => Err(FieldError::TooSmall(MIN_TICKET_UTF16)),
                 MIN_TICKET_UTF16..=MAX_TICKET_UTF16 => Ok(range),
-                _ => Err(FieldFault::TooBig(MAX_TICKET_UTF16)),
+                _ => Err(FieldError::TooBig(MAX_TICKET_UTF16)),
             }
         });
         match (identity, digest, ticket) {
@@ -126,7 +126,7 @@ impl<'b> SignRequest<'b> {
                 let ticket = fields.text.get_mut(range).unwrap_or_default();
                 Ok(Self { identity, digest, ticket })
             }
-            (identity, digest, ticket) => Err(faults([
+            (identity, digest, ticket) => Err(errors([
                 ("identity_id", identity.err()),
                 ("digest", digest.err()),
                 ("ticket", ticket.err()),
@@ -145,7 +145,7 @@ impl IdentityRequest {
         let [identity_id] = &fields.values;
         match identity(fields.text, identity_id) {
             Ok(identity) => Ok(Self { identity }),
-            Err(fault) => Err(faults([("identity_id", Some(fault)), ("", None), ("", None)])),
+            Err(error) => Err(errors([("identity_id", Some(error)), ("", None), ("", None)])),
         }
     }
 }
@@ -163,13 +163,13 @@ impl AttestRequest {
             Value::Undefined => Ok(None),
             given => string(given).and_then(|range| {
                 let text = fields.text.get(range).unwrap_or_default();
-                AttestationNonce::from_text(text).map(Some).ok_or(FieldFault::InvalidNonce)
+                AttestationNonce::from_text(text).map(Some).ok_or(FieldError::InvalidNonce)
             }),
         };
         match (identity, nonce) {
             (Ok(identity), Ok(nonce)) => Ok(Self { identity, nonce }),
             (identity, nonce) => {
-                Err(faults([("identity_id", identity.err()), ("nonce", nonce.err()), ("", None)]))
+                Err(errors([("identity_id", identity.err()), ("nonce", nonce.err()), ("", None)]))
             }
         }
     }
@@ -186,12 +186,12 @@ impl<'b> ImportRequest<'b> {
         let identity = identity(fields.text, identity_id);
         let algorithm = algorithm(fields.text, alg);
         let sealed_key = string(sealed_key)
-            .and_then(|range| if range.is_empty() { Err(FieldFault::TooSmall(1)) } else { Ok(range) });
+            .and_then(|range| if range.is_empty() { Err(FieldError::TooSmall(1)) } else { Ok(range) });
         match (identity, algorithm, sealed_key) {
             (Ok(identity), Ok(()), Ok(range)) => {
                 Ok(Self { identity, sealed_key: fields.text.get(range).unwrap_or_default() })
             }
-            (identity, algorithm, sealed_key) => Err(faults([
+            (identity, algorithm, sealed_key) => Err(errors([
                 ("identity_id", identity.err()),
                 ("alg", algorithm.err()),
                 ("sealed_key", sealed_key.err()),
@@ -209,30 +209,32 @@ impl<'b, const N: usize> Fields<'b, N> {
     fn read(body: &'b mut [u8], names: [&[u8]; N], seed: &HashSeed) -> Result<Self, Refusal> {
         match json::read(body, names, seed).map_err(|_| Refusal::InvalidJson)? {
             Document::Object(values) => Ok(Self { text: body, values }),
-            Document::Other(value) => Err(Refusal::Invalid(Faults::NotAnObject(Kind::from(&value)))),
+            Document::Other(value) => {
+                Err(Refusal::Invalid(ValidationErrors::NotAnObject(Kind::from(&value))))
+            }
         }
     }
 }
 
-fn string(value: &Value) -> Result<Range<usize>, FieldFault> {
+fn string(value: &Value) -> Result<Range<usize>, FieldError> {
     match value {
         Value::String(range) => Ok(range.clone()),
-        other => Err(FieldFault::NotAString(Kind::from(other))),
+        other => Err(FieldError::NotAString(Kind::from(other))),
     }
 }
 
-fn identity(text: &[u8], value: &Value) -> Result<IdentityId, FieldFault> {
+fn identity(text: &[u8], value: &Value) -> Result<IdentityId, FieldError> {
     let range = string(value)?;
-    text.get(range).and_then(IdentityId::from_text).ok_or(FieldFault::InvalidUuid)
+    text.get(range).and_then(IdentityId::from_text).ok_or(FieldError::InvalidUuid)
 }
 
-fn algorithm(text: &[u8], value: &Value) -> Result<(), FieldFault> {
+fn algorithm(text: &[u8], value: &Value) -> Result<(), FieldError> {
     match string(value) {
         Ok(range) if text.get(range.clone()) == Some(ALGORITHM) => Ok(()),
-        _ => Err(FieldFault::UnknownAlgorithm),
+        _ => Err(FieldError::UnknownAlgorithm),
     }
 }
 
-fn faults(fields: [(&'static str, Option<FieldFault>); MAX_FIELDS]) -> Refusal {
-    Refusal::Invalid(Faults::Fields(fields.map(|(name, fault)| Some((name, fault?)))))
+fn errors(fields: [(&'static str, Option<FieldError>); MAX_FIELDS]) -> Refusal {
+    Refusal::Invalid(ValidationErrors::Fields(fields.map(|(name, error)| Some((name, error?)))))
 }

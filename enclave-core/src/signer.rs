@@ -173,8 +173,8 @@ impl<'s> Signer<'s> {
 }
 
 impl From<NotStored> for Refusal {
-    fn from(fault: NotStored) -> Self {
-        match fault {
+    fn from(error: NotStored) -> Self {
+        match error {
             NotStored::Exists => Self::KeyExists,
             NotStored::Full => Self::AtCapacity,
         }

@@ -51,7 +51,7 @@ impl From<&Value> for Kind {
 
 /// What is wrong with one field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FieldFault {
+pub enum FieldError {
     /// A string was expected.
     NotAString(Kind),
     /// `alg` is not `secp256k1`.
@@ -68,13 +68,13 @@ pub enum FieldFault {
     TooBig(usize),
 }
 
-/// A body's faults, in the order of the request's schema.
+/// A body's errors, in the order of the request's schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Faults {
+pub enum ValidationErrors {
     /// The body is not an object but this.
     NotAnObject(Kind),
     /// Fields by name.
-    Fields([Option<(&'static str, FieldFault)>; MAX_FIELDS]),
+    Fields([Option<(&'static str, FieldError)>; MAX_FIELDS]),
 }
 
 /// The most fields that a request has.

@@ -254,8 +254,8 @@ fn what_is_not_json_is_refused() {
 }
 
 #[test]
-fn every_fault_is_listed() {
-    for (operation, body, faults) in [
+fn every_error_is_listed() {
+    for (operation, body, errors) in [
         (SIGN, r#"{"ticket":"","digest":"0X","identity_id":"x"}"#, 3),
         (SIGN, r#"{"ticket":{},"digest":null}"#, 3),
         (IMPORT, r#"{"sealed_key":"","alg":1,"identity_id":[]}"#, 3),
@@ -266,7 +266,7 @@ fn every_fault_is_listed() {
         (SIGN, "[]", 0),
     ] {
         let reply = reply(body, &operation, &mut with_key(), body.as_bytes());
-        assert_eq!(reply.matches("\":[\"").count(), faults.max(1), "{}, {body}: {reply}", operation.0);
+        assert_eq!(reply.matches("\":[\"").count(), errors.max(1), "{}, {body}: {reply}", operation.0);
     }
     let too_long = sign_body(1, DIGEST, &"\u{20ac}".repeat(4_097));
     let reply = reply("a ticket too long", &SIGN, &mut with_key(), &too_long);

@@ -26,7 +26,7 @@ mod certificate_key;
 mod challenge;
 mod challenge_port;
 mod client;
-mod fault;
+mod error;
 mod keeper;
 mod order;
 mod problem;
@@ -42,7 +42,7 @@ pub(crate) use self::challenge::is_asked_for as is_a_challenge;
 #[cfg(test)]
 pub(crate) use self::challenge::tests::answer_of_a_test;
 pub(crate) use self::challenge_port::answer_challenges;
-pub use self::fault::AcmeFault;
+pub use self::error::AcmeError;
 pub use self::keeper::AcmeRelays;
 pub(crate) use self::keeper::{Keeper, RESTORE_PATIENCE};
 pub use self::problem::Problem;

@@ -113,8 +113,8 @@ async fn made_in_turn(nsm: Arc<dyn Nsm>, turn: Arc<Mutex<()>>, content: Content)
     };
     match tokio::task::spawn_blocking(attest).await {
         Ok(Ok(document)) => Ok(document),
-        Ok(Err(fault)) => {
-            tracing::error!(%fault, "no attestation document");
+        Ok(Err(error)) => {
+            tracing::error!(%error, "no attestation document");
             Err(Failure::KeyServiceUnavailable)
         }
         Err(_) => Err(Failure::KeyServiceUnavailable),

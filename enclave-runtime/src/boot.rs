@@ -22,7 +22,7 @@ use crate::acme::{Keeper, RESTORE_PATIENCE};
 use crate::api_key::{ApiKey, ApiKeys, SameApiKey};
 use crate::aws::backoff::Backoff;
 use crate::data_key_cache::DataKeyCache;
-use crate::kms::{Kms, KmsFault, Purpose};
+use crate::kms::{Kms, KmsError, Purpose};
 use crate::kms_sealer::KmsSealer;
 use crate::locked_memory::MemoryNotLocked;
 use crate::relay::Relay;
@@ -68,7 +68,7 @@ pub(crate) enum BootRefused {
 impl std::fmt::Display for BootRefused {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::BootFile(fault) => fault.fmt(formatter),
+            Self::BootFile(error) => error.fmt(formatter),
             Self::NotACiphertext(name, generation) => {
                 let (context_name, key) = context_of(name);
                 write!(
@@ -93,10 +93,10 @@ impl std::fmt::Display for BootRefused {
             Self::SameSecret(name, other) => {
                 write!(formatter, "{name} has the same value as {other}: make a new one")
             }
-            Self::Tls(fault) => fault.fmt(formatter),
-            Self::Identity(fault) => fault.fmt(formatter),
-            Self::NoSigner(fault) => fault.fmt(formatter),
-            Self::Memory(fault) => fault.fmt(formatter),
+            Self::Tls(error) => error.fmt(formatter),
+            Self::Identity(error) => error.fmt(formatter),
+            Self::NoSigner(error) => error.fmt(formatter),
+            Self::Memory(error) => error.fmt(formatter),
         }
     }
 }
@@ -104,8 +104,8 @@ impl std::fmt::Display for BootRefused {
 impl std::error::Error for BootRefused {}
 
 impl From<InvalidBootFile> for BootRefused {
-    fn from(fault: InvalidBootFile) -> Self {
-        Self::BootFile(fault)
+    fn from(error: InvalidBootFile) -> Self {
+        Self::BootFile(error)
     }
 }
 
@@ -233,7 +233,7 @@ async fn reveal(kms: &Kms, name: &str, secret: BootSecret) -> Result<PlainSecret
         BootSecret::Ciphertext(ciphertext) => ciphertext,
     };
     let plaintext = decrypt(kms, name, &ciphertext).await?;
-    PlainSecret::new(name, plaintext).map_err(|fault| BootRefused::BootFile(InvalidBootFile::Secret(fault)))
+    PlainSecret::new(name, plaintext).map_err(|error| BootRefused::BootFile(InvalidBootFile::Secret(error)))
 }
 
 /// What KMS makes of the ciphertext of a boot secret, however long it takes until it does.
@@ -247,9 +247,9 @@ async fn decrypt(
         match decrypt_once(kms, name, ciphertext).await {
             Ok(plaintext) => return Ok(plaintext),
             Err(NotDecrypted::ForGood(refused)) => return Err(refused),
-            Err(NotDecrypted::Yet(fault)) => {
+            Err(NotDecrypted::Yet(error)) => {
                 failures += 1;
-                tracing::warn!(name, %fault, failures, "KMS does not give a boot secret yet");
+                tracing::warn!(name, %error, failures, "KMS does not give a boot secret yet");
                 tokio::time::sleep(BETWEEN_TRIES.wait(failures)).await;
             }
         }
@@ -258,7 +258,7 @@ async fn decrypt(
 
 /// Whether there is a point in asking again.
 pub(crate) enum NotDecrypted {
-    Yet(KmsFault),
+    Yet(KmsError),
     ForGood(BootRefused),
 }
 
@@ -273,12 +273,12 @@ pub(crate) async fn decrypt_once(
     let mut context = vec![("nitro-signer", "boot-secret"), ("name", context_name)];
     context.extend(key.map(|key| ("key", key)));
     context.extend(number.as_deref().map(|number| ("generation", number)));
-    kms.decrypt(bytes, Purpose::BootSecret, &context).await.map_err(|fault| match fault {
-        KmsFault::InvalidCiphertext => {
+    kms.decrypt(bytes, Purpose::BootSecret, &context).await.map_err(|error| match error {
+        KmsError::InvalidCiphertext => {
             NotDecrypted::ForGood(BootRefused::NotACiphertext(name.to_owned(), *generation))
         }
-        KmsFault::ForeignKey => NotDecrypted::ForGood(BootRefused::ForeignKey(name.to_owned())),
-        fault => NotDecrypted::Yet(fault),
+        KmsError::ForeignKey => NotDecrypted::ForGood(BootRefused::ForeignKey(name.to_owned())),
+        error => NotDecrypted::Yet(error),
     })
 }
 

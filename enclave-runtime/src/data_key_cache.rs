@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::data_key::{DATA_KEY_BYTES, DataKey, DataKeyName, DataKeyPlaces};
 use crate::flight::Flight;
-use crate::kms::{EncryptionContext, Kms, KmsFault, Purpose};
+use crate::kms::{EncryptionContext, Kms, KmsError, Purpose};
 use crate::locked_memory::MemoryNotLocked;
 use crate::restore::Lane;
 
@@ -18,7 +18,7 @@ const SPARE_PLACES: usize = 64;
 /// What KMS binds to the wrapped data key, and what the key policy asks for.
 const CONTEXT: EncryptionContext<'static> = &[("nitro-signer", "sealed-key")];
 
-type DataKeyFlight = Flight<DataKey, KmsFault>;
+type DataKeyFlight = Flight<DataKey, KmsError>;
 
 /// Data keys by their wrapped form.
 pub(crate) struct DataKeyCache {
@@ -48,8 +48,8 @@ impl DataKeyCache {
     /// The data key to seal the next backup with; its seal is counted.
     ///
     /// # Errors
-    /// [`KmsFault`]
-    pub(crate) async fn to_seal(&self) -> Result<Arc<DataKey>, KmsFault> {
+    /// [`KmsError`]
+    pub(crate) async fn to_seal(&self) -> Result<Arc<DataKey>, KmsError> {
         let (kms, places) = (Arc::clone(&self.kms), Arc::clone(&self.places));
         let fetch = async move {
             let made = kms.generate_data_key(CONTEXT).await?;
@@ -57,7 +57,7 @@ impl DataKeyCache {
             tracing::info!("new data key for sealing backups");
             Ok(key)
         };
-        let key = self.sealing.get(DataKey::count_a_seal, fetch, KmsFault::Lost).await?;
+        let key = self.sealing.get(DataKey::count_a_seal, fetch, KmsError::Lost).await?;
         // What it sealed comes back without asking KMS.
         self.remember(&key);
         Ok(key)
@@ -71,8 +71,8 @@ impl DataKeyCache {
     /// The data key of a backup, which `wrapped` holds. KMS is asked in the `lane` of the first client that needs it.
     ///
     /// # Errors
-    /// [`KmsFault`]
-    pub(crate) async fn to_open(&self, wrapped: &[u8], lane: Lane) -> Result<Arc<DataKey>, KmsFault> {
+    /// [`KmsError`]
+    pub(crate) async fn to_open(&self, wrapped: &[u8], lane: Lane) -> Result<Arc<DataKey>, KmsError> {
         let name = DataKeyName::of(wrapped);
         let flight = self.opening().flight(name);
         let (kms, places, wrapped) = (Arc::clone(&self.kms), Arc::clone(&self.places), wrapped.to_vec());
@@ -80,7 +80,7 @@ impl DataKeyCache {
             let plaintext = kms.decrypt_backup(&wrapped, CONTEXT, lane).await?;
             data_key(&places, &plaintext, wrapped)
         };
-        let outcome = flight.get(|_| true, fetch, KmsFault::Lost).await;
+        let outcome = flight.get(|_| true, fetch, KmsError::Lost).await;
         if outcome.is_err() {
             // What does not open keeps no place.
             self.opening().forget(name, &flight);
@@ -92,8 +92,8 @@ impl DataKeyCache {
     /// backups, so KMS is asked.
     ///
     /// # Errors
-    /// [`KmsFault`]
-    pub(crate) async fn to_open_certificate(&self, wrapped: &[u8]) -> Result<DataKey, KmsFault> {
+    /// [`KmsError`]
+    pub(crate) async fn to_open_certificate(&self, wrapped: &[u8]) -> Result<DataKey, KmsError> {
         let plaintext = self.kms.decrypt(wrapped, Purpose::Certificate, CONTEXT).await?;
         data_key(&self.places, &plaintext, wrapped.to_vec())
     }
@@ -149,10 +149,10 @@ impl Opening {
     }
 }
 
-fn data_key(places: &Arc<DataKeyPlaces>, plaintext: &[u8], wrapped: Vec<u8>) -> Result<DataKey, KmsFault> {
+fn data_key(places: &Arc<DataKeyPlaces>, plaintext: &[u8], wrapped: Vec<u8>) -> Result<DataKey, KmsError> {
     if plaintext.len() != DATA_KEY_BYTES {
-        return Err(KmsFault::Unintelligible);
+        return Err(KmsError::Unintelligible);
     }
-    let key = DataKey::new(places, plaintext, wrapped).ok_or(KmsFault::NoPlace);
-    key.inspect_err(|fault| tracing::error!(%fault, "a data key is lost"))
+    let key = DataKey::new(places, plaintext, wrapped).ok_or(KmsError::NoPlace);
+    key.inspect_err(|error| tracing::error!(%error, "a data key is lost"))
 }

@@ -116,26 +116,26 @@ impl std::fmt::Display for Stopped {
 impl std::error::Error for Stopped {}
 
 impl From<EntropyUnavailable> for Stopped {
-    fn from(fault: EntropyUnavailable) -> Self {
-        Self::Unavailable(fault.to_string())
+    fn from(error: EntropyUnavailable) -> Self {
+        Self::Unavailable(error.to_string())
     }
 }
 
 impl From<NoTime> for Stopped {
-    fn from(fault: NoTime) -> Self {
-        Self::Unavailable(fault.to_string())
+    fn from(error: NoTime) -> Self {
+        Self::Unavailable(error.to_string())
     }
 }
 
 impl From<UnusableServer> for Stopped {
-    fn from(fault: UnusableServer) -> Self {
-        Self::Misconfigured(format!("nitro.toml: {fault}"))
+    fn from(error: UnusableServer) -> Self {
+        Self::Misconfigured(format!("nitro.toml: {error}"))
     }
 }
 
 impl From<UnusableIdentity> for Stopped {
-    fn from(fault: UnusableIdentity) -> Self {
-        Self::Unavailable(fault.to_string())
+    fn from(error: UnusableIdentity) -> Self {
+        Self::Unavailable(error.to_string())
     }
 }
 
@@ -155,12 +155,12 @@ impl From<BootRefused> for Stopped {
 /// # Errors
 /// [`Stopped::Misconfigured`]
 pub fn read_configuration(path: &Path) -> Result<Configuration, Stopped> {
-    let misconfigured = |fault: &dyn Display| Stopped::Misconfigured(format!("{}: {fault}", path.display()));
+    let misconfigured = |error: &dyn Display| Stopped::Misconfigured(format!("{}: {error}", path.display()));
     let mut text = String::new();
     File::open(path)
         .and_then(|file| file.take(MAX_CONFIGURATION_BYTES as u64 + 1).read_to_string(&mut text))
-        .map_err(|fault| misconfigured(&fault))?;
-    Configuration::parse(&text).map_err(|fault| misconfigured(&fault))
+        .map_err(|error| misconfigured(&error))?;
+    Configuration::parse(&text).map_err(|error| misconfigured(&error))
 }
 
 /// Runs until SIGTERM or SIGINT. `nsm` is opened when there is a log to tell if it cannot be; `listening` is told where,
@@ -180,7 +180,7 @@ pub fn run(
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|fault| Stopped::Unavailable(fault.to_string()))
+        .map_err(|error| Stopped::Unavailable(error.to_string()))
         .inspect_err(|stopped| tracing::error!("cannot start: {stopped}"))?;
     let Parent { boot_file, boot_file_interval, kms, imds, log, acme } = parent;
     let boot_file = BootFileRelay { relay: boot_file, interval: boot_file_interval };
@@ -260,7 +260,7 @@ fn front(mode: &TlsMode, clock: &TrustedClock) -> Result<Option<Arc<TlsFront>>, 
 /// What the key policy has to name, for an operator whose KMS refuses.
 fn tell_measurements(nsm: &dyn Nsm) -> Result<(), Stopped> {
     for index in [0, 1, 2] {
-        let pcr = nsm.describe_pcr(index).map_err(|fault| Stopped::Unavailable(fault.to_string()))?;
+        let pcr = nsm.describe_pcr(index).map_err(|error| Stopped::Unavailable(error.to_string()))?;
         tracing::info!("PCR{index} is {}", base16ct::lower::encode_string(&pcr.value));
         if index == 0 && pcr.value.iter().all(|byte| *byte == 0) {
             tracing::warn!("PCR0 is all zeros, as in debug mode: KMS gives this enclave nothing");
@@ -270,7 +270,7 @@ fn tell_measurements(nsm: &dyn Nsm) -> Result<(), Stopped> {
 }
 
 async fn bind(address: &Address) -> Result<Listener, Stopped> {
-    let cannot_listen = |fault| Stopped::Unavailable(format!("cannot listen on {address}: {fault}"));
+    let cannot_listen = |error| Stopped::Unavailable(format!("cannot listen on {address}: {error}"));
     Listener::bind(address).await.map_err(cannot_listen)
 }
 

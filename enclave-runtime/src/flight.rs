@@ -11,7 +11,7 @@ use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 pub(crate) struct Flight<T, E> {
     value: Value<T>,
     /// The turn to fetch, and how the last fetch failed.
-    fault: Arc<Turn<Option<E>>>,
+    error: Arc<Turn<Option<E>>>,
     /// Fetches that have ended.
     ended: Arc<AtomicU64>,
 }
@@ -21,7 +21,7 @@ type Value<T> = Arc<Mutex<Option<Arc<T>>>>;
 
 impl<T, E> Default for Flight<T, E> {
     fn default() -> Self {
-        Self { value: Arc::default(), fault: Arc::default(), ended: Arc::default() }
+        Self { value: Arc::default(), error: Arc::default(), ended: Arc::default() }
     }
 }
 
@@ -50,17 +50,17 @@ impl<T: Send + Sync + 'static, E: Clone + Send + 'static> Flight<T, E> {
         lost: E,
     ) -> Result<Arc<T>, E> {
         let ended_before = self.ended.load(Ordering::Acquire);
-        let fault = Arc::clone(&self.fault).lock_owned().await;
+        let error = Arc::clone(&self.error).lock_owned().await;
         if let Some(value) = self.at_hand().filter(|value| serves(value)) {
             return Ok(value);
         }
         if self.ended.load(Ordering::Acquire) != ended_before
-            && let Some(fault) = &*fault
+            && let Some(error) = &*error
         {
-            return Err(fault.clone());
+            return Err(error.clone());
         }
         let (value, ended) = (Arc::clone(&self.value), Arc::clone(&self.ended));
-        let value = tokio::spawn(land(value, fault, ended, fetch)).await.unwrap_or(Err(lost.clone()))?;
+        let value = tokio::spawn(land(value, error, ended, fetch)).await.unwrap_or(Err(lost.clone()))?;
         // It counts this use too.
         if serves(&value) { Ok(value) } else { Err(lost) }
     }
@@ -68,13 +68,13 @@ impl<T: Send + Sync + 'static, E: Clone + Send + 'static> Flight<T, E> {
 
 async fn land<T, E: Clone>(
     value: Value<T>,
-    mut fault: OwnedMutexGuard<Option<E>>,
+    mut error: OwnedMutexGuard<Option<E>>,
     ended: Arc<AtomicU64>,
     fetch: impl Future<Output = Result<T, E>>,
 ) -> Result<Arc<T>, E> {
     let outcome = fetch.await.map(Arc::new);
     *value.lock().unwrap_or_else(PoisonError::into_inner) = outcome.as_ref().ok().map(Arc::clone);
-    *fault = outcome.as_ref().err().cloned();
+    *error = outcome.as_ref().err().cloned();
     ended.fetch_add(1, Ordering::Release);
     outcome
 }

@@ -53,8 +53,8 @@ impl fmt::Display for InitFailed {
             Self::Descriptors(errno) => {
                 write!(formatter, "cannot allow {MAX_DESCRIPTORS} descriptors: {}", errno.desc())
             }
-            Self::Reaper(fault) => write!(formatter, "cannot look after orphans: {fault}"),
-            Self::Heartbeat(fault) => write!(formatter, "the parent does not take the heartbeat: {fault}"),
+            Self::Reaper(error) => write!(formatter, "cannot look after orphans: {error}"),
+            Self::Heartbeat(error) => write!(formatter, "the parent does not take the heartbeat: {error}"),
         }
     }
 }

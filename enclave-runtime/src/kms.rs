@@ -14,7 +14,7 @@
 
 mod answer;
 mod connection;
-mod fault;
+mod error;
 mod refusal_limit;
 mod turns;
 
@@ -34,7 +34,7 @@ use zeroize::Zeroizing;
 use self::answer::{Answer, DataKeyAnswer, DecryptAnswer};
 use self::connection::Connection;
 pub(crate) use self::connection::KmsServer;
-pub(crate) use self::fault::KmsFault;
+pub(crate) use self::error::KmsError;
 use self::refusal_limit::RefusalLimit;
 use self::turns::Turns;
 use crate::aws::backoff::Backoff;
@@ -180,11 +180,11 @@ impl Kms {
     /// Has KMS make a data key of 32 bytes under the sealing key.
     ///
     /// # Errors
-    /// [`KmsFault`]
+    /// [`KmsError`]
     pub(crate) async fn generate_data_key(
         &self,
         context: EncryptionContext<'_>,
-    ) -> Result<GeneratedDataKey, KmsFault> {
+    ) -> Result<GeneratedDataKey, KmsError> {
         let key = &self.sealing_key;
         let parameters =
             Parameters { key_id: Some(key.as_str()), key_spec: Some("AES_256"), ..Parameters::default() };
@@ -193,45 +193,45 @@ impl Kms {
         let opened = answer.and_then(|answer| {
             answer.check(std::slice::from_ref(key))?;
             let wrapped =
-                Base64::decode_vec(&answer.ciphertext_blob).map_err(|_| KmsFault::Unintelligible)?;
+                Base64::decode_vec(&answer.ciphertext_blob).map_err(|_| KmsError::Unintelligible)?;
             Ok(GeneratedDataKey { plaintext: self.open(&answer.ciphertext_for_recipient)?, wrapped })
         });
-        opened.inspect_err(|fault| tracing::warn!(operation = OPERATION, %fault, "KMS gives nothing"))
+        opened.inspect_err(|error| tracing::warn!(operation = OPERATION, %error, "KMS call failed"))
     }
 
     /// Has KMS decrypt `ciphertext`, which it finds the key for.
     ///
     /// # Errors
-    /// [`KmsFault`]; [`KmsFault::ForeignKey`] if that key is not one for `purpose`.
+    /// [`KmsError`]; [`KmsError::ForeignKey`] if that key is not one for `purpose`.
     pub(crate) async fn decrypt(
         &self,
         ciphertext: &[u8],
         purpose: Purpose,
         context: EncryptionContext<'_>,
-    ) -> Result<Zeroizing<Vec<u8>>, KmsFault> {
+    ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
         let opened = self.decrypt_in(Lane::Proven, ciphertext, purpose, context).await;
-        opened.inspect_err(|fault| tracing::warn!(operation = DECRYPT, %fault, "KMS gives nothing"))
+        opened.inspect_err(|error| tracing::warn!(operation = DECRYPT, %error, "KMS call failed"))
     }
 
     /// As [`Kms::decrypt`], for what a client sends as a backup: KMS is asked within a limit of refusals, when it is the
     /// turn of the client's `lane`.
     ///
     /// # Errors
-    /// As there; [`KmsFault::Crowded`] if KMS refuses so many that this one waited in vain.
+    /// As there; [`KmsError::Crowded`] if KMS refuses so many that this one waited in vain.
     pub(crate) async fn decrypt_backup(
         &self,
         ciphertext: &[u8],
         context: EncryptionContext<'_>,
         lane: Lane,
-    ) -> Result<Zeroizing<Vec<u8>>, KmsFault> {
+    ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
         let decrypt = async {
             let opened = self.decrypt_in(lane, ciphertext, Purpose::Backup, context).await;
-            opened.inspect_err(|fault| self.log_of_client(fault))
+            opened.inspect_err(|error| self.log_of_client(error))
         };
         let outcome = self.refusals.ask(lane, ciphertext, context, decrypt).await;
-        outcome.inspect_err(|fault| {
-            if *fault == KmsFault::Crowded {
-                self.log_of_client(fault);
+        outcome.inspect_err(|error| {
+            if *error == KmsError::Crowded {
+                self.log_of_client(error);
             }
         })
     }
@@ -242,7 +242,7 @@ impl Kms {
         ciphertext: &[u8],
         purpose: Purpose,
         context: EncryptionContext<'_>,
-    ) -> Result<Zeroizing<Vec<u8>>, KmsFault> {
+    ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
         let ciphertext_blob = Base64::encode_string(ciphertext);
         let parameters = Parameters { ciphertext_blob: Some(&ciphertext_blob), ..Parameters::default() };
         let answer: DecryptAnswer = self.call(DECRYPT, parameters, context, lane).await?;
@@ -251,9 +251,9 @@ impl Kms {
     }
 
     /// Logs why a client's backup did not open. A client can send thousands, so most lines are only counted then.
-    fn log_of_client(&self, fault: &KmsFault) {
+    fn log_of_client(&self, error: &KmsError) {
         if let Some(count) = self.client_lines.due() {
-            tracing::warn!(operation = DECRYPT, %fault, count, "KMS gives nothing");
+            tracing::warn!(operation = DECRYPT, %error, count, "KMS call failed");
         }
     }
 
@@ -265,9 +265,9 @@ impl Kms {
         }
     }
 
-    fn open(&self, envelope: &str) -> Result<Zeroizing<Vec<u8>>, KmsFault> {
-        let envelope = Base64::decode_vec(envelope).map_err(|_| KmsFault::Unintelligible)?;
-        self.recipient.open(&envelope).map_err(|_| KmsFault::Unintelligible)
+    fn open(&self, envelope: &str) -> Result<Zeroizing<Vec<u8>>, KmsError> {
+        let envelope = Base64::decode_vec(envelope).map_err(|_| KmsError::Unintelligible)?;
+        self.recipient.open(&envelope).map_err(|_| KmsError::Unintelligible)
     }
 
     async fn call<'p, A: Answer>(
@@ -276,10 +276,10 @@ impl Kms {
         mut parameters: Parameters<'p>,
         context: EncryptionContext<'p>,
         lane: Lane,
-    ) -> Result<A, KmsFault> {
+    ) -> Result<A, KmsError> {
         let _turn = self.turns.take(lane).await?;
         if self.state().resting_until.is_some_and(|until| Instant::now() < until) {
-            return Err(KmsFault::Resting);
+            return Err(KmsError::Resting);
         }
         let document = self.document().await?;
         let document = Base64::encode_string(&document);
@@ -288,43 +288,43 @@ impl Kms {
             attestation_document: &document,
             key_encryption_algorithm: "RSAES_OAEP_SHA_256",
         });
-        let body = Bytes::from(serde_json::to_vec(&parameters).map_err(|_| KmsFault::Unintelligible)?);
+        let body = Bytes::from(serde_json::to_vec(&parameters).map_err(|_| KmsError::Unintelligible)?);
 
         let mut failures = 0;
         let mut is_signature_refused = false;
         loop {
-            let fault = match self.try_once(operation, body.clone()).await {
-                Ok(answer) => return A::parse(&answer).ok_or(KmsFault::Unintelligible),
-                Err(fault) => fault,
+            let error = match self.try_once(operation, body.clone()).await {
+                Ok(answer) => return A::parse(&answer).ok_or(KmsError::Unintelligible),
+                Err(error) => error,
             };
             failures += 1;
             // A second refusal of a signature is no accident.
-            let is_accident = fault.is_of_signature() && !is_signature_refused;
-            is_signature_refused |= fault.is_of_signature();
-            if !is_accident && !fault.is_worth_another_try() {
-                return Err(fault);
+            let is_accident = error.is_of_signature() && !is_signature_refused;
+            is_signature_refused |= error.is_of_signature();
+            if !is_accident && !error.is_worth_another_try() {
+                return Err(error);
             }
             if failures == MAX_TRIES {
                 self.state().resting_until = Some(Instant::now() + REST_AFTER_FAILURE);
-                return Err(fault);
+                return Err(error);
             }
-            tracing::warn!(operation, %fault, failures, "KMS call failed, trying again");
+            tracing::warn!(operation, %error, failures, "KMS call failed, trying again");
             tokio::time::sleep(BETWEEN_TRIES.wait(failures)).await;
         }
     }
 
     /// A fresh one for each call: KMS takes none that is old.
-    async fn document(&self) -> Result<Vec<u8>, KmsFault> {
+    async fn document(&self) -> Result<Vec<u8>, KmsError> {
         let nsm = Arc::clone(&self.nsm);
         let public_key = self.recipient.public_key_der().to_vec();
         let attest = move || {
             nsm.attest(&AttestationRequest { public_key: Some(&public_key), user_data: None, nonce: None })
         };
         let outcome = timeout(DOCUMENT_PATIENCE, tokio::task::spawn_blocking(attest)).await;
-        let Ok(Ok(outcome)) = outcome else { return Err(KmsFault::NotAttested) };
-        outcome.map_err(|fault| {
-            tracing::error!(%fault, "no attestation document");
-            KmsFault::NotAttested
+        let Ok(Ok(outcome)) = outcome else { return Err(KmsError::NotAttested) };
+        outcome.map_err(|error| {
+            tracing::error!(%error, "no attestation document");
+            KmsError::NotAttested
         })
     }
 
@@ -333,7 +333,7 @@ impl Kms {
     }
 
     /// A connection that no other call uses.
-    async fn connection(&self) -> Result<Connection, KmsFault> {
+    async fn connection(&self) -> Result<Connection, KmsError> {
         let idle = {
             let mut state = self.state();
             state.idle.retain(Connection::is_open);
@@ -343,14 +343,14 @@ impl Kms {
             Some(connection) => Ok(connection),
             None => timeout(CONNECT_DEADLINE, self.server.connect())
                 .await
-                .unwrap_or(Err(KmsFault::Unreachable("connecting took too long"))),
+                .unwrap_or(Err(KmsError::Unreachable("connecting took too long"))),
         }
     }
 
     /// Sends one request and gives the body of a good answer. The connection is kept if it may be used again.
-    async fn try_once(&self, operation: &'static str, body: Bytes) -> Result<Bytes, KmsFault> {
+    async fn try_once(&self, operation: &'static str, body: Bytes) -> Result<Bytes, KmsError> {
         let credentials =
-            self.credentials.current(self.clock.now()).await.map_err(KmsFault::NoCredentials)?;
+            self.credentials.current(self.clock.now()).await.map_err(KmsError::NoCredentials)?;
         let mut connection = self.connection().await?;
         let request = Request::builder()
             .method(Method::POST)
@@ -359,16 +359,16 @@ impl Kms {
             .header(CONTENT_TYPE, "application/x-amz-json-1.1")
             .header(TARGET, format!("TrentService.{operation}"))
             .body(Full::new(body.clone()))
-            .map_err(|_| KmsFault::Unintelligible)?;
+            .map_err(|_| KmsError::Unintelligible)?;
         let request = signed(request, &body, &credentials, self.server.region(), "kms", self.clock.now())
             .map_err(|_| {
-                KmsFault::NoCredentials(crate::aws::imds::NoCredentials("they cannot be signed with"))
+                KmsError::NoCredentials(crate::aws::imds::NoCredentials("they cannot be signed with"))
             })?;
 
         let sent_unix_ms = self.clock.trusted_unix_ms();
         let response = timeout(CALL_DEADLINE, connection.exchange(request))
             .await
-            .unwrap_or(Err(KmsFault::Unreachable("the answer took too long")))
+            .unwrap_or(Err(KmsError::Unreachable("the answer took too long")))
             // KMS may have closed all that were idle as long. One try finds it out, and the next one connects.
             .inspect_err(|_| self.state().idle.clear())?;
         let date = response.headers().get(hyper::header::DATE).and_then(|date| date.to_str().ok());
@@ -382,18 +382,18 @@ impl Kms {
         if response.status() == hyper::StatusCode::OK {
             return Ok(response.into_body());
         }
-        let fault = KmsFault::of_answer(response.status(), response.body());
-        if fault.is_of_signature()
+        let error = KmsError::of_answer(response.status(), response.body());
+        if error.is_of_signature()
             && let Some(date) = date
             && self.clock.correct(date)
         {
             tracing::warn!("the clock differs from that of KMS; requests are signed with the time of KMS");
-            return Err(KmsFault::ClockCorrected);
+            return Err(KmsError::ClockCorrected);
         }
         // A signature that is wrong at the right time was made with a wrong secret.
-        if fault.is_of_credentials() || fault.is_of_signature() {
+        if error.is_of_credentials() || error.is_of_signature() {
             self.credentials.forget(&credentials).await;
         }
-        Err(fault)
+        Err(error)
     }
 }

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::data_key::DataKey;
 use crate::data_key_cache::DataKeyCache;
 use crate::entropy;
-use crate::kms::{Kms, KmsFault};
+use crate::kms::{Kms, KmsError};
 use crate::restore::{RestorePlaces, Standing};
 use crate::sealed_key::{SealedKey, SealedKeyText};
 use crate::sealer::{NotOpened, NotSealed, Sealer};
@@ -76,7 +76,7 @@ impl Sealer for KmsSealer {
         };
         match &outcome {
             Ok(_) => standing.rise(),
-            Err(fault) if fault.is_refusal() => standing.fall(),
+            Err(error) if error.is_refusal() => standing.fall(),
             // Trouble at KMS tells nothing of a client.
             Err(_) => {}
         }
@@ -107,12 +107,12 @@ impl Sealer for KmsSealer {
     }
 }
 
-fn not_opened(fault: KmsFault) -> NotOpened {
-    match fault {
+fn not_opened(error: KmsError) -> NotOpened {
+    match error {
         // KMS refuses it as damaged, or opens it under a key that is not for backups.
-        fault if fault.is_of_ciphertext() => NotOpened::Damaged,
+        error if error.is_of_ciphertext() => NotOpened::Damaged,
         // Nothing is known to be wrong with KMS or with the backup.
-        KmsFault::Crowded => NotOpened::Busy,
+        KmsError::Crowded => NotOpened::Busy,
         _ => NotOpened::Unavailable,
     }
 }
@@ -120,22 +120,22 @@ fn not_opened(fault: KmsFault) -> NotOpened {
 #[cfg(test)]
 mod tests {
     use super::not_opened;
-    use crate::kms::KmsFault;
+    use crate::kms::KmsError;
     use crate::outcome::Failure;
 
     #[test]
-    fn a_client_is_told_whose_fault_it_is() {
+    fn a_client_is_told_whose_error_it_is() {
         let text = || "x".to_owned();
-        for (fault, told) in [
-            (KmsFault::InvalidCiphertext, Failure::UnopenableSealedKey),
-            (KmsFault::ForeignKey, Failure::UnopenableSealedKey),
-            (KmsFault::Crowded, Failure::Busy),
-            (KmsFault::Resting, Failure::KeyServiceUnavailable),
-            (KmsFault::Unreachable("gone"), Failure::KeyServiceUnavailable),
-            (KmsFault::Refused { kind: text(), message: text() }, Failure::KeyServiceUnavailable),
-            (KmsFault::Troubled { kind: text(), message: text() }, Failure::KeyServiceUnavailable),
+        for (error, told) in [
+            (KmsError::InvalidCiphertext, Failure::UnopenableSealedKey),
+            (KmsError::ForeignKey, Failure::UnopenableSealedKey),
+            (KmsError::Crowded, Failure::Busy),
+            (KmsError::Resting, Failure::KeyServiceUnavailable),
+            (KmsError::Unreachable("gone"), Failure::KeyServiceUnavailable),
+            (KmsError::Refused { kind: text(), message: text() }, Failure::KeyServiceUnavailable),
+            (KmsError::Troubled { kind: text(), message: text() }, Failure::KeyServiceUnavailable),
         ] {
-            assert_eq!(Failure::from(not_opened(fault.clone())), told, "{fault}");
+            assert_eq!(Failure::from(not_opened(error.clone())), told, "{error}");
         }
     }
 }

@@ -81,7 +81,7 @@ pub use locked_memory::MemoryNotLocked;
 pub use log_port::tell_unlogged;
 pub use nsm::{AttestationRequest, Device, MAX_NONCE_BYTES, Nsm, NsmUnavailable, Pcr};
 #[cfg(feature = "dev")]
-pub use nsm::{ClockFault, NoSoftwareNsm, Pcrs, SoftwareNsm};
+pub use nsm::{ClockError, NoSoftwareNsm, Pcrs, SoftwareNsm};
 pub use outcome::{Failure, Outcome};
 pub use process::harden;
 pub use recipient::{NoRecipientKey, RecipientKey};

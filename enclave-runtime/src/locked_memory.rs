@@ -115,8 +115,8 @@ mod tests {
 
     #[test]
     fn too_much_is_an_error_and_not_an_abort() {
-        let fault = leak_locked(usize::MAX / 16, || 7_u64).unwrap_err();
-        assert!(fault.to_string().starts_with("cannot lock "), "{fault}");
+        let error = leak_locked(usize::MAX / 16, || 7_u64).unwrap_err();
+        assert!(error.to_string().starts_with("cannot lock "), "{error}");
         assert!(leak_locked(usize::MAX, || 7_u64).is_err());
     }
 }

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 pub use device::Device;
 #[cfg(feature = "dev")]
-pub use software::{ClockFault, NoSoftwareNsm, Pcrs, SoftwareNsm};
+pub use software::{ClockError, NoSoftwareNsm, Pcrs, SoftwareNsm};
 
 /// Longest public key, §3.2.2.2 of AWS's "attestation process"; a DER SPKI of RSA-2048 has 294.
 const MAX_PUBLIC_KEY_BYTES: usize = 1024;

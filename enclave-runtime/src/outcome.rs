@@ -66,8 +66,8 @@ impl From<NotSealed> for Failure {
 }
 
 impl From<NotOpened> for Failure {
-    fn from(fault: NotOpened) -> Self {
-        match fault {
+    fn from(error: NotOpened) -> Self {
+        match error {
             NotOpened::UnknownForm => Self::MalformedSealedKey,
             NotOpened::Damaged => Self::UnopenableSealedKey,
             NotOpened::Unavailable => Self::KeyServiceUnavailable,

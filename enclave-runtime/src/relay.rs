@@ -58,7 +58,7 @@ impl Relay {
     pub(crate) async fn dial_patiently(&self, others_left_patience: Duration) -> io::Result<Stream> {
         let count = self.addresses.len();
         let first = self.preferred.0.load(Ordering::Relaxed);
-        let mut last_fault = io::Error::from(io::ErrorKind::NotFound);
+        let mut last_error = io::Error::from(io::ErrorKind::NotFound);
         for step in 0..count {
             let index = (first + step) % count;
             let attempt = dial(&self.addresses[index]);
@@ -74,10 +74,10 @@ impl Relay {
                     self.preferred.0.store(index, Ordering::Relaxed);
                     return Ok(stream);
                 }
-                Err(fault) => last_fault = fault,
+                Err(error) => last_error = error,
             }
         }
-        Err(last_fault)
+        Err(last_error)
     }
 }
 

@@ -53,13 +53,13 @@ impl RemoteServer {
     pub(crate) async fn connect(&self) -> Result<HttpClient, &'static str> {
         let stream = self.relay.dial().await.map_err(|_| "the relay does not answer")?;
         let stream =
-            self.tls.connect(self.name.clone(), stream).await.map_err(|fault| self.reason(&fault))?;
+            self.tls.connect(self.name.clone(), stream).await.map_err(|error| self.reason(&error))?;
         HttpClient::over(stream).await.map_err(|_| "the connection was cut")
     }
 
     /// What an operator should know: a server that is another is another matter than a relay that cuts.
-    fn reason(&self, fault: &std::io::Error) -> &'static str {
-        let tls = fault.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    fn reason(&self, error: &std::io::Error) -> &'static str {
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match tls {
             Some(rustls::Error::InvalidCertificate(_)) => self.impostor,
             Some(_) => "the TLS handshake failed",

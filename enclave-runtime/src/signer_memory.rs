@@ -30,7 +30,7 @@ impl std::fmt::Display for NoSigner {
             Self::EmptyTicketSecret => formatter.write_str("the ticket signing secret is empty"),
             Self::EntropyUnavailable => formatter.write_str("the kernel gives no randomness"),
             Self::NoLedgerMemory => formatter.write_str("there is not that much memory for nonces"),
-            Self::Memory(fault) => fault.fmt(formatter),
+            Self::Memory(error) => error.fmt(formatter),
         }
     }
 }

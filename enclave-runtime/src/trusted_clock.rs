@@ -111,8 +111,8 @@ pub enum NoTime {
 impl std::fmt::Display for NoTime {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::NoDocument(fault) => {
-                write!(formatter, "the NSM gives no document to take the time from: {fault}")
+            Self::NoDocument(error) => {
+                write!(formatter, "the NSM gives no document to take the time from: {error}")
             }
             Self::Unreadable => formatter.write_str("the NSM's document has no time between 2020 and 9999"),
             Self::TooLate => formatter.write_str("the NSM took more than 1 s for a document with the time"),
@@ -157,8 +157,8 @@ impl TrustedClock {
         let anchor = loop {
             match ask_twice(nsm, start) {
                 Ok(anchor) => break anchor,
-                Err(fault) if start.elapsed() >= patience => return Err(fault),
-                Err(fault) => tracing::warn!(%fault, "waiting for the time"),
+                Err(error) if start.elapsed() >= patience => return Err(error),
+                Err(error) => tracing::warn!(%error, "waiting for the time"),
             }
             std::thread::sleep(BETWEEN_TRIES);
         };
@@ -343,8 +343,8 @@ impl Record {
                 failures,
                 "the NSM's time is refused, because no drift explains it; the clock runs on without it"
             ),
-            Err(fault) => tracing::error!(
-                %fault, disagreements, refusals, failures,
+            Err(error) => tracing::error!(
+                %error, disagreements, refusals, failures,
                 "the clock runs on without the NSM's time"
             ),
         }

@@ -109,11 +109,11 @@ fn an_attested_signer_is_told_everything_or_nothing() {
 }
 
 #[test]
-fn a_nitro_toml_that_is_wrong_is_named_with_its_fault() {
+fn a_nitro_toml_that_is_wrong_is_named_with_its_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("nitro.toml");
     let path = path.to_str().unwrap();
-    for (text, fault) in [
+    for (text, error) in [
         (
             include_str!("../../infra/nitro.toml"),
             "kms.sealing_key_arn: still the example: write the ARN of your KMS key",
@@ -126,7 +126,7 @@ fn a_nitro_toml_that_is_wrong_is_named_with_its_fault() {
         let output = enclave_dev(&[&["--nitro-toml", path][..], &parent].concat(), &[]);
         assert_eq!(output.status.code(), Some(78), "{output:?}");
         let said = said(&output);
-        let start = format!("enclave-dev: cannot start: {path}: {fault}");
+        let start = format!("enclave-dev: cannot start: {path}: {error}");
         assert!(said.starts_with(&start) && said.lines().count() == 1, "{said}");
     }
 }

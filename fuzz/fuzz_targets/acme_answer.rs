@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use configuration::HttpsUrl;
-use enclave_runtime::acme::{AcmeFault, Answer, Authorization, Directory, Order};
+use enclave_runtime::acme::{AcmeError, Answer, Authorization, Directory, Order};
 use fuzz::acme::{self, HOME, NAMES};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use libfuzzer_sys::fuzz_target;
@@ -30,14 +30,14 @@ fuzz_target!(|data: &[u8]| {
     let retry_after = answer.retry_after;
     match answer.accepted() {
         Ok(answer) => assert!(status.is_success() && answer.body == body),
-        Err(fault) => {
+        Err(error) => {
             assert!(!status.is_success());
-            is_one_line(&fault);
-            assert_eq!(fault.retry_after(), retry_after);
+            is_one_line(&error);
+            assert_eq!(error.retry_after(), retry_after);
             if serde_json::from_slice(&body)
                 .is_ok_and(|it| !acme::has_a_list_for_an_object(&it) && !acme::is_problem(&it))
             {
-                assert_eq!(fault.to_string(), format!("the acme server refuses: status {}", status.as_u16()));
+                assert_eq!(error.to_string(), format!("the acme server refuses: status {}", status.as_u16()));
             }
         }
     }
@@ -141,13 +141,13 @@ fn check_body(body: &[u8], value: Option<&Value>, is_canonical: bool) {
 }
 
 /// What was read, or nothing, of which the reason is a line.
-fn told<T>(read: Result<T, AcmeFault>) -> Option<T> {
+fn told<T>(read: Result<T, AcmeError>) -> Option<T> {
     read.inspect_err(is_one_line).ok()
 }
 
 /// A server's own words are up to 360 characters of it.
-fn is_one_line(fault: &AcmeFault) {
-    let line = fault.to_string();
+fn is_one_line(error: &AcmeError) {
+    let line = error.to_string();
     assert!(line.len() < 400 && line.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{line:?}");
 }
 

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use signerctl::backup_table::{BackupTable, Format, MAX_ROW_BYTES, RowFault};
+use signerctl::backup_table::{BackupTable, Format, MAX_ROW_BYTES, RowError};
 
 const NEW: &str = "ns1.new";
 const COLUMNS: [&str; 2] = ["identity_id", "sealed_key"];
@@ -52,9 +52,9 @@ fuzz_target!(|bytes: &[u8]| {
 fn read(bytes: &[u8], format: Format) -> Option<BackupTable> {
     let table = match BackupTable::read(bytes.to_vec(), format) {
         Ok(table) => table,
-        Err(fault) => {
-            assert!(fault.line <= 1 + bytes.iter().filter(|byte| **byte == b'\n').count());
-            assert!(!fault.to_string().contains('\n'));
+        Err(error) => {
+            assert!(error.line <= 1 + bytes.iter().filter(|byte| **byte == b'\n').count());
+            assert!(!error.to_string().contains('\n'));
             return None;
         }
     };
@@ -80,9 +80,9 @@ fn is_new(new: &BackupTable, old: &BackupTable) {
 }
 
 /// What each row says: identity in lower case and sealed key, or why it says nothing.
-fn rows_of(table: &BackupTable) -> Vec<Result<(String, String), RowFault>> {
+fn rows_of(table: &BackupTable) -> Vec<Result<(String, String), RowError>> {
     let said = |row: &signerctl::backup_table::Row| {
-        let backup = row.backup.as_ref().map_err(|fault| *fault)?;
+        let backup = row.backup.as_ref().map_err(|error| *error)?;
         Ok((backup.identity.to_string(), backup.sealed_key.clone()))
     };
     table.rows().iter().map(said).collect()
@@ -104,7 +104,7 @@ fn columns(records: &[csv::StringRecord]) -> Option<[usize; 2]> {
     Some([places[0]?, places[1]?])
 }
 
-fn csv_rows(bytes: &[u8]) -> Option<Vec<Result<(String, String), RowFault>>> {
+fn csv_rows(bytes: &[u8]) -> Option<Vec<Result<(String, String), RowError>>> {
     let records = records(bytes)?;
     let [identity, key] = columns(&records)?;
     let said = |record: &csv::StringRecord| {
@@ -112,11 +112,11 @@ fn csv_rows(bytes: &[u8]) -> Option<Vec<Result<(String, String), RowFault>>> {
         let key = &record[key];
         let key = key.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(key);
         if !signerctl_takes(identity) {
-            Err(RowFault::Identity)
+            Err(RowError::Identity)
         } else if key.is_empty() {
-            Err(RowFault::NoSealedKey)
+            Err(RowError::NoSealedKey)
         } else if key.len() > 10_240 {
-            Err(RowFault::TooLong)
+            Err(RowError::TooLong)
         } else {
             Ok((identity.to_ascii_lowercase(), key.to_owned()))
         }
@@ -163,10 +163,10 @@ fn objects(bytes: &[u8]) -> Vec<Option<Value>> {
             assert!(value.is_object());
             Some(value)
         }
-        Err(fault) => {
-            let fault = fault.to_string();
+        Err(error) => {
+            let error = error.to_string();
             let forgiven = ["number out of range", "recursion limit", "surrogate", "hex escape"];
-            assert!(forgiven.iter().any(|text| fault.contains(text)), "{fault}");
+            assert!(forgiven.iter().any(|text| error.contains(text)), "{error}");
             None
         }
     };

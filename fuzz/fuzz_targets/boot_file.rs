@@ -29,8 +29,8 @@ fuzz_target!(|data: &[u8]| {
 
 fn check(data: &[u8], configuration: &Configuration, api_key_from_kms: bool, is_certificate_asked_for: bool) {
     let ours = BootFile::parse(data, configuration);
-    if let Err(fault) = &ours {
-        let line = fault.to_string();
+    if let Err(error) = &ours {
+        let line = error.to_string();
         assert!(line.len() < 200 && !line.contains(char::is_control), "{line:?}");
     }
     if let Ok(BootFile { tls: Some(tls), .. }) = &ours {

@@ -30,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
     // As a certificate in DER, so that no base64 stands in the fuzzer's way.
     check_chain(format!("{BEGIN}{}{END}", STANDARD.encode(data)).as_bytes());
     match check_pair(chain, key, NOW) {
-        Err(fault) => is_one_line(&fault.to_string()),
+        Err(error) => is_one_line(&error.to_string()),
         Ok((certificates, key)) => {
             assert_eq!(certificates.spki(), key.spki());
             let not_after_unix_s = certificates.not_after_unix_s();
@@ -43,7 +43,7 @@ fuzz_target!(|data: &[u8]| {
 
 fn check_chain(pem: &[u8]) {
     match CertificateChain::from_pem(pem, NOW) {
-        Err(fault) => is_one_line(&fault.to_string()),
+        Err(error) => is_one_line(&error.to_string()),
         Ok(chain) => {
             assert!((1..=MAX_CHAIN_CERTIFICATES).contains(&chain.certificates().len()));
             let read: Vec<_> =
@@ -55,7 +55,7 @@ fn check_chain(pem: &[u8]) {
 
 fn check_key(bytes: &[u8]) {
     match PrivateKey::from_pem_or_der(bytes) {
-        Err(fault) => is_one_line(&fault.to_string()),
+        Err(error) => is_one_line(&error.to_string()),
         Ok(key) => {
             // In this order: attributes of a key in DER may hold anything, PEM too.
             let read =

@@ -8,8 +8,8 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|text: &str| {
     let configuration = match Configuration::parse(text) {
         Ok(configuration) => configuration,
-        Err(fault) => {
-            let line = fault.to_string();
+        Err(error) => {
+            let line = error.to_string();
             assert!(line.len() < 200 && !line.contains(char::is_control), "{line:?}");
             return;
         }

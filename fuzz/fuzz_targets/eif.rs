@@ -50,7 +50,7 @@ fn check(file: &[u8]) {
     assert_eq!(said, judged, "{}", file.escape_ascii());
     let image = match ours {
         Ok(image) => image,
-        Err(fault) => return assert!(fault.to_string().len() < 100, "{fault}"),
+        Err(error) => return assert!(error.to_string().len() < 100, "{error}"),
     };
     let written = image.write().expect("what was read can be written");
     assert_eq!(Image::read(&written).as_ref(), Ok(&image));

@@ -3,7 +3,7 @@
 #![no_main]
 
 use enclave_runtime::http::head_gate::{
-    BodyFault, ChunkedFraming, Framing, HeadFault, HeadScan, MAX_HEAD_BYTES, inspect_head,
+    BodyError, ChunkedFraming, Framing, HeadError, HeadScan, MAX_HEAD_BYTES, inspect_head,
 };
 use fuzz::head;
 use libfuzzer_sys::fuzz_target;
@@ -31,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-fn scan(data: &[u8], piece: usize) -> Result<Option<usize>, HeadFault> {
+fn scan(data: &[u8], piece: usize) -> Result<Option<usize>, HeadError> {
     let mut scan = HeadScan::new();
     let mut seen = 0;
     for bytes in data.chunks(piece.max(1)) {
@@ -54,18 +54,18 @@ fn check_chunked(body: &[u8]) {
     }
 }
 
-/// How many bytes belong to the body, and whether it is complete; or its fault, and where.
-fn frame(body: &[u8], piece: usize) -> Result<(usize, bool), (usize, BodyFault)> {
+/// How many bytes belong to the body, and whether it is complete; or its error, and where.
+fn frame(body: &[u8], piece: usize) -> Result<(usize, bool), (usize, BodyError)> {
     let mut framing = ChunkedFraming::new();
     let mut taken = 0;
     for bytes in body.chunks(piece.max(1)) {
         let mut rest = bytes;
         while !rest.is_empty() && !framing.is_complete() {
-            let some = framing.advance(rest).map_err(|fault| {
-                assert_eq!(framing.advance(rest), Err(fault), "the same again when called again");
-                (taken, fault)
+            let some = framing.advance(rest).map_err(|error| {
+                assert_eq!(framing.advance(rest), Err(error), "the same again when called again");
+                (taken, error)
             })?;
-            assert!(some > 0, "a call takes a byte or tells the fault");
+            assert!(some > 0, "a call takes a byte or tells the error");
             taken += some;
             rest = &rest[some..];
         }

@@ -14,7 +14,7 @@ fuzz_target!(|text: &str| {
     }
     let pcrs = match ours {
         Ok(pcrs) => pcrs,
-        Err(fault) => return check_line(Err(fault)),
+        Err(error) => return check_line(Err(error)),
     };
     let has = |index| pcrs.iter().any(|(other, _)| other == index);
     assert!(has(0) || has(1) && has(2) || has(8), "{pcrs:?}");
@@ -27,8 +27,8 @@ fuzz_target!(|text: &str| {
 });
 
 fn check_line(read: Result<(), InvalidPcrs>) {
-    if let Err(fault) = read {
-        let line = fault.to_string();
+    if let Err(error) = read {
+        let line = error.to_string();
         assert!(line.len() < 200 && !line.contains(char::is_control), "{line:?}");
     }
 }

@@ -46,7 +46,7 @@ fuzz_target!(|template: &str| {
 fn check(template: &str, images: &[MeasurementSet], subjects: &Subjects) {
     let policy = match render(template, images, subjects) {
         Ok(policy) => policy,
-        Err(fault) => return drop(fault.to_string()),
+        Err(error) => return drop(error.to_string()),
     };
     let template: Value = serde_json::from_str(template).expect("it was rendered");
     let policy: Value = serde_json::from_str(&policy).expect("a policy is JSON");

@@ -24,8 +24,8 @@ fuzz_target!(|data: &[u8]| {
                 |it: ProxyHeader| [it.source, it.destination].map(|it| (it.ip().to_canonical(), it.port()));
             assert_eq!(canonical(read_again), canonical(header));
         }
-        (Err(fault), None) => {
-            let line = fault.to_string();
+        (Err(error), None) => {
+            let line = error.to_string();
             assert!(line.len() < 80 && !line.contains(char::is_control), "{line:?}");
         }
         (read, judged) => panic!("{read:?}, and not {judged:?}"),

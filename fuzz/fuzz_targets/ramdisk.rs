@@ -62,7 +62,7 @@ fuzz_target!(|data: &[u8]| {
 fn check_archive(bytes: &[u8]) {
     match entries(bytes) {
         Ok(read) => assert_eq!(archive(&read).as_deref(), Ok(bytes)),
-        Err(fault) => assert!(fault.to_string().len() < 100, "{fault}"),
+        Err(error) => assert!(error.to_string().len() < 100, "{error}"),
     }
 }
 

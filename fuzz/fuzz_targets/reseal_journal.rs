@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use signerctl::reseal::{JournalFault, Past};
+use signerctl::reseal::{JournalError, Past};
 
 const SHA256: &str = "0707070707070707070707070707070707070707070707070707070707070707";
 const ROWS: usize = 5;
@@ -59,8 +59,8 @@ fuzz_target!(|text: &str| {
         match Past::read(&bytes[..cut], SHA256, ROWS) {
             Ok((_, whole)) => assert!(whole <= cut),
             // Only the first line can be cut so that it looks like somebody else's.
-            Err(JournalFault::Unknown) => assert!(!bytes[..cut].contains(&b'\n')),
-            Err(fault) => panic!("{fault}"),
+            Err(JournalError::Unknown) => assert!(!bytes[..cut].contains(&b'\n')),
+            Err(error) => panic!("{error}"),
         }
     }
 });

@@ -1,4 +1,4 @@
-//! The local sealer opens what another AES-GCM opens, and names the same fault in all else.
+//! The local sealer opens what another AES-GCM opens, and names the same error in all else.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The signer takes a ticket, or refuses it with the same fault, exactly as the contract read with other libraries.
+//! The signer takes a ticket, or refuses it with the same error, exactly as the contract read with other libraries.
 
 #![no_main]
 
@@ -10,7 +10,7 @@ use enclave_core::{
     SecretKey, SignRequest, Signer, TicketVerifier, wheel_seconds,
 };
 use fuzz::identity::to_hex;
-use fuzz::ticket::{Bend, Fault, Pieces, Question, SECRET, judge, mint, uuid};
+use fuzz::ticket::{Bend, Pieces, Question, SECRET, TicketError, judge, mint, uuid};
 use libfuzzer_sys::fuzz_target;
 
 const QUESTION: Question = Question {
@@ -49,11 +49,11 @@ fn compare(ticket: &str, question: &Question) {
         return;
     }
     let ours = authorize(ticket, question);
-    let theirs = judge(ticket, question).map_err(|fault| match fault {
-        Fault::Invalid => Refusal::InvalidTicket,
-        Fault::Scope => Refusal::WrongScope,
-        Fault::Identity => Refusal::IdentityMismatch,
-        Fault::Digest => Refusal::DigestMismatch,
+    let theirs = judge(ticket, question).map_err(|error| match error {
+        TicketError::Invalid => Refusal::InvalidTicket,
+        TicketError::Scope => Refusal::WrongScope,
+        TicketError::Identity => Refusal::IdentityMismatch,
+        TicketError::Digest => Refusal::DigestMismatch,
     });
     assert_eq!(ours, theirs, "{ticket:?} {question:?}");
 }

@@ -34,14 +34,14 @@ pub fn read(body: &[u8], schema: &[Field]) -> Result<Vec<Vec<u8>>, String> {
     }
     let fields: Vec<_> =
         schema.iter().map(|field| (field.name(), field.value(text.member(field.name())))).collect();
-    let faults: Vec<_> = fields
+    let errors: Vec<_> = fields
         .iter()
         .filter_map(|(name, value)| Some(format!(r#""{name}":["{}"]"#, value.as_ref().err()?)))
         .collect();
-    if faults.is_empty() {
+    if errors.is_empty() {
         Ok(fields.into_iter().filter_map(|(_, value)| value.ok()).collect())
     } else {
-        Err(invalid("", &faults.join(",")))
+        Err(invalid("", &errors.join(",")))
     }
 }
 

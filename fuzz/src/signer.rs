@@ -9,7 +9,7 @@ use crate::core_signer::{CoreSigner, MAX_KEYS, MAX_NONCES};
 use crate::identity::{hex, to_hex};
 use crate::ledger::{Answer, Ledger};
 use crate::script::{Flaw, MAX_TICKET_TTL_S, Operation};
-use crate::ticket::{Bend, Fault, Question, judge, mint, uuid};
+use crate::ticket::{Bend, Question, TicketError, judge, mint, uuid};
 
 const OK: &str = r#"{"ok":true}"#;
 const EXISTS: &str = r#"{"error":"Identity key already exists in enclave"}"#;
@@ -172,10 +172,10 @@ impl Client {
                 self.nonces.judge(nonce, exp_unix_ms.div_ceil(1000), self.now_unix_ms / 1000, answer);
                 return;
             }
-            Err(Fault::Invalid) => INVALID_TICKET,
-            Err(Fault::Scope) => WRONG_SCOPE,
-            Err(Fault::Identity) => WRONG_IDENTITY,
-            Err(Fault::Digest) => WRONG_DIGEST,
+            Err(TicketError::Invalid) => INVALID_TICKET,
+            Err(TicketError::Scope) => WRONG_SCOPE,
+            Err(TicketError::Identity) => WRONG_IDENTITY,
+            Err(TicketError::Digest) => WRONG_DIGEST,
         };
         assert_eq!(reply, expected, "{ticket}");
     }

@@ -14,7 +14,7 @@ pub const SECRET: &[u8] = b"a ticket secret for fuzzing";
 
 /// Why a ticket gives no permission, in the order in which the contract asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum TicketError {
     /// 401
     Invalid,
     /// 403
@@ -41,22 +41,22 @@ pub struct Question {
 /// Whether a ticket permits what is asked, if its nonce is unused.
 ///
 /// # Errors
-/// [`Fault`]
-pub fn judge(ticket: &str, question: &Question) -> Result<(), Fault> {
-    let claims = authentic_claims(ticket).ok_or(Fault::Invalid)?;
+/// [`TicketError`]
+pub fn judge(ticket: &str, question: &Question) -> Result<(), TicketError> {
+    let claims = authentic_claims(ticket).ok_or(TicketError::Invalid)?;
     if !lives(&claims, question).unwrap_or(false) {
-        return Err(Fault::Invalid);
+        return Err(TicketError::Invalid);
     }
     if !matches!(claims.member("scope"), Member::String(scope) if scope == b"sign") {
-        return Err(Fault::Scope);
+        return Err(TicketError::Scope);
     }
     if !matches!(claims.member("identity_id"), Member::String(id) if identity_bytes(&id) == Some(question.identity))
     {
-        return Err(Fault::Identity);
+        return Err(TicketError::Identity);
     }
     let hash = to_hex(&Sha256::digest(question.digest));
     if !matches!(claims.member("digest_hash"), Member::String(claimed) if claimed == hash.as_bytes()) {
-        return Err(Fault::Digest);
+        return Err(TicketError::Digest);
     }
     Ok(())
 }

@@ -469,10 +469,10 @@ function connectToAnyone(host, port, endsAtMs) {
       // Which authority made the certificate says nothing here: the caller judges the key.
       rejectUnauthorized: false,
     })
-    const fail = (fault) => {
+    const fail = (error) => {
       clearTimeout(timer)
       socket.destroy()
-      reject(new Unreachable(fault.message))
+      reject(new Unreachable(error.message))
     }
     const timer = setTimeout(() => fail(new Error('the connection did not come in time')), endsAtMs - performance.now())
     // For good: what comes after the handshake, and while nobody else listens, must not end the process.
@@ -491,10 +491,10 @@ function connectToAnyone(host, port, endsAtMs) {
 /** GETs `path` on this connection, and ends it: [status, body], whole at `endsAtMs`. */
 function get(socket, host, path, endsAtMs) {
   return new Promise((resolve, reject) => {
-    const fail = (fault) => {
+    const fail = (error) => {
       clearTimeout(timer)
       socket.destroy()
-      reject(fault instanceof Doubt ? fault : new Unreachable(fault.message))
+      reject(error instanceof Doubt ? error : new Unreachable(error.message))
     }
     const timer = setTimeout(() => fail(new Error('the answer did not come in time')), endsAtMs - performance.now())
     // Without an agent, which would connect by itself.
@@ -546,7 +546,7 @@ export async function attestedAgent({ url, pcrs, rootPem = AWS_ROOT_PEM, timeLim
         socket.destroy()
         callback(new Doubt('tls key is not the attested one: attest again'))
       },
-      (fault) => callback(fault),
+      (error) => callback(error),
     )
   }
   const agent = new https.Agent({ keepAlive: true })
@@ -586,8 +586,8 @@ async function main(words) {
       throw new TypeError('a URL is needed, and an image to expect: --nitro-toml FILE or --measurements FILE')
     }
     new X509Certificate(options.rootPem)
-  } catch (fault) {
-    console.error(`attested_client: ${fault.message}`)
+  } catch (error) {
+    console.error(`attested_client: ${error.message}`)
     return 64
   }
   try {
@@ -602,11 +602,11 @@ async function main(words) {
     const image = `image ${attestation.image + 1} of ${pcrs.length}`
     console.log(`attested: ${attestation.moduleId} runs ${image}, and ends this TLS`)
     return 0
-  } catch (fault) {
-    console.error(`attested_client: ${fault.message}`)
-    if (fault instanceof Doubt) return 1
-    if (fault instanceof Unreachable) return 69
-    throw fault
+  } catch (error) {
+    console.error(`attested_client: ${error.message}`)
+    if (error instanceof Doubt) return 1
+    if (error instanceof Unreachable) return 69
+    throw error
   }
 }
 

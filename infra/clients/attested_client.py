@@ -469,8 +469,8 @@ def _tcp(host, port, ends_at_s):
     for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         try:
             return socket.create_connection(address[:2], _left_s(ends_at_s))
-        except OSError as fault:
-            refused = fault
+        except OSError as error:
+            refused = error
     raise refused
 
 
@@ -530,8 +530,8 @@ def _spki(certificate):
     try:
         key = x509.load_der_x509_certificate(certificate).public_key()
         return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    except Exception as fault:
-        raise Doubt("tls certificate cannot be read") from fault
+    except Exception as error:
+        raise Doubt("tls certificate cannot be read") from error
 
 
 class AttestedSigner:
@@ -568,13 +568,13 @@ def attest(url, images, root_pem=AWS_ROOT_PEM, time_limit_s=TIME_LIMIT_S):
         connection.request("GET", f"/.well-known/attestation?nonce={nonce.hex()}")
         answer = connection.getresponse()
         reply = answer.read(MAX_REPLY_BYTES + 1)
-    except TimeoutError as fault:
-        raise Unreachable("the answer did not come in time") from fault
-    except OSError as fault:
-        raise Unreachable(fault) from fault
-    except http.client.HTTPException as fault:
+    except TimeoutError as error:
+        raise Unreachable("the answer did not come in time") from error
+    except OSError as error:
+        raise Unreachable(error) from error
+    except http.client.HTTPException as error:
         # What it repeats of the answer could steer a terminal.
-        raise Unreachable("the answer is not http") from fault
+        raise Unreachable("the answer is not http") from error
     finally:
         connection.close()
     if answer.status in (429, 502, 503):
@@ -616,19 +616,19 @@ def main(words):
                 url = word
         if not url or not images:
             raise ValueError("a URL is needed, and an image to expect: --nitro-toml FILE or --measurements FILE")
-    except (ValueError, OSError) as fault:
-        print(f"attested_client: {fault}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(f"attested_client: {error}", file=sys.stderr)
         return 64
     try:
         signer = attest(url, images, root_pem, time_limit_s)
-    except ValueError as fault:
-        print(f"attested_client: {fault}", file=sys.stderr)
+    except ValueError as error:
+        print(f"attested_client: {error}", file=sys.stderr)
         return 64
     except Doubt as doubt:
         print(f"attested_client: {doubt}", file=sys.stderr)
         return 1
-    except Unreachable as fault:
-        print(f"attested_client: {fault}", file=sys.stderr)
+    except Unreachable as error:
+        print(f"attested_client: {error}", file=sys.stderr)
         return 69
     limits = [f"{setting}: {EXPOSURES[setting]}" for setting in exposures[signer.image]]
     if root_pem != AWS_ROOT_PEM:

@@ -44,8 +44,8 @@ def post(path, body):
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as answer:
         return answer.code, json.load(answer)
-    except urllib.error.URLError as fault:
-        sys.exit(f"{BASE_URL} cannot be reached: {fault.reason}")
+    except urllib.error.URLError as error:
+        sys.exit(f"{BASE_URL} cannot be reached: {error.reason}")
 
 
 def base64url(data):

@@ -23,10 +23,10 @@ fn verdict(signer: &mut Signer<'_>, asked: u32, claims: &Claims) -> Option<Refus
 }
 
 #[test]
-fn the_first_fault_in_the_apis_order_is_the_answer() {
+fn the_first_error_in_the_apis_order_is_the_answer() {
     let good = Claims::good(1, DIGEST, "n");
     let mut signer = with_key();
-    // Each step mends what the step before was refused for; a later fault never comes first.
+    // Each step mends what the step before was refused for; a later error never comes first.
     let mut claims = Claims {
         identity: "x".into(),
         digest_hash: "x".into(),

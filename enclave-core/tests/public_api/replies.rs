@@ -15,7 +15,7 @@ fn refusal<T>(parsed: Result<T, Refusal>) -> String {
     write(&Reply::Refused(&parsed.err().expect("a refusal")))
 }
 
-fn faults(details: &str) -> String {
+fn errors(details: &str) -> String {
     format!(r#"{{"error":"Validation error","details":{details}}}"#)
 }
 
@@ -36,27 +36,27 @@ fn every_bad_field_is_listed_in_the_schemas_order() {
     let sign = |body: &str| refusal(SignRequest::parse(&mut body.as_bytes().to_vec(), &SEED));
     assert_eq!(
         sign(r#"{"ticket":7,"digest":"0X","identity_id":"x"}"#),
-        faults(
+        errors(
             r#"{"formErrors":[],"fieldErrors":{"identity_id":["Invalid UUID"],"digest":["Invalid string: must match pattern /^([a-fA-F0-9]{64}|0x[a-fA-F0-9]{64})$/"],"ticket":["Invalid input: expected string, received number"]}}"#
         )
     );
     assert_eq!(
         sign(r#"{"identity_id":"00000000-0000-0000-0000-000000000000","digest":null}"#),
-        faults(
+        errors(
             r#"{"formErrors":[],"fieldErrors":{"digest":["Invalid input: expected string, received null"],"ticket":["Invalid input: expected string, received undefined"]}}"#
         )
     );
     let import = |body: &str| refusal(ImportRequest::parse(&mut body.as_bytes().to_vec(), &SEED));
     assert_eq!(
         import(r#"{"sealed_key":""}"#),
-        faults(
+        errors(
             r#"{"formErrors":[],"fieldErrors":{"identity_id":["Invalid input: expected string, received undefined"],"alg":["Invalid input: expected \"secp256k1\""],"sealed_key":["Too small: expected string to have >=1 characters"]}}"#
         )
     );
     let generate = |body: &str| refusal(GenerateRequest::parse(&mut body.as_bytes().to_vec(), &SEED));
     assert_eq!(
         generate(r#"{"alg":"SECP256K1","identity_id":[]}"#),
-        faults(
+        errors(
             r#"{"formErrors":[],"fieldErrors":{"identity_id":["Invalid input: expected string, received array"],"alg":["Invalid input: expected \"secp256k1\""]}}"#
         )
     );
@@ -79,7 +79,7 @@ fn a_nonce_is_read_when_it_is_there() {
     for nonce in ["", "0", "Zg==", "+/8", "00 ", "\u{e9}", "\\ud800", &longest] {
         assert_eq!(
             refusal(attest(&format!(r#","nonce":"{nonce}""#))),
-            faults(
+            errors(
                 r#"{"formErrors":[],"fieldErrors":{"nonce":["Invalid string: must be hex or base64url, 1 to 512 bytes"]}}"#
             ),
             "{nonce}"
@@ -90,7 +90,7 @@ fn a_nonce_is_read_when_it_is_there() {
     {
         assert_eq!(
             refusal(attest(&format!(r#","nonce":{nonce}"#))),
-            faults(&format!(
+            errors(&format!(
                 r#"{{"formErrors":[],"fieldErrors":{{"nonce":["Invalid input: expected string, received {kind}"]}}}}"#
             ))
         );
@@ -98,7 +98,7 @@ fn a_nonce_is_read_when_it_is_there() {
     assert_eq!(refusal(attest(r#","nonce":"00","nonce":"00""#)), r#"{"error":"Invalid JSON body"}"#);
     assert_eq!(
         refusal(AttestRequest::parse(&mut br#"{"nonce":""}"#.to_vec(), &SEED)),
-        faults(
+        errors(
             r#"{"formErrors":[],"fieldErrors":{"identity_id":["Invalid input: expected string, received undefined"],"nonce":["Invalid string: must be hex or base64url, 1 to 512 bytes"]}}"#
         )
     );
@@ -111,7 +111,7 @@ fn a_body_that_is_no_object_is_a_form_error() {
     {
         assert_eq!(
             refusal(IdentityRequest::parse(&mut body.as_bytes().to_vec(), &SEED)),
-            faults(&format!(
+            errors(&format!(
                 r#"{{"formErrors":["Invalid input: expected object, received {kind}"],"fieldErrors":{{}}}}"#
             ))
         );
@@ -122,7 +122,7 @@ fn a_body_that_is_no_object_is_a_form_error() {
 fn ticket_lengths_are_utf16() {
     let identity = "00000000-0000-0000-0000-000000000000";
     let digest = "00".repeat(32);
-    for (unit, count, fault) in [
+    for (unit, count, error) in [
         ("a", 31, Some("Too small: expected string to have >=32 characters")),
         ("a", 32, None),
         ("\u{1f600}", 15, Some("Too small: expected string to have >=32 characters")),
@@ -136,11 +136,11 @@ fn ticket_lengths_are_utf16() {
         let body = format!(r#"{{"identity_id":"{identity}","digest":"{digest}","ticket":"{ticket}"}}"#);
         let mut body = body.into_bytes();
         let parsed = SignRequest::parse(&mut body, &SEED);
-        match fault {
+        match error {
             None => assert!(parsed.is_ok(), "{unit} {count}"),
-            Some(fault) => assert_eq!(
+            Some(error) => assert_eq!(
                 refusal(parsed),
-                faults(&format!(r#"{{"formErrors":[],"fieldErrors":{{"ticket":["{fault}"]}}}}"#))
+                errors(&format!(r#"{{"formErrors":[],"fieldErrors":{{"ticket":["{error}"]}}}}"#))
             ),
         }
     }

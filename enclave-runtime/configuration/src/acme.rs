@@ -5,7 +5,7 @@ use rustls::pki_types::CertificateDer;
 use toml::Value;
 
 use super::https_url::HttpsUrl;
-use super::table::{self, MISSING, Source, fault};
+use super::table::{self, MISSING, Source, error};
 use super::{InvalidConfiguration, store_of, trust_anchors};
 
 /// More contacts than an operator needs.
@@ -44,12 +44,12 @@ pub(super) fn acme(table: &table::Acme, mut server_names: Vec<String>) -> Result
         .directory
         .required_text(DIRECTORY)?
         .parse()
-        .map_err(|reason: super::NoHttpsUrl| fault(DIRECTORY, &reason.to_string()))?;
+        .map_err(|reason: super::NoHttpsUrl| error(DIRECTORY, &reason.to_string()))?;
     match table.terms_of_service_agreed.value() {
         Some(Value::Boolean(true)) => {}
-        None => return Err(fault(AGREED, MISSING)),
+        None => return Err(error(AGREED, MISSING)),
         Some(_) => {
-            return Err(fault(AGREED, "not true: the ACME server issues only after consent to its terms"));
+            return Err(error(AGREED, "not true: the ACME server issues only after consent to its terms"));
         }
     }
     server_names.sort_unstable();
@@ -68,7 +68,7 @@ fn contact(source: &Source) -> Result<Vec<String>, InvalidConfiguration> {
     }
     let values = source.required_list(KEY)?;
     if values.len() > MAX_CONTACTS {
-        return Err(fault(KEY, &format!("more than {MAX_CONTACTS}")));
+        return Err(error(KEY, &format!("more than {MAX_CONTACTS}")));
     }
     let mut contacts = Vec::new();
     for (index, value) in values.iter().enumerate() {
@@ -80,7 +80,7 @@ fn contact(source: &Source) -> Result<Vec<String>, InvalidConfiguration> {
         };
         match value.as_str().filter(is_contact) {
             Some(text) => contacts.push(text.to_owned()),
-            None => return Err(fault(&format!("{KEY}[{index}]"), "not the mailto URL of an address")),
+            None => return Err(error(&format!("{KEY}[{index}]"), "not the mailto URL of an address")),
         }
     }
     Ok(contacts)

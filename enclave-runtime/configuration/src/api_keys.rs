@@ -3,7 +3,7 @@
 use toml::Value;
 
 use super::InvalidConfiguration;
-use super::table::{Source, fault};
+use super::table::{Source, error};
 
 /// The variable of the API key that every signer has. The variables of other keys begin with it.
 pub const INTERNAL_API_KEY: &str = "INTERNAL_API_KEY";
@@ -78,13 +78,13 @@ pub(super) fn api_keys(source: &Source) -> Result<Vec<ApiKeyRole>, InvalidConfig
     let Some(Value::Table(table)) = source.value() else { return Ok(keys) };
     for (variable, role) in table {
         if variable != INTERNAL_API_KEY && !name_of(variable).is_some_and(is_key_name) {
-            return Err(fault(TABLE, &not_a_variable()));
+            return Err(error(TABLE, &not_a_variable()));
         }
         let role = match role.as_str() {
             Some("full") => Role::Full,
             Some("sign") => Role::Sign,
             Some("backup") => Role::Backup,
-            _ => return Err(fault(&format!("{TABLE}.{variable}"), "neither full, sign nor backup")),
+            _ => return Err(error(&format!("{TABLE}.{variable}"), "neither full, sign nor backup")),
         };
         match keys.iter_mut().find(|key| key.variable == *variable) {
             Some(key) => key.role = role,
@@ -93,7 +93,7 @@ pub(super) fn api_keys(source: &Source) -> Result<Vec<ApiKeyRole>, InvalidConfig
     }
     if keys.len() > MAX_API_KEYS {
         let line = format!("more than {MAX_API_KEYS} keys, {INTERNAL_API_KEY} included");
-        return Err(fault(TABLE, &line));
+        return Err(error(TABLE, &line));
     }
     Ok(keys)
 }

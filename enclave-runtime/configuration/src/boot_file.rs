@@ -17,7 +17,7 @@ use crate::{
     Secrets, TlsMode, WrongGeneration,
 };
 
-pub use self::assignments::LineFault;
+pub use self::assignments::LineError;
 pub use self::secret::{InvalidSecret, PlainSecret, check_secret};
 
 /// Ten secrets and the settings take 4 KiB. Their ciphertexts take 8 KiB while no secret exceeds 256 bytes. The rest is
@@ -87,7 +87,7 @@ pub enum InvalidBootFile {
         /// Counted from 1; the first line of an assignment of several lines.
         line: usize,
         /// What is wrong with it.
-        fault: LineFault,
+        error: LineError,
     },
     /// A variable that the signer reads is set twice, so its value is ambiguous.
     SetTwice(String),
@@ -125,7 +125,7 @@ impl fmt::Display for InvalidBootFile {
             Self::TooLong => {
                 write!(formatter, "the boot file is longer than {} KiB", MAX_BOOT_FILE_BYTES / 1024)
             }
-            Self::Line { line, fault } => write!(formatter, "line {line} of the boot file {fault}"),
+            Self::Line { line, error } => write!(formatter, "line {line} of the boot file {error}"),
             Self::SetTwice(name) => write!(formatter, "{name} is set twice"),
             Self::Empty(name) => write!(formatter, "{name} is empty"),
             Self::OtherRegion => formatter.write_str("AWS_REGION is not the region of nitro.toml"),
@@ -150,12 +150,12 @@ impl fmt::Display for InvalidBootFile {
             Self::NotAGeneration(name) => {
                 write!(formatter, "{name} has a generation that is {InvalidGeneration}")
             }
-            Self::Generation(name, fault) => write!(formatter, "{name} is {fault}"),
+            Self::Generation(name, error) => write!(formatter, "{name} is {error}"),
             Self::NotBase64(name) => write!(formatter, "{name} is not standard base64"),
             Self::CiphertextTooLong(name) => {
                 write!(formatter, "{name} is longer than {MAX_CIPHERTEXT_BYTES} bytes")
             }
-            Self::Secret(fault) => fault.fmt(formatter),
+            Self::Secret(error) => error.fmt(formatter),
         }
     }
 }
@@ -375,7 +375,7 @@ fn ciphertext(
             (Some(generation.parse::<Generation>().map_err(|InvalidGeneration| not_a_generation())?), base64)
         }
     };
-    generations.check(generation).map_err(|fault| InvalidBootFile::Generation(name.to_owned(), fault))?;
+    generations.check(generation).map_err(|error| InvalidBootFile::Generation(name.to_owned(), error))?;
     let bytes = Base64::decode_vec(base64).map_err(|_| not_base64())?;
     if bytes.len() > MAX_CIPHERTEXT_BYTES {
         return Err(InvalidBootFile::CiphertextTooLong(name.to_owned()));

@@ -29,12 +29,12 @@ use rustls::pki_types::{CertificateDer, DnsName};
 use toml::Value;
 use transport::VSOCK_KERNEL_BYTES;
 
-use self::table::{Document, MISSING, Source, fault};
+use self::table::{Document, MISSING, Source, error};
 
 pub use self::acme::Acme;
 pub use self::api_keys::{ApiKeyRole, INTERNAL_API_KEY, MAX_API_KEYS, Operation, Role};
 pub use self::boot_file::{
-    BootFile, BootSecret, InvalidBootFile, InvalidSecret, LineFault, MAX_BOOT_FILE_BYTES,
+    BootFile, BootSecret, InvalidBootFile, InvalidSecret, LineError, MAX_BOOT_FILE_BYTES,
     PREVIOUS_TICKET_SIGNING_SECRET, PlainSecret, SecretCiphertext, TICKET_SIGNING_SECRET, TlsVariables,
     check_secret, context_of,
 };
@@ -273,7 +273,7 @@ pub enum InvalidConfiguration {
         /// Such as `kms.opening_key_arns[1]`.
         key: String,
         /// The problem; nothing of the value.
-        fault: String,
+        error: String,
     },
     /// `kms.key_arns` of an earlier version, which had one list of keys for all purposes.
     OldKeyList {
@@ -289,7 +289,7 @@ impl fmt::Display for InvalidConfiguration {
             Self::Syntax { line, reason } => write!(formatter, "line {line}: not TOML: {reason}"),
             Self::UnknownKey { line, key: Some(key) } => write!(formatter, "line {line}: unknown key {key}"),
             Self::UnknownKey { line, key: None } => write!(formatter, "line {line}: unknown key"),
-            Self::Value { key, fault } => write!(formatter, "{key}: {fault}"),
+            Self::Value { key, error } => write!(formatter, "{key}: {error}"),
             Self::OldKeyList { .. } => formatter.write_str(
                 "kms.key_arns: replaced: its key that KMS_KEY_ARN of the boot file names, or else its first, becomes \
                  sealing_key_arn, and the others opening_key_arns",
@@ -353,7 +353,7 @@ fn name(source: &Source) -> Result<String, InvalidConfiguration> {
     let name = source.required_text("name")?;
     let is_name_byte = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(is_name_byte) {
-        return Err(fault("name", "not 1 to 64 of a to z, 0 to 9 and -"));
+        return Err(error("name", "not 1 to 64 of a to z, 0 to 9 and -"));
     }
     Ok(name.to_owned())
 }
@@ -363,10 +363,10 @@ fn vsock(table: &table::Vsock) -> Result<Vsock, InvalidConfiguration> {
     let mut port = |source: &Source, key: &'static str, default| {
         let port = source.number(key, PORTS)?.unwrap_or(default);
         if port == HEARTBEAT_PORT {
-            return Err(fault(key, "the port of nitro-cli's heartbeat"));
+            return Err(error(key, "the port of nitro-cli's heartbeat"));
         }
         if let Some((other, _)) = seen.iter().find(|(_, taken)| *taken == port) {
-            return Err(fault(key, &format!("the same port as {other}")));
+            return Err(error(key, &format!("the same port as {other}")));
         }
         seen.push((key, port));
         Ok(port)
@@ -394,18 +394,18 @@ fn kms(table: &table::Kms) -> Result<Kms, InvalidConfiguration> {
         .region
         .required_text("kms.region")?
         .parse()
-        .map_err(|reason: UnknownRegion| fault("kms.region", &reason.to_string()))?;
+        .map_err(|reason: UnknownRegion| error("kms.region", &reason.to_string()))?;
     if table.key_arns.value().is_some() {
         let listed = key_arns(&table.key_arns, "kms.key_arns", 1, &region).ok().flatten();
         return Err(InvalidConfiguration::OldKeyList { key_arns: listed.unwrap_or_default() });
     }
     const SEALING: &str = "kms.sealing_key_arn";
-    let sealing = table.sealing_key_arn.value().ok_or_else(|| fault(SEALING, MISSING))?;
+    let sealing = table.sealing_key_arn.value().ok_or_else(|| error(SEALING, MISSING))?;
     let sealing_key_arn = key_arn(sealing, SEALING, &region)?;
     const OPENING: &str = "kms.opening_key_arns";
     let opening_key_arns = key_arns(&table.opening_key_arns, OPENING, 0, &region)?.unwrap_or_default();
     if let Some(index) = opening_key_arns.iter().position(|arn| *arn == sealing_key_arn) {
-        return Err(fault(
+        return Err(error(
             &format!("{OPENING}[{index}]"),
             "the sealing key, which already opens backups: remove it here",
         ));
@@ -432,14 +432,14 @@ fn key_arns(
     }
     let values = list.required_list(name)?;
     if values.len() < least || values.len() > MAX_KEY_ARNS {
-        return Err(fault(name, &format!("not {least} to {MAX_KEY_ARNS} ARNs")));
+        return Err(error(name, &format!("not {least} to {MAX_KEY_ARNS} ARNs")));
     }
     let mut key_arns = Vec::new();
     for (index, value) in values.iter().enumerate() {
         let key = format!("{name}[{index}]");
         let key_arn = key_arn(value, &key, region)?;
         if key_arns.contains(&key_arn) {
-            return Err(fault(&key, "named twice"));
+            return Err(error(&key, "named twice"));
         }
         key_arns.push(key_arn);
     }
@@ -450,10 +450,10 @@ fn key_arn(value: &Value, key: &str, region: &Region) -> Result<KeyArn, InvalidC
     let key_arn = value.as_str().and_then(|text| text.parse::<KeyArn>().ok());
     match key_arn.filter(|key_arn| key_arn.region() == region) {
         Some(key_arn) if key_arn.is_the_examples() => {
-            Err(fault(key, "still the example: write the ARN of your KMS key"))
+            Err(error(key, "still the example: write the ARN of your KMS key"))
         }
         Some(key_arn) => Ok(key_arn),
-        None => Err(fault(key, &format!("not the ARN of a KMS key in {region}"))),
+        None => Err(error(key, &format!("not the ARN of a KMS key in {region}"))),
     }
 }
 
@@ -475,33 +475,33 @@ fn trust_anchors(
             let mut texts = Vec::new();
             for (index, value) in values.iter().enumerate() {
                 let key = format!("{list}[{index}]");
-                let Value::String(text) = value else { return Err(fault(&key, "not text")) };
+                let Value::String(text) = value else { return Err(error(&key, "not text")) };
                 texts.push((key, text));
             }
             texts
         }
-        Some(_) => return Err(fault(list, "neither text nor a list of texts")),
+        Some(_) => return Err(error(list, "neither text nor a list of texts")),
     };
     let mut anchors = Vec::new();
     for (key, text) in texts {
         let before = anchors.len();
         for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(text.as_bytes()) {
             let Ok((SectionKind::Certificate, der)) = section else {
-                return Err(fault(&key, "not only certificates in PEM"));
+                return Err(error(&key, "not only certificates in PEM"));
             };
             let certificate = CertificateDer::from(der);
             // Refused here, because rustls would refuse it only at the first connection.
             if RootCertStore::empty().add(certificate.clone()).is_err() {
-                return Err(fault(&key, "not a certificate of X.509"));
+                return Err(error(&key, "not a certificate of X.509"));
             }
             anchors.push(certificate);
         }
         if anchors.len() == before {
-            return Err(fault(&key, "not only certificates in PEM"));
+            return Err(error(&key, "not only certificates in PEM"));
         }
     }
     if anchors.is_empty() || anchors.len() > MAX_TRUST_ANCHORS {
-        return Err(fault(list, &format!("not 1 to {MAX_TRUST_ANCHORS} certificates")));
+        return Err(error(list, &format!("not 1 to {MAX_TRUST_ANCHORS} certificates")));
     }
     Ok(Some(anchors))
 }
@@ -511,7 +511,7 @@ fn source(value: &Source, key: &str, default: SecretSource) -> Result<SecretSour
         None => Ok(default),
         Some("env") => Ok(SecretSource::Env),
         Some("kms") => Ok(SecretSource::Kms),
-        Some(_) => Err(fault(key, "neither env nor kms")),
+        Some(_) => Err(error(key, "neither env nor kms")),
     }
 }
 
@@ -523,8 +523,8 @@ fn generations(table: &table::Secrets) -> Result<Generations, InvalidConfigurati
     let own = generation(&table.generation, "secrets.generation")?;
     let oldest = generation(&table.oldest_generation, OLDEST)?;
     match (own, oldest) {
-        (None, Some(_)) => Err(fault(OLDEST, "only with secrets.generation")),
-        (Some(own), Some(oldest)) if own < oldest => Err(fault(OLDEST, "higher than secrets.generation")),
+        (None, Some(_)) => Err(error(OLDEST, "only with secrets.generation")),
+        (Some(own), Some(oldest)) if own < oldest => Err(error(OLDEST, "higher than secrets.generation")),
         _ => Ok(Generations { own, oldest }),
     }
 }
@@ -537,18 +537,18 @@ fn tls(document: &Document) -> Result<TlsMode, InvalidConfiguration> {
         "self-signed" => TlsMode::SelfSigned { server_names: server_names(source, name)? },
         "provided" => TlsMode::Provided,
         // The enclave's own name is not in the public DNS.
-        "acme" if source.value().is_none() => return Err(fault(SERVER_NAMES, MISSING)),
+        "acme" if source.value().is_none() => return Err(error(SERVER_NAMES, MISSING)),
         "acme" => TlsMode::Acme(acme::acme(&document.acme, server_names(source, name)?)?),
-        _ => return Err(fault(MODE, "neither off, self-signed, provided nor acme")),
+        _ => return Err(error(MODE, "neither off, self-signed, provided nor acme")),
     };
     if matches!(mode, TlsMode::Off | TlsMode::Provided) && source.value().is_some() {
-        return Err(fault(
+        return Err(error(
             SERVER_NAMES,
             "only for tls.mode = \"self-signed\" or \"acme\": remove it, or change the mode",
         ));
     }
     if !matches!(mode, TlsMode::Acme(_)) && document.acme.is_there() {
-        return Err(fault("acme", "only for tls.mode = \"acme\""));
+        return Err(error("acme", "only for tls.mode = \"acme\""));
     }
     Ok(mode)
 }
@@ -560,7 +560,7 @@ fn server_names(source: &Source, name: &Source) -> Result<Vec<String>, InvalidCo
     if source.value().is_none() {
         let name = name.required_text("name")?;
         if DnsName::try_from(name).is_err() {
-            return Err(fault(
+            return Err(error(
                 SERVER_NAMES,
                 "missing, and the default, the enclave's name, is not a DNS name",
             ));
@@ -569,11 +569,11 @@ fn server_names(source: &Source, name: &Source) -> Result<Vec<String>, InvalidCo
     }
     let values = source.required_list(SERVER_NAMES)?;
     if values.is_empty() || values.len() > MAX_SERVER_NAMES {
-        return Err(fault(SERVER_NAMES, &format!("not 1 to {MAX_SERVER_NAMES} DNS names")));
+        return Err(error(SERVER_NAMES, &format!("not 1 to {MAX_SERVER_NAMES} DNS names")));
     }
     let mut names: Vec<String> = Vec::new();
     for (index, value) in values.iter().enumerate() {
-        let refuse = |reason: &str| Err(fault(&format!("{SERVER_NAMES}[{index}]"), reason));
+        let refuse = |reason: &str| Err(error(&format!("{SERVER_NAMES}[{index}]"), reason));
         let Some(name) = value.as_str().filter(|name| is_server_name(name)) else {
             return refuse("not a DNS name in lower case, without a wildcard or a final dot");
         };
@@ -613,7 +613,7 @@ fn limits(table: &table::Limits) -> Result<(Capacity, Limits), InvalidConfigurat
     const REQUESTS: &str = "limits.max_requests_in_flight";
     if let Some(requests) = table.max_requests_in_flight.number(REQUESTS, 1..=most)? {
         if requests as usize > limits.max_connections {
-            return Err(fault(REQUESTS, "more than limits.max_connections"));
+            return Err(error(REQUESTS, "more than limits.max_connections"));
         }
         limits.max_requests_in_flight = requests;
     }
@@ -653,7 +653,7 @@ fn check_memory(
             bytes.div_ceil(1 << 20),
             enclave.memory_mib
         );
-        return Err(fault("limits", &line));
+        return Err(error("limits", &line));
     }
     Ok(())
 }
@@ -662,7 +662,7 @@ fn pcr(source: &Source, key: &str) -> Result<Option<[u8; PCR_BYTES]>, InvalidCon
     let Some(hex) = source.text(key)? else { return Ok(None) };
     let mut pcr = [0; PCR_BYTES];
     if hex.len() != 2 * PCR_BYTES || base16ct::mixed::decode(hex, &mut pcr).is_err() {
-        return Err(fault(key, "not 96 hex digits"));
+        return Err(error(key, "not 96 hex digits"));
     }
     Ok(Some(pcr))
 }

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 
 use super::InvalidConfiguration;
-use super::table::{self, Source, fault};
+use super::table::{self, Source, error};
 
 /// More than a machine reaches. To remove a limit, omit its key.
 const TIMES: RangeInclusive<u32> = 1..=1_000_000;
@@ -34,7 +34,7 @@ pub(super) fn rate_limits(table: &table::RateLimits) -> Result<RateLimits, Inval
     };
     match (limits.signatures_per_second_per_identity, limits.signatures_per_second) {
         (Some(one), Some(all)) if one > all => {
-            Err(fault(PER_IDENTITY, "more than rate_limits.signatures_per_second"))
+            Err(error(PER_IDENTITY, "more than rate_limits.signatures_per_second"))
         }
         _ => Ok(limits),
     }

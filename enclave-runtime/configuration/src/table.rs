@@ -142,19 +142,19 @@ impl Document {
             return Err(InvalidConfiguration::TooLong);
         }
         // The file is read twice: an error of the first reading comes from the grammar, whose texts are fixed.
-        let tables: toml::Table = toml::from_str(text).map_err(|fault| InvalidConfiguration::Syntax {
-            line: line_of(text, fault.span()),
-            reason: fault.message().to_owned(),
+        let tables: toml::Table = toml::from_str(text).map_err(|error| InvalidConfiguration::Syntax {
+            line: line_of(text, error.span()),
+            reason: error.message().to_owned(),
         })?;
         // serde accepts a list of values in place of a table.
         if let Some(name) = TABLES.iter().find(|name| tables.get(**name).is_some_and(|it| !it.is_table())) {
-            return Err(fault(name, "not a table"));
+            return Err(error(name, "not a table"));
         }
         // Tables have been checked, and values may have any kind, so only a key can be wrong.
-        toml::from_str(text).map_err(|fault| {
-            let key = fault.span().and_then(|span| text.get(span)).filter(|key| is_plain(key));
+        toml::from_str(text).map_err(|error| {
+            let key = error.span().and_then(|span| text.get(span)).filter(|key| is_plain(key));
             InvalidConfiguration::UnknownKey {
-                line: line_of(text, fault.span()),
+                line: line_of(text, error.span()),
                 key: key.map(str::to_owned),
             }
         })
@@ -177,19 +177,19 @@ impl Source {
         match &self.0 {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(fault(key, "not text")),
+            Some(_) => Err(error(key, "not text")),
         }
     }
 
     pub(super) fn required_text(&self, key: &str) -> Result<&str, InvalidConfiguration> {
-        self.text(key)?.ok_or_else(|| fault(key, MISSING))
+        self.text(key)?.ok_or_else(|| error(key, MISSING))
     }
 
     pub(super) fn required_list(&self, key: &str) -> Result<&[Value], InvalidConfiguration> {
         match &self.0 {
-            None => Err(fault(key, MISSING)),
+            None => Err(error(key, MISSING)),
             Some(Value::Array(values)) => Ok(values),
-            Some(_) => Err(fault(key, "not a list")),
+            Some(_) => Err(error(key, "not a list")),
         }
     }
 
@@ -197,7 +197,7 @@ impl Source {
         match &self.0 {
             None => Ok(None),
             Some(Value::Boolean(flag)) => Ok(Some(*flag)),
-            Some(_) => Err(fault(key, "neither true nor false")),
+            Some(_) => Err(error(key, "neither true nor false")),
         }
     }
 
@@ -217,7 +217,7 @@ impl Source {
                 } else {
                     format!("a whole number from {least} to {most}")
                 };
-                Err(fault(key, &format!("not {numbers}")))
+                Err(error(key, &format!("not {numbers}")))
             }
         }
     }
@@ -227,14 +227,14 @@ impl Source {
         key: &str,
         range: RangeInclusive<u32>,
     ) -> Result<u32, InvalidConfiguration> {
-        self.number(key, range)?.ok_or_else(|| fault(key, MISSING))
+        self.number(key, range)?.ok_or_else(|| error(key, MISSING))
     }
 }
 
 pub(super) const MISSING: &str = "missing";
 
-pub(super) fn fault(key: &str, fault: &str) -> InvalidConfiguration {
-    InvalidConfiguration::Value { key: key.to_owned(), fault: fault.to_owned() }
+pub(super) fn error(key: &str, error: &str) -> InvalidConfiguration {
+    InvalidConfiguration::Value { key: key.to_owned(), error: error.to_owned() }
 }
 
 fn line_of(text: &str, span: Option<Range<usize>>) -> usize {

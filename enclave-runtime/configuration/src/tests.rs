@@ -378,7 +378,7 @@ fn acme_takes_a_directory_names_and_consent() {
 fn tls_has_modes_and_names() {
     let tls = |table: &str| {
         let configuration = Configuration::parse(&format!("{LEAST}[tls]\n{table}\n"));
-        configuration.map(|it| it.tls).map_err(|fault| fault.to_string())
+        configuration.map(|it| it.tls).map_err(|error| error.to_string())
     };
     let self_signed = |names: &[&str]| {
         Ok(TlsMode::SelfSigned { server_names: names.iter().map(|name| (*name).to_owned()).collect() })
@@ -633,7 +633,7 @@ proptest! {
                 prop_assert_eq!(configuration.kms.key_arns().len(), 1);
                 prop_assert_eq!(configuration.kms.region.as_str(), "eu-central-1");
             }
-            Err(fault) => prop_assert!(!fault.to_string().contains(char::is_control)),
+            Err(error) => prop_assert!(!error.to_string().contains(char::is_control)),
         }
     }
 

@@ -29,8 +29,8 @@ pub enum InvalidPair {
 impl fmt::Display for InvalidPair {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Chain(fault) => write!(formatter, "TLS_CERT_CHAIN: {fault}"),
-            Self::Key(fault) => write!(formatter, "TLS_KEY: {fault}"),
+            Self::Chain(error) => write!(formatter, "TLS_CERT_CHAIN: {error}"),
+            Self::Key(error) => write!(formatter, "TLS_KEY: {error}"),
             Self::Mismatch => formatter.write_str("TLS_KEY: not the key of certificate 1 of TLS_CERT_CHAIN"),
         }
     }

@@ -146,7 +146,7 @@ fn the_page_has_the_defaults_of_the_code() {
         if default == "–" {
             continue;
         }
-        let read = Configuration::parse(&with(key, default)).unwrap_or_else(|fault| panic!("{key}: {fault}"));
+        let read = Configuration::parse(&with(key, default)).unwrap_or_else(|error| panic!("{key}: {error}"));
         assert_eq!(format!("{read:?}"), least, "{key} = {default} is not the default");
         count += 1;
     }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::account_key::{AccountKey, Signer};
 use super::client::AcmeClient;
-use super::fault::AcmeFault;
+use super::error::AcmeError;
 use super::resource::url;
 
 /// An account that the server knows.
@@ -17,7 +17,7 @@ pub(crate) struct Account {
 
 impl Account {
     /// Creates an account with the contact addresses `contact`.
-    pub(crate) async fn create(client: &mut AcmeClient<'_>, contact: &[String]) -> Result<Self, AcmeFault> {
+    pub(crate) async fn create(client: &mut AcmeClient<'_>, contact: &[String]) -> Result<Self, AcmeError> {
         let key = AccountKey::generate()?;
         let mut payload = json!({"termsOfServiceAgreed": true});
         if !contact.is_empty()
@@ -27,7 +27,7 @@ impl Account {
         }
         let new_account = client.directory().new_account.clone();
         let answer = client.post(Signer::Key(&key), &new_account, &payload).await?;
-        let location = answer.location.ok_or(AcmeFault::Unintelligible("it names no account"))?;
+        let location = answer.location.ok_or(AcmeError::Unintelligible("it names no account"))?;
         let url = url(client.home(), "account", &location)?.to_string();
         Ok(Self { key, url })
     }

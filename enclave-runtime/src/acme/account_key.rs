@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::fault::AcmeFault;
+use super::error::AcmeError;
 
 /// The length of a P-256 coordinate.
 const COORDINATE_BYTES: usize = 32;
@@ -32,10 +32,10 @@ pub(crate) enum Signer<'a> {
 
 impl AccountKey {
     /// Generates a key.
-    pub(crate) fn generate() -> Result<Self, AcmeFault> {
+    pub(crate) fn generate() -> Result<Self, AcmeError> {
         EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
             .map(Self)
-            .map_err(|_| AcmeFault::Ourselves("the key of the acme account cannot be generated"))
+            .map_err(|_| AcmeError::Ourselves("the key of the acme account cannot be generated"))
     }
 
     /// Parses a stored key. `None` if it is invalid.
@@ -81,7 +81,7 @@ impl Signer<'_> {
         url: &str,
         nonce: &str,
         payload: Option<&Value>,
-    ) -> Result<String, AcmeFault> {
+    ) -> Result<String, AcmeError> {
         let (key, protected) = match self {
             Self::Key(key) => (key, json!({"alg": "ES256", "jwk": key.jwk(), "nonce": nonce, "url": url})),
             Self::Account(key, account) => {
@@ -94,7 +94,7 @@ impl Signer<'_> {
         let signature = key
             .0
             .sign(&SystemRandom::new(), format!("{protected}.{payload}").as_bytes())
-            .map_err(|_| AcmeFault::Ourselves("the key of the acme account cannot sign"))?;
+            .map_err(|_| AcmeError::Ourselves("the key of the acme account cannot sign"))?;
         let signature = Base64UrlUnpadded::encode_string(signature.as_ref());
         Ok(json!({"protected": protected, "payload": payload, "signature": signature}).to_string())
     }

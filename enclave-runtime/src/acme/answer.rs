@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hyper::header::{HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
-use super::fault::AcmeFault;
+use super::error::AcmeError;
 use super::problem::{Problem, ProblemMessage};
 
 const REPLAY_NONCE: HeaderName = HeaderName::from_static("replay-nonce");
@@ -48,12 +48,12 @@ impl Answer {
     /// The answer, unless it is a refusal.
     ///
     /// # Errors
-    /// [`AcmeFault::Refused`]
-    pub fn accepted(self) -> Result<Self, AcmeFault> {
+    /// [`AcmeError::Refused`]
+    pub fn accepted(self) -> Result<Self, AcmeError> {
         if self.status.is_success() {
             return Ok(self);
         }
-        Err(AcmeFault::Refused(match serde_json::from_slice::<ProblemMessage>(&self.body) {
+        Err(AcmeError::Refused(match serde_json::from_slice::<ProblemMessage>(&self.body) {
             Ok(message) => Problem::of(&message, self.retry_after),
             Err(_) => Problem::of_status(self.status.as_u16(), self.retry_after),
         }))

@@ -5,7 +5,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair
 use rcgen::{PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey};
 use zeroize::Zeroizing;
 
-use super::fault::AcmeFault;
+use super::error::AcmeError;
 
 /// A holder of the key can impersonate the signer to clients that trust the certificate.
 pub struct CertificateKey(EcdsaKeyPair);
@@ -18,10 +18,10 @@ impl std::fmt::Debug for CertificateKey {
 
 impl CertificateKey {
     /// Generates a key.
-    pub(crate) fn generate() -> Result<Self, AcmeFault> {
+    pub(crate) fn generate() -> Result<Self, AcmeError> {
         EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
             .map(Self)
-            .map_err(|_| AcmeFault::Ourselves("the key of the certificate cannot be generated"))
+            .map_err(|_| AcmeError::Ourselves("the key of the certificate cannot be generated"))
     }
 
     /// The key in PKCS#8, to store or for TLS. `None` if it cannot be encoded.

@@ -11,16 +11,16 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::certificate_key::CertificateKey;
-use super::fault::AcmeFault;
+use super::error::AcmeError;
 use crate::tls::validation_config;
 
 /// The ALPN protocol of RFC 8737 §6.2.
 pub(crate) const PROTOCOL: &[u8] = b"acme-tls/1";
 
-const NOT_MADE: AcmeFault = AcmeFault::Ourselves("the certificate of the challenge cannot be made");
+const NOT_MADE: AcmeError = AcmeError::Ourselves("the certificate of the challenge cannot be made");
 
 /// The TLS configuration for validators of `name`. `digest` is the SHA-256 of the key authorization.
-pub(crate) fn answer(name: &str, digest: &[u8; 32]) -> Result<Arc<ServerConfig>, AcmeFault> {
+pub(crate) fn answer(name: &str, digest: &[u8; 32]) -> Result<Arc<ServerConfig>, AcmeError> {
     let key = CertificateKey::generate()?;
     let mut parameters = CertificateParams::new([name.to_owned()]).map_err(|_| NOT_MADE)?;
     parameters.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::account_key::Signer;
 use super::answer::Answer;
-use super::fault::AcmeFault;
+use super::error::AcmeError;
 use super::resource::Directory;
 use super::server::{AcmeServer, Connection};
 use configuration::HttpsUrl;
@@ -26,7 +26,7 @@ pub(crate) struct AcmeClient<'s> {
 
 impl<'s> AcmeClient<'s> {
     /// Connects to the server and reads its directory.
-    pub(crate) async fn open(server: &'s AcmeServer) -> Result<Self, AcmeFault> {
+    pub(crate) async fn open(server: &'s AcmeServer) -> Result<Self, AcmeError> {
         let mut connection = server.connect().await?;
         let request = server.request(Method::GET, server.directory(), None)?;
         let response = connection.exchange(request).await?;
@@ -46,7 +46,7 @@ impl<'s> AcmeClient<'s> {
     }
 
     /// Reads the resource at `url`.
-    pub(crate) async fn look(&mut self, signer: Signer<'_>, url: &HttpsUrl) -> Result<Answer, AcmeFault> {
+    pub(crate) async fn look(&mut self, signer: Signer<'_>, url: &HttpsUrl) -> Result<Answer, AcmeError> {
         self.send(signer, url, None).await
     }
 
@@ -56,7 +56,7 @@ impl<'s> AcmeClient<'s> {
         signer: Signer<'_>,
         url: &HttpsUrl,
         payload: &Value,
-    ) -> Result<Answer, AcmeFault> {
+    ) -> Result<Answer, AcmeError> {
         self.send(signer, url, Some(payload)).await
     }
 
@@ -65,7 +65,7 @@ impl<'s> AcmeClient<'s> {
         signer: Signer<'_>,
         url: &HttpsUrl,
         payload: Option<&Value>,
-    ) -> Result<Answer, AcmeFault> {
+    ) -> Result<Answer, AcmeError> {
         let mut tries = 0;
         loop {
             let nonce = self.take_nonce().await?;
@@ -73,24 +73,24 @@ impl<'s> AcmeClient<'s> {
             let request = self.server.request(Method::POST, url, Some(body))?;
             let outcome = self.exchange(request).await;
             tries += 1;
-            let may_retry = matches!(&outcome, Err(AcmeFault::Refused(problem)) if problem.is("badNonce"));
+            let may_retry = matches!(&outcome, Err(AcmeError::Refused(problem)) if problem.is("badNonce"));
             if !may_retry || tries == MAX_NONCES {
                 return outcome;
             }
         }
     }
 
-    async fn take_nonce(&mut self) -> Result<String, AcmeFault> {
+    async fn take_nonce(&mut self) -> Result<String, AcmeError> {
         if let Some(nonce) = self.nonce.take() {
             return Ok(nonce);
         }
         let request = self.server.request(Method::HEAD, &self.directory.new_nonce, None)?;
         self.exchange(request).await?;
-        self.nonce.take().ok_or(AcmeFault::Unintelligible("it sends no nonce"))
+        self.nonce.take().ok_or(AcmeError::Unintelligible("it sends no nonce"))
     }
 
     /// Keeps the nonce of an answer; refusals have one too.
-    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, AcmeFault> {
+    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, AcmeError> {
         let open = self.connection.take().filter(Connection::is_open);
         let mut connection = match open {
             Some(connection) => connection,

@@ -11,15 +11,15 @@ use tokio::time::{Instant, sleep};
 use super::account::Account;
 use super::account_key::AccountKey;
 use super::client::AcmeClient;
-use super::fault::AcmeFault;
+use super::error::AcmeError;
 use super::order::{Issued, order};
 use super::resource::url;
 use super::server::AcmeServer;
 use super::state::{AcmeState, KeptCertificate};
-use super::store::{Found, Store, StoreFault};
+use super::store::{Found, Store, StoreError};
 use crate::aws::backoff::Backoff;
 use crate::data_key_cache::DataKeyCache;
-use crate::kms::KmsFault;
+use crate::kms::KmsError;
 use crate::relay::Relay;
 use crate::remote_server::UnusableServer;
 use crate::tls::{Expiry, TlsFront, TlsIdentity};
@@ -182,12 +182,12 @@ impl Keeper {
                         "what the parent keeps is cut, bent, or not sealed under the sealing key"
                     );
                 }
-                Err(StoreFault::Kms(fault)) if !is_permanent(&fault) => {
-                    tracing::warn!(%fault, "KMS does not open the kept certificate yet");
+                Err(StoreError::Kms(error)) if !is_permanent(&error) => {
+                    tracing::warn!(%error, "KMS does not open the kept certificate yet");
                 }
-                Err(fault) => {
+                Err(error) => {
                     *failed_reads += 1;
-                    tracing::warn!(%fault, reads = *failed_reads, "the kept certificate cannot be read");
+                    tracing::warn!(%error, reads = *failed_reads, "the kept certificate cannot be read");
                 }
             }
             if *failed_reads >= MAX_READS {
@@ -218,7 +218,7 @@ impl Keeper {
         if let Some(certificate) = state.certificate.take() {
             match self.present(&certificate) {
                 Ok(()) => state.certificate = Some(certificate),
-                Err(fault) => tracing::info!(%fault, "the kept certificate is not presented"),
+                Err(error) => tracing::info!(%error, "the kept certificate is not presented"),
             }
         }
         let account = Account { key, url: url.to_string() };
@@ -226,9 +226,9 @@ impl Keeper {
     }
 
     /// Presents `certificate`, if it is good now.
-    fn present(&mut self, certificate: &KeptCertificate) -> Result<(), AcmeFault> {
+    fn present(&mut self, certificate: &KeptCertificate) -> Result<(), AcmeError> {
         if certificate.names != self.names {
-            return Err(AcmeFault::Unusable("it was ordered for other names"));
+            return Err(AcmeError::Unusable("it was ordered for other names"));
         }
         let (identity, not_after_unix_s) = identity(certificate, self.clock.unix_time())?;
         let validity = Validity {
@@ -265,22 +265,22 @@ impl Keeper {
             if self.adopt_newer().await {
                 continue;
             }
-            let Err(fault) = self.obtain().await else {
+            let Err(error) = self.obtain().await else {
                 (orders, connections) = (0, 0);
                 last_order = Some(Instant::now());
                 continue;
             };
-            let wait = if fault.is_after_issuance() {
+            let wait = if error.is_after_issuance() {
                 AFTER_NO_USE
-            } else if matches!(fault, AcmeFault::Unreachable(_)) {
+            } else if matches!(error, AcmeError::Unreachable(_)) {
                 connections += 1;
                 BETWEEN_CONNECTIONS.wait(connections)
             } else {
                 orders += 1;
                 BETWEEN_ORDERS.wait(orders)
             };
-            let wait = wait.max(fault.retry_after().unwrap_or_default()).max(MIN_WAIT);
-            tracing::warn!(%fault, next_try_in_s = wait.as_secs(), "no new certificate yet");
+            let wait = wait.max(error.retry_after().unwrap_or_default()).max(MIN_WAIT);
+            tracing::warn!(%error, next_try_in_s = wait.as_secs(), "no new certificate yet");
             self.pause(wait).await;
         }
     }
@@ -336,7 +336,7 @@ impl Keeper {
     }
 
     /// Orders a certificate, and presents it.
-    async fn obtain(&mut self) -> Result<(), AcmeFault> {
+    async fn obtain(&mut self) -> Result<(), AcmeError> {
         let server = Arc::clone(&self.server);
         let mut client = AcmeClient::open(&server).await?;
         let was_registered = matches!(self.stage, Stage::Registered(_));
@@ -344,7 +344,7 @@ impl Keeper {
             self.register(&mut client).await?;
         }
         let issued = match self.order(&mut client).await {
-            Err(fault) if was_registered && fault.is_of_a_lost_account() => {
+            Err(error) if was_registered && error.is_of_a_lost_account() => {
                 tracing::warn!("the acme server does not know the kept account");
                 self.register(&mut client).await?;
                 self.order(&mut client).await?
@@ -367,9 +367,9 @@ impl Keeper {
         Ok(())
     }
 
-    async fn order(&self, client: &mut AcmeClient<'_>) -> Result<Issued, AcmeFault> {
+    async fn order(&self, client: &mut AcmeClient<'_>) -> Result<Issued, AcmeError> {
         let Stage::Registered(registration) = &self.stage else {
-            return Err(AcmeFault::Ourselves("there is no acme account"));
+            return Err(AcmeError::Ourselves("there is no acme account"));
         };
         order(client, &registration.account, &self.names, &self.front).await
     }
@@ -377,14 +377,14 @@ impl Keeper {
     /// Makes an account, and sends it to the parent before anything is ordered. If the signer ends before the parent keeps
     /// it, its key is lost, and the next start makes another. A parent that does not keep it gets it again later, and does
     /// not prevent an order.
-    async fn register(&mut self, client: &mut AcmeClient<'_>) -> Result<(), AcmeFault> {
+    async fn register(&mut self, client: &mut AcmeClient<'_>) -> Result<(), AcmeError> {
         let account = Account::create(client, &self.contact).await?;
         tracing::info!(
             account = account.url,
             "the acme account is new; a CAA record with this accounturi keeps others from ordering"
         );
         let account_key =
-            account.key.pkcs8().ok_or(AcmeFault::Ourselves("the key of the acme account cannot be kept"))?;
+            account.key.pkcs8().ok_or(AcmeError::Ourselves("the key of the acme account cannot be kept"))?;
         let certificate = match std::mem::replace(&mut self.stage, Stage::Unregistered) {
             Stage::Registered(lost) => lost.state.certificate,
             Stage::Restoring { .. } | Stage::Unregistered => None,
@@ -414,9 +414,9 @@ impl Keeper {
                     "the parent keeps the acme account"
                 );
             }
-            Err(fault) => {
+            Err(error) => {
                 *failed_saves += 1;
-                tracing::warn!(%fault, "the parent does not keep the acme account and certificate yet");
+                tracing::warn!(%error, "the parent does not keep the acme account and certificate yet");
             }
         }
     }
@@ -424,8 +424,8 @@ impl Keeper {
 
 /// Whether KMS refuses the key: it is gone, disabled, or its policy denies the call. Another try helps only after a change
 /// of that.
-const fn is_permanent(fault: &KmsFault) -> bool {
-    matches!(fault, KmsFault::Refused { .. })
+const fn is_permanent(error: &KmsError) -> bool {
+    matches!(error, KmsError::Refused { .. })
 }
 
 impl Validity {
@@ -444,22 +444,22 @@ impl Validity {
 
 /// The TLS identity of `certificate`, checked as a client checks it, and the end of the server's certificate, in Unix
 /// seconds.
-fn identity(certificate: &KeptCertificate, now: UnixTime) -> Result<(TlsIdentity, u64), AcmeFault> {
+fn identity(certificate: &KeptCertificate, now: UnixTime) -> Result<(TlsIdentity, u64), AcmeError> {
     let pair = check_pair(certificate.chain_pem.as_bytes(), &certificate.key, now);
-    let (chain, key) = pair.map_err(AcmeFault::UnusablePair)?;
+    let (chain, key) = pair.map_err(AcmeError::UnusablePair)?;
     let leaf = chain.certificates().first().and_then(|leaf| ParsedCertificate::try_from(leaf).ok());
-    let leaf = leaf.ok_or(AcmeFault::Unusable("it is not one of X.509"))?;
+    let leaf = leaf.ok_or(AcmeError::Unusable("it is not one of X.509"))?;
     for name in &certificate.names {
         let name =
-            ServerName::try_from(name.as_str()).map_err(|_| AcmeFault::Unusable("its names are none"))?;
+            ServerName::try_from(name.as_str()).map_err(|_| AcmeError::Unusable("its names are none"))?;
         verify_server_name(&leaf, &name)
-            .map_err(|_| AcmeFault::Unusable("it is not for the names that were ordered"))?;
+            .map_err(|_| AcmeError::Unusable("it is not for the names that were ordered"))?;
     }
     let not_after_unix_s = chain.server_not_after_unix_s();
     let identity = TlsIdentity::new((chain, key));
     identity
         .map(|identity| (identity, not_after_unix_s))
-        .map_err(|_| AcmeFault::Unusable("TLS cannot be spoken with it"))
+        .map_err(|_| AcmeError::Unusable("TLS cannot be spoken with it"))
 }
 
 #[cfg(test)]
@@ -504,7 +504,7 @@ mod tests {
         };
         identity(&certificate, in_days(days))
             .map(|(_, not_after_unix_s)| not_after_unix_s)
-            .map_err(|fault| fault.to_string())
+            .map_err(|error| error.to_string())
     }
 
     #[test]

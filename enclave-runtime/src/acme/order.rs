@@ -17,7 +17,7 @@ use super::answer::Answer;
 use super::certificate_key::CertificateKey;
 use super::challenge;
 use super::client::AcmeClient;
-use super::fault::AcmeFault;
+use super::error::AcmeError;
 use super::resource::{Authorization, AuthorizationStatus, Challenge, Order, OrderStatus, url};
 use crate::tls::TlsFront;
 use configuration::HttpsUrl;
@@ -54,11 +54,11 @@ pub(crate) async fn order(
     account: &Account,
     names: &[String],
     front: &TlsFront,
-) -> Result<Issued, AcmeFault> {
+) -> Result<Issued, AcmeError> {
     let identifiers: Vec<Value> = names.iter().map(|name| json!({"type": "dns", "value": name})).collect();
     let new_order = client.directory().new_order.clone();
     let answer = client.post(account.signer(), &new_order, &json!({"identifiers": identifiers})).await?;
-    let location = answer.location.as_deref().ok_or(AcmeFault::Unintelligible("it names no order"))?;
+    let location = answer.location.as_deref().ok_or(AcmeError::Unintelligible("it names no order"))?;
     let url = url(client.home(), "order", location)?;
     let placed = Order::read(&answer.body, client.home(), names)?;
     tracing::info!(names = names.join(","), "ordered a certificate");
@@ -67,7 +67,7 @@ pub(crate) async fn order(
     }
     let key = CertificateKey::generate()?;
     let request = json!({"csr": signing_request(&key, names)?});
-    let key = key.pkcs8().ok_or(AcmeFault::Ourselves("the key of the certificate cannot be encoded"))?;
+    let key = key.pkcs8().ok_or(AcmeError::Ourselves("the key of the certificate cannot be encoded"))?;
     // The order must be ready: a validated name may not yet have changed the order.
     let ready = watch(client, account, names, &url, |status| status != OrderStatus::Pending).await?;
     if ready.status == OrderStatus::Ready {
@@ -75,10 +75,10 @@ pub(crate) async fn order(
     }
     let issued = watch(client, account, names, &url, |status| status == OrderStatus::Valid).await?;
     let certificate =
-        issued.certificate.ok_or(AcmeFault::Unintelligible("its order is valid and has no certificate"))?;
+        issued.certificate.ok_or(AcmeError::Unintelligible("its order is valid and has no certificate"))?;
     let answer = client.look(account.signer(), &certificate).await?;
     let chain_pem = String::from_utf8(answer.body.into())
-        .map_err(|_| AcmeFault::Unintelligible("its certificate is not in PEM"))?;
+        .map_err(|_| AcmeError::Unintelligible("its certificate is not in PEM"))?;
     tracing::info!(names = names.join(","), "the certificate is issued");
     Ok(Issued { chain_pem, key })
 }
@@ -90,7 +90,7 @@ async fn authorize(
     names: &[String],
     url: &HttpsUrl,
     front: &TlsFront,
-) -> Result<(), AcmeFault> {
+) -> Result<(), AcmeError> {
     let answer = client.look(account.signer(), url).await?;
     let authorization = Authorization::read(&answer.body, names)?;
     if authorization.status == AuthorizationStatus::Valid {
@@ -123,7 +123,7 @@ async fn watch(
     names: &[String],
     url: &HttpsUrl,
     is_enough: impl Fn(OrderStatus) -> bool,
-) -> Result<Order, AcmeFault> {
+) -> Result<Order, AcmeError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let answer = client.look(account.signer(), url).await?;
@@ -139,18 +139,18 @@ async fn watch(
 }
 
 /// Waits before another poll, as long as the server asks, unless the deadline comes first.
-async fn wait(answer: &Answer, deadline: Instant, what: &'static str) -> Result<(), AcmeFault> {
+async fn wait(answer: &Answer, deadline: Instant, what: &'static str) -> Result<(), AcmeError> {
     let wait = answer.retry_after.unwrap_or(BETWEEN_LOOKS).clamp(BETWEEN_LOOKS, MAX_BETWEEN_LOOKS);
     if Instant::now() + wait > deadline {
-        return Err(AcmeFault::TooSlow(what));
+        return Err(AcmeError::TooSlow(what));
     }
     sleep(wait).await;
     Ok(())
 }
 
 /// A CSR in DER, encoded as base64url.
-fn signing_request(key: &CertificateKey, names: &[String]) -> Result<String, AcmeFault> {
-    const NOT_MADE: AcmeFault = AcmeFault::Ourselves("the request for the certificate cannot be made");
+fn signing_request(key: &CertificateKey, names: &[String]) -> Result<String, AcmeError> {
+    const NOT_MADE: AcmeError = AcmeError::Ourselves("the request for the certificate cannot be made");
     let mut parameters = CertificateParams::new(names).map_err(|_| NOT_MADE)?;
     // subjectAltName has the names. Public servers ignore the rest of the subject.
     parameters.distinguished_name = DistinguishedName::new();

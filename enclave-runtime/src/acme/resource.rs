@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::fault::AcmeFault;
+use super::error::AcmeError;
 use super::problem::{Problem, ProblemMessage};
 use configuration::HttpsUrl;
 
@@ -48,11 +48,11 @@ impl Directory {
     /// Parses the directory at `home`.
     ///
     /// # Errors
-    /// [`AcmeFault`], also if the server demands external account binding.
-    pub fn read(body: &[u8], home: &HttpsUrl) -> Result<Self, AcmeFault> {
+    /// [`AcmeError`], also if the server demands external account binding.
+    pub fn read(body: &[u8], home: &HttpsUrl) -> Result<Self, AcmeError> {
         let message: DirectoryMessage = read(body, "its directory")?;
         if message.meta.external_account_required {
-            return Err(AcmeFault::Ourselves(
+            return Err(AcmeError::Ourselves(
                 "the acme server wants an account with external binding, which this version does not make",
             ));
         }
@@ -105,12 +105,12 @@ impl Order {
     /// Parses an order for `names`. `home` is the URL of the server's directory.
     ///
     /// # Errors
-    /// [`AcmeFault`]
-    pub fn read(body: &[u8], home: &HttpsUrl, names: &[String]) -> Result<Self, AcmeFault> {
+    /// [`AcmeError`]
+    pub fn read(body: &[u8], home: &HttpsUrl, names: &[String]) -> Result<Self, AcmeError> {
         let message: OrderMessage = read(body, "its order")?;
         // One for each name at most. Otherwise the server would validate names that were not requested.
         if message.authorizations.len() > names.len() {
-            return Err(AcmeFault::Unintelligible("it wants more authorizations than there are names"));
+            return Err(AcmeError::Unintelligible("it wants more authorizations than there are names"));
         }
         let authorizations = message.authorizations.iter().map(|it| url(home, "authorization", it));
         Ok(Self {
@@ -124,7 +124,7 @@ impl Order {
 
     /// Why the server does not issue, in its own words.
     #[must_use]
-    pub fn refusal(&self, retry_after: Option<Duration>) -> AcmeFault {
+    pub fn refusal(&self, retry_after: Option<Duration>) -> AcmeError {
         refusal(self.error.as_ref(), retry_after)
     }
 }
@@ -190,11 +190,11 @@ impl Authorization {
     /// Parses the authorization of one of `names`.
     ///
     /// # Errors
-    /// [`AcmeFault`]
-    pub fn read(body: &[u8], names: &[String]) -> Result<Self, AcmeFault> {
+    /// [`AcmeError`]
+    pub fn read(body: &[u8], names: &[String]) -> Result<Self, AcmeError> {
         let AuthorizationMessage { status, identifier, challenges } = read(body, "its authorization")?;
         if identifier.kind != "dns" || !names.contains(&identifier.value) {
-            return Err(AcmeFault::Unintelligible("it wants to validate a name that was not asked for"));
+            return Err(AcmeError::Unintelligible("it wants to validate a name that was not asked for"));
         }
         Ok(Self { status, name: identifier.value, challenges })
     }
@@ -202,31 +202,31 @@ impl Authorization {
     /// The TLS-ALPN-01 challenge. `home` is the URL of the server's directory.
     ///
     /// # Errors
-    /// [`AcmeFault`]
-    pub fn challenge(&self, home: &HttpsUrl) -> Result<Challenge<'_>, AcmeFault> {
+    /// [`AcmeError`]
+    pub fn challenge(&self, home: &HttpsUrl) -> Result<Challenge<'_>, AcmeError> {
         let challenge = self.challenges.iter().find(|challenge| challenge.kind == KIND);
         let challenge =
-            challenge.ok_or(AcmeFault::Unintelligible("it offers no challenge of tls-alpn-01"))?;
+            challenge.ok_or(AcmeError::Unintelligible("it offers no challenge of tls-alpn-01"))?;
         let token = challenge.token.as_deref().filter(|token| is_token(token));
-        let token = token.ok_or(AcmeFault::Unintelligible("its challenge has no token"))?;
+        let token = token.ok_or(AcmeError::Unintelligible("its challenge has no token"))?;
         Ok(Challenge { url: url(home, "challenge", &challenge.url)?, token })
     }
 
     /// Why the name is not validated, in the server's own words.
     #[must_use]
-    pub fn refusal(&self, retry_after: Option<Duration>) -> AcmeFault {
+    pub fn refusal(&self, retry_after: Option<Duration>) -> AcmeError {
         refusal(self.challenges.iter().find_map(|challenge| challenge.error.as_ref()), retry_after)
     }
 }
 
-fn read<T: DeserializeOwned>(body: &[u8], what: &'static str) -> Result<T, AcmeFault> {
+fn read<T: DeserializeOwned>(body: &[u8], what: &'static str) -> Result<T, AcmeError> {
     // The parser's error would repeat its input, so it is dropped.
-    serde_json::from_slice(body).map_err(|_| AcmeFault::Unintelligible(what))
+    serde_json::from_slice(body).map_err(|_| AcmeError::Unintelligible(what))
 }
 
 /// Parses a URL that the relay leads to. Errors call it `what`.
-pub(crate) fn url(home: &HttpsUrl, what: &'static str, text: &str) -> Result<HttpsUrl, AcmeFault> {
-    home.beside(text).ok_or(AcmeFault::Elsewhere(what))
+pub(crate) fn url(home: &HttpsUrl, what: &'static str, text: &str) -> Result<HttpsUrl, AcmeError> {
+    home.beside(text).ok_or(AcmeError::Elsewhere(what))
 }
 
 /// The token becomes part of signed data, so it must be base64url (RFC 8555 §8.1).
@@ -235,8 +235,8 @@ fn is_token(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
-fn refusal(error: Option<&ProblemMessage>, retry_after: Option<Duration>) -> AcmeFault {
-    AcmeFault::Refused(Problem::of(error.unwrap_or(&ProblemMessage::default()), retry_after))
+fn refusal(error: Option<&ProblemMessage>, retry_after: Option<Duration>) -> AcmeError {
+    AcmeError::Refused(Problem::of(error.unwrap_or(&ProblemMessage::default()), retry_after))
 }
 
 #[cfg(test)]
@@ -244,7 +244,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{Authorization, AuthorizationStatus, Directory, Order, OrderStatus};
-    use crate::acme::AcmeFault;
+    use crate::acme::AcmeError;
     use configuration::HttpsUrl;
 
     const NAME: &str = "www.example.org";
@@ -253,26 +253,26 @@ mod tests {
         "https://example.com/acme/directory".parse().unwrap()
     }
 
-    fn order(body: &Value) -> Result<Order, AcmeFault> {
+    fn order(body: &Value) -> Result<Order, AcmeError> {
         Order::read(body.to_string().as_bytes(), &home(), &[NAME.to_owned()])
     }
 
-    fn authorization(body: &Value) -> Result<Authorization, AcmeFault> {
+    fn authorization(body: &Value) -> Result<Authorization, AcmeError> {
         Authorization::read(body.to_string().as_bytes(), &[NAME.to_owned()])
     }
 
     /// The error of `read` for `good` with one changed member.
     fn refusals<T: std::fmt::Debug>(
         good: &Value,
-        read: impl Fn(&Value) -> Result<T, AcmeFault>,
+        read: impl Fn(&Value) -> Result<T, AcmeError>,
         cases: &[(&str, Value, &str)],
     ) {
         assert!(read(good).is_ok());
         for (pointer, value, said) in cases {
             let mut bad = good.clone();
             *bad.pointer_mut(pointer).unwrap() = value.clone();
-            let fault = read(&bad).unwrap_err().to_string();
-            assert!(fault.contains(said), "{pointer} {value}: {fault}");
+            let error = read(&bad).unwrap_err().to_string();
+            assert!(error.contains(said), "{pointer} {value}: {error}");
         }
     }
 

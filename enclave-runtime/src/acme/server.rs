@@ -10,7 +10,7 @@ use hyper::{Method, Request, Response};
 use rustls::pki_types::ServerName;
 use tokio::time::timeout;
 
-use super::fault::AcmeFault;
+use super::error::AcmeError;
 use crate::aws::http_client::HttpClient;
 use crate::relay::Relay;
 use crate::remote_server::{RemoteServer, UnusableServer};
@@ -65,12 +65,12 @@ impl AcmeServer {
     }
 
     /// Connects to the server.
-    pub(crate) async fn connect(&self) -> Result<Connection, AcmeFault> {
+    pub(crate) async fn connect(&self) -> Result<Connection, AcmeError> {
         timeout(CONNECT_DEADLINE, self.server.connect())
             .await
             .unwrap_or(Err("it took too long to connect"))
             .map(Connection)
-            .map_err(AcmeFault::Unreachable)
+            .map_err(AcmeError::Unreachable)
     }
 
     /// A request with the headers that all requests have.
@@ -79,7 +79,7 @@ impl AcmeServer {
         method: Method,
         url: &HttpsUrl,
         body: Option<String>,
-    ) -> Result<Request<Full<Bytes>>, AcmeFault> {
+    ) -> Result<Request<Full<Bytes>>, AcmeError> {
         let mut request = Request::builder()
             .method(method)
             .uri(url.path())
@@ -90,7 +90,7 @@ impl AcmeServer {
         }
         request
             .body(Full::new(body.map(Bytes::from).unwrap_or_default()))
-            .map_err(|_| AcmeFault::Unintelligible("it names a url that cannot be asked for"))
+            .map_err(|_| AcmeError::Unintelligible("it names a url that cannot be asked for"))
     }
 }
 
@@ -106,11 +106,11 @@ impl Connection {
     pub(crate) async fn exchange(
         &mut self,
         request: Request<Full<Bytes>>,
-    ) -> Result<Response<Bytes>, AcmeFault> {
+    ) -> Result<Response<Bytes>, AcmeError> {
         match timeout(EXCHANGE_DEADLINE, self.0.exchange(request)).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(_)) => Err(AcmeFault::Unreachable("the connection was cut, or its answer is too long")),
-            Err(_) => Err(AcmeFault::Unreachable("it took too long to answer")),
+            Ok(Err(_)) => Err(AcmeError::Unreachable("the connection was cut, or its answer is too long")),
+            Err(_) => Err(AcmeError::Unreachable("it took too long to answer")),
         }
     }
 }

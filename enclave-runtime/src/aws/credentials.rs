@@ -52,9 +52,9 @@ impl CredentialCache {
                 });
                 Ok(issued.credentials)
             }
-            Err(fault) => {
-                let old = held.as_mut().ok_or(fault)?;
-                tracing::warn!(%fault, "no new credentials; going on with the old ones");
+            Err(error) => {
+                let old = held.as_mut().ok_or(error)?;
+                tracing::warn!(%error, "no new credentials; going on with the old ones");
                 old.asked = Instant::now();
                 Ok(old.credentials.clone())
             }

@@ -65,7 +65,7 @@ fn start(cid: &ParentCid) -> Result<(), Stopped> {
     let configuration = configure().map_err(|stopped| refuse(cid, stopped))?;
     let nsm = || match Device::open() {
         Ok(device) => Ok(Arc::new(device) as Arc<dyn Nsm>),
-        Err(fault) => Err(Stopped::Unavailable(fault.to_string())),
+        Err(error) => Err(Stopped::Unavailable(error.to_string())),
     };
     let vsock = &configuration.vsock;
     run(&configuration, Parent::on(vsock, cid), &Listen::on(vsock), nsm, |_| ())

@@ -26,7 +26,7 @@ use enclave_runtime::acme::AcmeRelays;
 use enclave_runtime::http::serve;
 use enclave_runtime::tls::{TlsFront, TlsIdentity};
 use enclave_runtime::{
-    ApiKey, ApiKeys, ClockFault, Listen, LocalSealer, Nsm, Parent, Pcrs as SoftwarePcrs, Relay, Service,
+    ApiKey, ApiKeys, ClockError, Listen, LocalSealer, Nsm, Parent, Pcrs as SoftwarePcrs, Relay, Service,
     SoftwareNsm, Stopped, TrustedClock, harden, read_configuration, seed, signer,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -197,10 +197,10 @@ impl From<Stopped> for NotStarted {
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(fault) => {
+        Err(error) => {
             // Nothing is left to tell if the terminal is gone.
-            let _ = fault.print();
-            return if fault.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
         }
     };
     match run(arguments) {
@@ -233,7 +233,7 @@ fn software_nsm(arguments: &Arguments) -> Result<SoftwareNsm, NotStarted> {
     let pcrs = SoftwarePcrs::default();
     let pcrs = SoftwarePcrs { pcr0: arguments.pcr0.unwrap_or(pcrs.pcr0), ..pcrs };
     let clock =
-        ClockFault { offset_s: arguments.nsm_clock_offset_s, drift_ppm: arguments.nsm_clock_drift_ppm };
+        ClockError { offset_s: arguments.nsm_clock_offset_s, drift_ppm: arguments.nsm_clock_drift_ppm };
     let nsm = nsm.measuring(pcrs).with_clock(clock);
     Ok(match arguments.nsm_refuses_after_s {
         Some(age_s) => nsm.refusing_after(Duration::from_secs(age_s.into())),
@@ -315,7 +315,7 @@ async fn listen(
     let address = &arguments.listen;
     let listener = Listener::bind(address)
         .await
-        .map_err(|fault| unavailable(format!("cannot listen on {address}: {fault}")))?;
+        .map_err(|error| unavailable(format!("cannot listen on {address}: {error}")))?;
     tracing::warn!("development signer: its backups are only as safe as its environment");
     writeln!(std::io::stdout(), "enclave-dev: listening on {}", listener.local_address())
         .map_err(unavailable)?;
@@ -343,6 +343,6 @@ fn misconfigured(reason: &str) -> NotStarted {
     NotStarted { reason: reason.to_owned(), code: EX_CONFIG }
 }
 
-fn unavailable(fault: impl Display) -> NotStarted {
-    NotStarted { reason: fault.to_string(), code: EX_UNAVAILABLE }
+fn unavailable(error: impl Display) -> NotStarted {
+    NotStarted { reason: error.to_string(), code: EX_UNAVAILABLE }
 }

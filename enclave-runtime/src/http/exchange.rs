@@ -12,7 +12,7 @@ use hyper::{Method, Request, Response};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::head_gate::{BodyFault, HeadVerdict, MAX_CHUNK_BYTES};
+use super::head_gate::{BodyError, HeadVerdict, MAX_CHUNK_BYTES};
 use super::nonce_query::nonce_of;
 use super::places::RequestInProgress;
 use super::response::{Answer, Rejection};
@@ -214,8 +214,8 @@ async fn read_body(mut body: Incoming) -> Result<Vec<u8>, BodyLoss> {
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(MAX_BODY_BYTES);
     let mut bytes = Vec::with_capacity(declared.min(MAX_BODY_BYTES));
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|fault| match BodyFault::find(&fault) {
-            Some(BodyFault::ChunkTooLarge) => BodyLoss::Rejected(Rejection::BodyTooLarge),
+        let frame = frame.map_err(|error| match BodyError::find(&error) {
+            Some(BodyError::ChunkTooLarge) => BodyLoss::Rejected(Rejection::BodyTooLarge),
             Some(_) => BodyLoss::Rejected(Rejection::MalformedHttp),
             None => BodyLoss::Cut,
         })?;

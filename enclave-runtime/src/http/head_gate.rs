@@ -19,7 +19,7 @@
 //! its own framing makes its body ([`Framing`], [`ChunkedFraming`]), and the gate looks for the next head. One that
 //! does not is replaced by a stand-in, with a [`HeadVerdict`] beside it, so that its 400 or 431 is written by the
 //! service, after the answers to the requests before it. A chunked body that breaks its framing ends in a read error
-//! that [`BodyFault::find`] recognises.
+//! that [`BodyError::find`] recognises.
 //!
 //! # Invariants
 //!
@@ -32,7 +32,7 @@
 //!
 //! hyper's server must be built with `half_close(true)`, without a header timeout of its own, and with no limit of
 //! its own below the ones here. At the end the gate must be taken back from it and shut down, however the connection
-//! has ended: hyper does not do that after a fault, nor once a request had an `Upgrade` header. To do it twice does no
+//! has ended: hyper does not do that after an error, nor once a request had an `Upgrade` header. To do it twice does no
 //! harm.
 
 mod alarm;
@@ -58,10 +58,10 @@ use alarm::Alarm;
 use held::{Held, READ_CHUNK_BYTES};
 
 pub use chunked::{
-    BodyFault, ChunkedFraming, MAX_CHUNK_BYTES, MAX_CHUNK_EXTENSION_BYTES, MAX_CHUNK_SIZE_DIGITS,
+    BodyError, ChunkedFraming, MAX_CHUNK_BYTES, MAX_CHUNK_EXTENSION_BYTES, MAX_CHUNK_SIZE_DIGITS,
     MAX_TRAILER_BYTES, MAX_TRAILER_FIELDS,
 };
-pub use head::{Framing, HeadFault, HeadScan, MAX_HEAD_BYTES, MAX_HEADERS, inspect_head};
+pub use head::{Framing, HeadError, HeadScan, MAX_HEAD_BYTES, MAX_HEADERS, inspect_head};
 pub use verdict::{HeadVerdict, Verdicts};
 
 /// What hyper gets in place of a refused head: the least it parses, and closes after.
@@ -178,7 +178,7 @@ impl<S> HeadGate<S> {
                         let head = unread.get(..known.saturating_add(end)).unwrap_or_default();
                         head::framing_of(head).map(|framing| (framing, head.len()))
                     }
-                    Err(fault) => Err(fault),
+                    Err(error) => Err(error),
                 };
                 self.conclude(judged)?;
                 Ok(Step::HandOn)
@@ -198,7 +198,7 @@ impl<S> HeadGate<S> {
     }
 
     /// Opens the gate for a complete head, or puts the stand-in in its place.
-    fn conclude(&mut self, judged: Result<(Framing, usize), HeadFault>) -> io::Result<()> {
+    fn conclude(&mut self, judged: Result<(Framing, usize), HeadError>) -> io::Result<()> {
         self.wait = Wait::Off;
         self.read_alarm.clear();
         let verdict = match judged {
@@ -210,11 +210,11 @@ impl<S> HeadGate<S> {
                 };
                 HeadVerdict::Accepted
             }
-            Err(fault) => {
+            Err(error) => {
                 self.held.replace(STAND_IN);
                 self.released = STAND_IN.len();
                 self.phase = Phase::Refused;
-                fault.verdict()
+                error.verdict()
             }
         };
         if self.verdicts.put(verdict) {

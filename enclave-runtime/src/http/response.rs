@@ -2,7 +2,7 @@
 
 use base64ct::{Base64, Encoding as _};
 use bytes::Bytes;
-use enclave_core::{Faults, FieldFault, KeyBinding, MAX_REPLY_BYTES, Refusal, Reply};
+use enclave_core::{FieldError, KeyBinding, MAX_REPLY_BYTES, Refusal, Reply, ValidationErrors};
 use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
@@ -57,8 +57,8 @@ impl From<Failure> for Rejection {
 /// Tells of the query's nonce as of a body's field.
 impl From<InvalidNonce> for Rejection {
     fn from(InvalidNonce: InvalidNonce) -> Self {
-        let fields = [Some(("nonce", FieldFault::InvalidNonce)), None, None];
-        Self::Service(Failure::Refused(Refusal::Invalid(Faults::Fields(fields))))
+        let fields = [Some(("nonce", FieldError::InvalidNonce)), None, None];
+        Self::Service(Failure::Refused(Refusal::Invalid(ValidationErrors::Fields(fields))))
     }
 }
 

@@ -112,8 +112,8 @@ pub(crate) async fn accept(listener: &Listener) -> Stream {
     loop {
         match listener.accept().await {
             Ok(stream) => return stream,
-            Err(fault) => {
-                tracing::warn!(kind = %fault.kind(), "cannot accept a connection");
+            Err(error) => {
+                tracing::warn!(kind = %error.kind(), "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_BACK_OFF).await;
             }
         }

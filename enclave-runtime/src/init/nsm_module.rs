@@ -11,8 +11,8 @@ const PATH: &str = "/nsm.ko";
 pub(super) fn load() -> Result<(), Errno> {
     let module = match File::open(PATH) {
         Ok(module) => module,
-        Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(fault) => return Err(fault.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw)),
     };
     match finit_module(&module, c"", ModuleInitFlags::empty()) {
         Ok(()) | Err(Errno::EEXIST) => {}

@@ -3,7 +3,7 @@
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 
-use super::fault::KmsFault;
+use super::error::KmsError;
 use configuration::KeyArn;
 
 /// An answer of one operation.
@@ -12,9 +12,9 @@ pub(super) trait Answer: DeserializeOwned {
     fn key_id(&self) -> &str;
 
     /// Checks that KMS used one of `keys`. The parent chooses credentials and ciphertexts, and so the key.
-    fn check(&self, keys: &[KeyArn]) -> Result<(), KmsFault> {
+    fn check(&self, keys: &[KeyArn]) -> Result<(), KmsError> {
         let is_one = keys.iter().any(|key| key.as_str() == self.key_id());
-        if is_one { Ok(()) } else { Err(KmsFault::ForeignKey) }
+        if is_one { Ok(()) } else { Err(KmsError::ForeignKey) }
     }
 
     /// Reads it; members that we do not use are passed over.
@@ -67,13 +67,13 @@ impl Answer for DecryptAnswer {
 #[cfg(test)]
 mod tests {
     use super::{Answer, DataKeyAnswer, DecryptAnswer};
-    use crate::kms::KmsFault;
+    use crate::kms::KmsError;
     use configuration::KeyArn;
 
     const OURS: &str = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-000000000001";
     const THEIRS: &str = "arn:aws:kms:eu-central-1:666666666666:key/1234abcd-12ab-34cd-56ef-000000000001";
 
-    fn check<A: Answer>(key_id: &str) -> Option<Result<(), KmsFault>> {
+    fn check<A: Answer>(key_id: &str) -> Option<Result<(), KmsError>> {
         let keys: [KeyArn; 1] = [OURS.parse().unwrap()];
         let body = format!(
             r#"{{"KeyId":"{key_id}","CiphertextBlob":"AA==","CiphertextForRecipient":"AA==","KeyMaterialId":"x"}}"#
@@ -86,8 +86,8 @@ mod tests {
         assert_eq!(check::<DataKeyAnswer>(OURS), Some(Ok(())));
         assert_eq!(check::<DecryptAnswer>(OURS), Some(Ok(())));
         for key_id in [THEIRS, "", "1234abcd-12ab-34cd-56ef-000000000001", &OURS.to_uppercase()] {
-            assert_eq!(check::<DataKeyAnswer>(key_id), Some(Err(KmsFault::ForeignKey)), "{key_id}");
-            assert_eq!(check::<DecryptAnswer>(key_id), Some(Err(KmsFault::ForeignKey)), "{key_id}");
+            assert_eq!(check::<DataKeyAnswer>(key_id), Some(Err(KmsError::ForeignKey)), "{key_id}");
+            assert_eq!(check::<DecryptAnswer>(key_id), Some(Err(KmsError::ForeignKey)), "{key_id}");
         }
     }
 

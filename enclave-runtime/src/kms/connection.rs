@@ -7,7 +7,7 @@ use http_body_util::Full;
 use hyper::{Request, Response};
 use rustls::pki_types::ServerName;
 
-use super::fault::KmsFault;
+use super::error::KmsError;
 use crate::aws::http_client::HttpClient;
 use crate::relay::Relay;
 use crate::remote_server::{RemoteServer, UnusableServer};
@@ -52,8 +52,8 @@ impl KmsServer {
     }
 
     /// Connects. Has no deadline of its own.
-    pub(super) async fn connect(&self) -> Result<Connection, KmsFault> {
-        self.server.connect().await.map(Connection).map_err(KmsFault::Unreachable)
+    pub(super) async fn connect(&self) -> Result<Connection, KmsError> {
+        self.server.connect().await.map(Connection).map_err(KmsError::Unreachable)
     }
 }
 
@@ -68,7 +68,7 @@ impl Connection {
     pub(super) async fn exchange(
         &mut self,
         request: Request<Full<Bytes>>,
-    ) -> Result<Response<Bytes>, KmsFault> {
-        self.0.exchange(request).await.map_err(|_| KmsFault::Unreachable("the connection was cut"))
+    ) -> Result<Response<Bytes>, KmsError> {
+        self.0.exchange(request).await.map_err(|_| KmsError::Unreachable("the connection was cut"))
     }
 }

@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::EncryptionContext;
-use super::fault::KmsFault;
+use super::error::KmsError;
 use crate::restore::Lane;
 
 /// Ciphertexts that KMS is asked about at one time, and refusals in a second. At the 60 ms that KMS takes for a call,
@@ -82,26 +82,26 @@ impl RefusalLimit {
     /// What `decrypt` makes of `ciphertext` with `context`, when there is a place for it in `lane`.
     ///
     /// # Errors
-    /// That of `decrypt`; [`KmsFault::InvalidCiphertext`] for a ciphertext that KMS has just refused, and
-    /// [`KmsFault::Crowded`] if no place was free in time.
+    /// That of `decrypt`; [`KmsError::InvalidCiphertext`] for a ciphertext that KMS has just refused, and
+    /// [`KmsError::Crowded`] if no place was free in time.
     pub(super) async fn ask<T>(
         &self,
         lane: Lane,
         ciphertext: &[u8],
         context: EncryptionContext<'_>,
-        decrypt: impl Future<Output = Result<T, KmsFault>>,
-    ) -> Result<T, KmsFault> {
+        decrypt: impl Future<Output = Result<T, KmsError>>,
+    ) -> Result<T, KmsError> {
         let name = CiphertextName::of(ciphertext, context);
         self.check(name)?;
-        let places = timeout(PLACE_PATIENCE, self.places(lane)).await.map_err(|_| KmsFault::Crowded)?;
+        let places = timeout(PLACE_PATIENCE, self.places(lane)).await.map_err(|_| KmsError::Crowded)?;
         // While it waited, the same ciphertext may have been refused.
         self.check(name)?;
         let outcome = decrypt.await;
-        if let Err(fault) = &outcome {
-            if fault.is_of_ciphertext() {
+        if let Err(error) = &outcome {
+            if error.is_of_ciphertext() {
                 self.remember(name);
             }
-            if fault.is_refusal() {
+            if error.is_refusal() {
                 tokio::spawn(async move {
                     tokio::time::sleep(REFUSAL_TIME).await;
                     drop(places);
@@ -122,14 +122,14 @@ impl RefusalLimit {
         }
     }
 
-    fn check(&self, name: CiphertextName) -> Result<(), KmsFault> {
+    fn check(&self, name: CiphertextName) -> Result<(), KmsError> {
         let mut refused = self.refused();
         let now = Instant::now();
         while refused.front().is_some_and(|(until, _)| *until <= now) {
             refused.pop_front();
         }
         let was_refused = refused.iter().any(|(_, remembered)| *remembered == name);
-        if was_refused { Err(KmsFault::InvalidCiphertext) } else { Ok(()) }
+        if was_refused { Err(KmsError::InvalidCiphertext) } else { Ok(()) }
     }
 
     fn remember(&self, name: CiphertextName) {
@@ -157,7 +157,7 @@ mod tests {
     use super::{
         CiphertextName, MAX_REMEMBERED, MEMORY_TIME, PLACE_PATIENCE, PLACES, REFUSAL_TIME, RefusalLimit,
     };
-    use crate::kms::{EncryptionContext, KmsFault};
+    use crate::kms::{EncryptionContext, KmsError};
     use crate::restore::Lane;
 
     const CONTEXT: EncryptionContext<'static> = &[("nitro-signer", "sealed-key")];
@@ -168,18 +168,18 @@ mod tests {
     #[derive(Clone)]
     struct Kms {
         limit: Arc<RefusalLimit>,
-        outcome: Result<(), KmsFault>,
+        outcome: Result<(), KmsError>,
         lane: Lane,
         calls: Arc<AtomicU32>,
     }
 
     impl Kms {
-        fn that(outcome: Result<(), KmsFault>) -> Self {
+        fn that(outcome: Result<(), KmsError>) -> Self {
             let (limit, calls) = (Arc::new(RefusalLimit::new()), Arc::default());
             Self { limit, outcome, lane: Lane::Unknown, calls }
         }
 
-        async fn ask(&self, ciphertext: &[u8], context: EncryptionContext<'_>) -> Result<(), KmsFault> {
+        async fn ask(&self, ciphertext: &[u8], context: EncryptionContext<'_>) -> Result<(), KmsError> {
             let decrypt = async {
                 self.calls.fetch_add(1, Ordering::SeqCst);
                 tokio::time::sleep(LATENCY).await;
@@ -207,17 +207,17 @@ mod tests {
         }
     }
 
-    fn refused() -> KmsFault {
-        KmsFault::Refused { kind: "AccessDeniedException".to_owned(), message: String::new() }
+    fn refused() -> KmsError {
+        KmsError::Refused { kind: "AccessDeniedException".to_owned(), message: String::new() }
     }
 
-    fn troubled() -> KmsFault {
-        KmsFault::Troubled { kind: "ThrottlingException".to_owned(), message: String::new() }
+    fn troubled() -> KmsError {
+        KmsError::Troubled { kind: "ThrottlingException".to_owned(), message: String::new() }
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_kms_opens_and_what_fails_by_chance_is_not_limited() {
-        for outcome in [Ok(()), Err(troubled()), Err(KmsFault::Resting), Err(KmsFault::NotAttested)] {
+        for outcome in [Ok(()), Err(troubled()), Err(KmsError::Resting), Err(KmsError::NotAttested)] {
             let kms = Kms::that(outcome);
             let took = kms.ask_at_once(10 * PLACES).await;
             assert!(took < 11 * LATENCY, "{took:?}");
@@ -226,7 +226,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn refusals_are_so_many_in_a_second() {
-        for outcome in [KmsFault::InvalidCiphertext, KmsFault::ForeignKey, refused()] {
+        for outcome in [KmsError::InvalidCiphertext, KmsError::ForeignKey, refused()] {
             let kms = Kms::that(Err(outcome));
             let took = kms.ask_at_once(10 * PLACES).await;
             assert!(took >= 9 * REFUSAL_TIME, "{took:?}");
@@ -237,7 +237,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refused_ciphertext_costs_one_call_for_a_while() {
-        for outcome in [KmsFault::InvalidCiphertext, KmsFault::ForeignKey] {
+        for outcome in [KmsError::InvalidCiphertext, KmsError::ForeignKey] {
             let kms = Kms::that(Err(outcome.clone()));
             assert_eq!(kms.ask(b"garbage", CONTEXT).await, Err(outcome));
             assert!(kms.ask(b"other garbage", CONTEXT).await.is_err());
@@ -245,7 +245,7 @@ mod tests {
             assert_eq!(kms.calls(), 3);
             tokio::time::advance(MEMORY_TIME - 3 * LATENCY).await;
             for _ in 0..1000 {
-                assert_eq!(kms.ask(b"garbage", CONTEXT).await, Err(KmsFault::InvalidCiphertext));
+                assert_eq!(kms.ask(b"garbage", CONTEXT).await, Err(KmsError::InvalidCiphertext));
             }
             assert_eq!(kms.calls(), 3);
             tokio::time::advance(LATENCY).await;
@@ -280,13 +280,13 @@ mod tests {
         for outcome in [
             refused(),
             troubled(),
-            KmsFault::Unreachable("gone"),
-            KmsFault::NotAttested,
-            KmsFault::Resting,
-            KmsFault::ClockCorrected,
-            KmsFault::Unintelligible,
-            KmsFault::NoPlace,
-            KmsFault::Lost,
+            KmsError::Unreachable("gone"),
+            KmsError::NotAttested,
+            KmsError::Resting,
+            KmsError::ClockCorrected,
+            KmsError::Unintelligible,
+            KmsError::NoPlace,
+            KmsError::Lost,
         ] {
             let kms = Kms::that(Err(outcome.clone()));
             for _ in 0..3 {
@@ -312,7 +312,7 @@ mod tests {
         }
         let started = Instant::now();
         let outcome = limit.ask(Lane::Unknown, b"one more", CONTEXT, async { Ok(()) }).await;
-        assert_eq!(outcome, Err(KmsFault::Crowded));
+        assert_eq!(outcome, Err(KmsError::Crowded));
         assert!(started.elapsed() >= PLACE_PATIENCE);
         hanging.shutdown().await;
         assert_eq!(limit.ask(Lane::Unknown, b"one more", CONTEXT, async { Ok(()) }).await, Ok(()));

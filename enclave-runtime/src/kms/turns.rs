@@ -3,7 +3,7 @@
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Duration, timeout};
 
-use super::fault::KmsFault;
+use super::error::KmsError;
 use crate::restore::Lane;
 
 /// Calls at one time. At the 60 ms that KMS takes for one, 130 are done in a second: 500 backups that each need a call
@@ -34,8 +34,8 @@ impl Turns {
     /// Waits for a turn. The call of a signer itself is in [`Lane::Proven`].
     ///
     /// # Errors
-    /// [`KmsFault::Unreachable`] if the calls before this one take too long.
-    pub(super) async fn take(&self, lane: Lane) -> Result<SemaphorePermit<'_>, KmsFault> {
+    /// [`KmsError::Unreachable`] if the calls before this one take too long.
+    pub(super) async fn take(&self, lane: Lane) -> Result<SemaphorePermit<'_>, KmsError> {
         let turn = async {
             let _in_line =
                 if lane == Lane::Proven { None } else { Some(self.unproven_in_line.acquire().await) };
@@ -43,7 +43,7 @@ impl Turns {
         };
         match timeout(TURN_PATIENCE, turn).await {
             Ok(Ok(turn)) => Ok(turn),
-            _ => Err(KmsFault::Unreachable("the calls before this one take too long")),
+            _ => Err(KmsError::Unreachable("the calls before this one take too long")),
         }
     }
 }

@@ -40,7 +40,7 @@ const INTERNAL_ERROR: NsmUnavailable = NsmUnavailable::Refused("InternalError");
 pub struct SoftwareNsm {
     module_id: String,
     pcrs: Pcrs,
-    clock: ClockFault,
+    clock: ClockError,
     refuses_after: Option<Duration>,
     started: Instant,
     /// When it was first asked for the time. A start that takes seconds adds no drift.
@@ -62,7 +62,7 @@ pub struct Pcrs {
 
 /// What is wrong with this machine's clock, seen from the software NSM.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ClockFault {
+pub struct ClockError {
     /// By how many seconds the NSM is ahead of it in its first document; behind it if negative.
     pub offset_s: i32,
     /// How many millionths of a second the NSM gains on it each second. Below -1,000,000 the NSM's time goes back.
@@ -139,7 +139,7 @@ impl SoftwareNsm {
         Ok(Self {
             module_id,
             pcrs: Pcrs::default(),
-            clock: ClockFault::default(),
+            clock: ClockError::default(),
             refuses_after: None,
             started: Instant::now(),
             first_told: OnceLock::new(),
@@ -156,7 +156,7 @@ impl SoftwareNsm {
 
     /// The same, but with a clock that differs from this machine's.
     #[must_use]
-    pub fn with_clock(self, clock: ClockFault) -> Self {
+    pub fn with_clock(self, clock: ClockError) -> Self {
         Self { clock, ..self }
     }
 
@@ -197,7 +197,7 @@ impl SoftwareNsm {
     }
 
     fn now(&self) -> SystemTime {
-        let ClockFault { offset_s, drift_ppm } = self.clock;
+        let ClockError { offset_s, drift_ppm } = self.clock;
         let drift =
             self.first_told.get_or_init(Instant::now).elapsed() * drift_ppm.unsigned_abs() / 1_000_000;
         let offset = Duration::from_secs(offset_s.unsigned_abs().into());

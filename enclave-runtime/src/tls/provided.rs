@@ -81,9 +81,9 @@ impl Provided {
         };
         let variables = match TlsVariables::parse(&bytes, generations) {
             Ok(variables) => variables,
-            Err(fault) => {
+            Err(error) => {
                 if self.is_new(Complaint::Unreadable(Sha256::digest(&bytes[..]).into())) {
-                    tracing::error!("{fault}: {KEPT}");
+                    tracing::error!("{error}: {KEPT}");
                 }
                 return;
             }
@@ -95,8 +95,8 @@ impl Provided {
             return;
         }
         // Before KMS is asked, once a minute for as long as it takes.
-        if let Err(fault) = CertificateChain::from_pem(&variables.cert_chain, clock.unix_time()) {
-            self.refuse_chain(digest, fault);
+        if let Err(error) = CertificateChain::from_pem(&variables.cert_chain, clock.unix_time()) {
+            self.refuse_chain(digest, error);
             return;
         }
         if self.refused == Some(Complaint::Pair(digest)) {
@@ -105,8 +105,8 @@ impl Provided {
         let outcome = match decrypt_once(kms, TLS_KEY, &variables.key_ciphertext).await {
             Ok(key) => identity(&variables, &key, clock.unix_time()),
             Err(NotDecrypted::ForGood(refused)) => Err(refused),
-            Err(NotDecrypted::Yet(fault)) => {
-                tracing::warn!(%fault, "KMS does not give the key of a new TLS certificate yet");
+            Err(NotDecrypted::Yet(error)) => {
+                tracing::warn!(%error, "KMS does not give the key of a new TLS certificate yet");
                 return;
             }
         };
@@ -122,17 +122,17 @@ impl Provided {
                 front.present(identity);
             }
             // Since it was looked at above.
-            Err(BootRefused::Tls(InvalidPair::Chain(fault))) => self.refuse_chain(digest, fault),
-            Err(fault) => {
-                tracing::error!("{fault}: {KEPT}");
+            Err(BootRefused::Tls(InvalidPair::Chain(error))) => self.refuse_chain(digest, error),
+            Err(error) => {
+                tracing::error!("{error}: {KEPT}");
                 self.refused = Some(Complaint::Pair(digest));
             }
         }
     }
 
-    fn refuse_chain(&mut self, digest: [u8; 32], fault: InvalidChain) {
-        if self.is_new(Complaint::Chain(digest, fault)) {
-            tracing::error!("{}: {KEPT}", InvalidPair::Chain(fault));
+    fn refuse_chain(&mut self, digest: [u8; 32], error: InvalidChain) {
+        if self.is_new(Complaint::Chain(digest, error)) {
+            tracing::error!("{}: {KEPT}", InvalidPair::Chain(error));
         }
     }
 

@@ -57,7 +57,7 @@ fn read_validity(validity: &[u8]) -> Option<RangeInclusive<u64>> {
     Some(not_before..=not_after)
 }
 
-/// The outer `None` is a fault, the inner one a certificate without key usage.
+/// The outer `None` is an error, the inner one a certificate without key usage.
 fn read_key_usage(extensions: &[u8]) -> Option<Option<u8>> {
     if extensions.is_empty() {
         return Some(None);

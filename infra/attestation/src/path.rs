@@ -41,20 +41,20 @@ pub(crate) fn leaf_public_key(
     verify(now)
         .or_else(|error| match error {
             // Later by the tolerance, an expired certificate is no less expired.
-            Fault::Webpki(webpki::Error::CertNotValidYet { .. }) => {
+            PathError::Webpki(webpki::Error::CertNotValidYet { .. }) => {
                 verify(now.saturating_add(NOT_BEFORE_TOLERANCE))
             }
             other => Err(other),
         })
-        .map_err(|fault| match fault {
-            Fault::Webpki(error) => refusal(&error, document, root),
-            Fault::Ours(refused) => refused,
+        .map_err(|error| match error {
+            PathError::Webpki(error) => refusal(&error, document, root),
+            PathError::Ours(refused) => refused,
         })?;
     let public_key = leaf.subject_public_key_info();
     public_key.strip_prefix(&P384_SPKI_PREFIX).map(<[u8]>::to_vec).ok_or(Refused::LeafNotP384)
 }
 
-enum Fault {
+enum PathError {
     Webpki(webpki::Error),
     Ours(Refused),
 }
@@ -64,7 +64,7 @@ fn verify_path(
     issuers: &[CertificateDer<'_>],
     root: &Root,
     at: Duration,
-) -> Result<(), Fault> {
+) -> Result<(), PathError> {
     let path = leaf
         .verify_for_usage(
             &[webpki::aws_lc_rs::ECDSA_P384_SHA384],
@@ -76,15 +76,15 @@ fn verify_path(
             None,
             None,
         )
-        .map_err(Fault::Webpki)?;
+        .map_err(PathError::Webpki)?;
     // webpki leaves key usage to its callers.
-    let read = |der: &[u8]| Certificate::from_der(der).ok_or(Fault::Ours(Refused::MalformedCertificate));
+    let read = |der: &[u8]| Certificate::from_der(der).ok_or(PathError::Ours(Refused::MalformedCertificate));
     if !read(&leaf.der())?.may_sign_documents() {
-        return Err(Fault::Ours(Refused::LeafKeyUsage));
+        return Err(PathError::Ours(Refused::LeafKeyUsage));
     }
     for issuer in path.intermediate_certificates() {
         if !read(&issuer.der())?.may_sign_certificates() {
-            return Err(Fault::Ours(Refused::IssuerNotCa));
+            return Err(PathError::Ours(Refused::IssuerNotCa));
         }
     }
     Ok(())

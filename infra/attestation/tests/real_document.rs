@@ -144,12 +144,12 @@ fn its_payload_is_refused_shorter_and_longer() {
     };
     assert_eq!(document(payload), DOCUMENT);
     for length in 256..payload.len() {
-        let fault = Document::parse(&document(&payload[..length])).unwrap_err();
-        assert_eq!(fault, Refused::MalformedPayload, "the first {length} bytes");
+        let error = Document::parse(&document(&payload[..length])).unwrap_err();
+        assert_eq!(error, Refused::MalformedPayload, "the first {length} bytes");
     }
     for more in [&[0][..], &[0xf6], &[0xff]] {
-        let fault = Document::parse(&document(&[payload, more].concat())).unwrap_err();
-        assert_eq!(fault, Refused::MalformedPayload);
+        let error = Document::parse(&document(&[payload, more].concat())).unwrap_err();
+        assert_eq!(error, Refused::MalformedPayload);
     }
     let other_digest = String::from_utf8_lossy(payload).find("SHA384").unwrap();
     let mut changed = payload.to_vec();

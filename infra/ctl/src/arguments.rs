@@ -229,8 +229,8 @@ mod tests {
             for example in examples {
                 let words = words(&example);
                 assert!(words.join(" ").starts_with(&path), "{path}: {example}");
-                if let Err(fault) = Arguments::try_parse_from(&words) {
-                    panic!("{example}\n{fault}");
+                if let Err(error) = Arguments::try_parse_from(&words) {
+                    panic!("{example}\n{error}");
                 }
             }
         }

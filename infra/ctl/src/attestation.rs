@@ -26,7 +26,7 @@ pub enum NotAttested {
 impl fmt::Display for NotAttested {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(fault) => fault.fmt(formatter),
+            Self::Unreachable(error) => error.fmt(formatter),
             Self::Later(status) => write!(formatter, "no attestation document now: status {status}"),
             Self::Refused(status) => write!(formatter, "no attestation document: status {status}"),
             Self::Doubtful(doubt) => doubt.fmt(formatter),
@@ -45,8 +45,8 @@ impl NotAttested {
 }
 
 impl From<Unreachable> for NotAttested {
-    fn from(fault: Unreachable) -> Self {
-        match fault {
+    fn from(error: Unreachable) -> Self {
+        match error {
             Unreachable::TooLong => Self::Doubtful(Doubt::TooLong),
             other => Self::Unreachable(other),
         }

@@ -36,9 +36,9 @@ impl fmt::Display for NoCredentials {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Half(name) => write!(formatter, "no credentials: {name} is not set"),
-            Self::NoCommand(fault) => write!(
+            Self::NoCommand(error) => write!(
                 formatter,
-                "no credentials: set {} and {}, or install the AWS CLI, version 2, and log in ({fault})",
+                "no credentials: set {} and {}, or install the AWS CLI, version 2, and log in ({error})",
                 VARIABLES[0], VARIABLES[1]
             ),
             Self::Refused(reason) => write!(

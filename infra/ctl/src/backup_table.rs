@@ -46,7 +46,7 @@ pub struct Row {
     /// Where in the file it begins, from 1.
     pub line: usize,
     /// What it says.
-    pub backup: Result<Backup, RowFault>,
+    pub backup: Result<Backup, RowError>,
 }
 
 /// An identity and its sealed key.
@@ -64,7 +64,7 @@ pub struct Backup {
 
 /// A row has no backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RowFault {
+pub enum RowError {
     /// `identity_id` is no UUID, or not there.
     Identity,
     /// `sealed_key` is empty, null or not there.
@@ -75,7 +75,7 @@ pub enum RowFault {
     TooLong,
 }
 
-impl fmt::Display for RowFault {
+impl fmt::Display for RowError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Identity => "identity_id is not a UUID that the signer takes",
@@ -92,12 +92,12 @@ pub struct InvalidTable {
     /// From 1.
     pub line: usize,
     /// What.
-    pub fault: TableFault,
+    pub error: TableError,
 }
 
 /// Why a file is no table of backups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TableFault {
+pub enum TableError {
     /// Some bytes are no UTF-8.
     NotUtf8,
     /// More bytes than are read.
@@ -131,11 +131,11 @@ pub enum TableFault {
 
 impl fmt::Display for InvalidTable {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "line {}: {}", self.line, self.fault)
+        write!(formatter, "line {}: {}", self.line, self.error)
     }
 }
 
-impl fmt::Display for TableFault {
+impl fmt::Display for TableError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotUtf8 => formatter.write_str("not text in UTF-8"),
@@ -168,18 +168,18 @@ impl BackupTable {
     /// [`InvalidTable`]
     pub fn read(bytes: Vec<u8>, format: Format) -> Result<Self, InvalidTable> {
         if bytes.len() > MAX_TABLE_BYTES {
-            return Err(InvalidTable { line: 1, fault: TableFault::TooManyBytes });
+            return Err(InvalidTable { line: 1, error: TableError::TooManyBytes });
         }
-        let text = str::from_utf8(&bytes).map_err(|fault| {
-            let good = &bytes[..fault.valid_up_to()];
-            InvalidTable { line: 1 + line_breaks(good), fault: TableFault::NotUtf8 }
+        let text = str::from_utf8(&bytes).map_err(|error| {
+            let good = &bytes[..error.valid_up_to()];
+            InvalidTable { line: 1 + line_breaks(good), error: TableError::NotUtf8 }
         })?;
         let rows = match format {
             Format::Csv => csv::rows(text)?,
             Format::Ndjson => ndjson::rows(text)?,
         };
         if rows.is_empty() {
-            return Err(InvalidTable { line: 1, fault: TableFault::NoRows });
+            return Err(InvalidTable { line: 1, error: TableError::NoRows });
         }
         Ok(Self { bytes, format, rows })
     }
@@ -230,16 +230,16 @@ impl BackupTable {
 
 impl Backup {
     /// What a row says in its two values; the sealed key stands at `place`.
-    fn new(identity: &str, sealed_key: &str, place: Range<usize>) -> Result<Self, RowFault> {
-        let identity = identity.parse().map_err(|_| RowFault::Identity)?;
+    fn new(identity: &str, sealed_key: &str, place: Range<usize>) -> Result<Self, RowError> {
+        let identity = identity.parse().map_err(|_| RowError::Identity)?;
         let inner = sealed_key.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
         let is_in_marks = inner.is_some();
         let sealed_key = inner.unwrap_or(sealed_key);
         if sealed_key.is_empty() {
-            return Err(RowFault::NoSealedKey);
+            return Err(RowError::NoSealedKey);
         }
         if sealed_key.len() > MAX_SEALED_KEY_BYTES {
-            return Err(RowFault::TooLong);
+            return Err(RowError::TooLong);
         }
         Ok(Self { identity, sealed_key: sealed_key.to_owned(), is_in_marks, place })
     }

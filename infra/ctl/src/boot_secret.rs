@@ -163,9 +163,9 @@ impl fmt::Display for UnsuitableSecret {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLong => write!(formatter, "longer than the {MAX_SECRET_BYTES} bytes that KMS encrypts"),
-            Self::Secret(fault) => fault.fmt(formatter),
-            Self::ApiKey(fault) => fault.fmt(formatter),
-            Self::Pair(fault) => fault.fmt(formatter),
+            Self::Secret(error) => error.fmt(formatter),
+            Self::ApiKey(error) => error.fmt(formatter),
+            Self::Pair(error) => error.fmt(formatter),
         }
     }
 }
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn what_the_signer_would_refuse_is_refused() {
         let said =
-            |name: &SecretName, secret: &[u8]| name.check(secret, None).map_err(|fault| fault.to_string());
+            |name: &SecretName, secret: &[u8]| name.check(secret, None).map_err(|error| error.to_string());
         let long = "0123456789abcdef".repeat(MAX_SECRET_BYTES / 16);
         let api_key = SecretName::ApiKey("INTERNAL_API_KEY_WORKER".to_owned());
         for name in [&api_key, &SecretName::TicketSigningSecret] {

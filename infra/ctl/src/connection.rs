@@ -54,8 +54,8 @@ pub enum Unreachable {
 impl fmt::Display for Unreachable {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(fault) => write!(formatter, "cannot connect: {fault}"),
-            Self::Tls(fault) => write!(formatter, "TLS handshake failed: {fault}"),
+            Self::Tcp(error) => write!(formatter, "cannot connect: {error}"),
+            Self::Tls(error) => write!(formatter, "TLS handshake failed: {error}"),
             Self::Late(what) => write!(formatter, "{what} did not come in time"),
             Self::Cut => formatter.write_str("the connection was cut, or its answer is no HTTP"),
             Self::TooLong => write!(formatter, "the answer is longer than {MAX_BODY_BYTES} bytes"),
@@ -243,8 +243,8 @@ impl Connection {
         };
         let answered = async {
             let (head, body) = exchange.await.map_err(|_| Unreachable::Cut)?.into_parts();
-            let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(|fault| {
-                if fault.is::<LengthLimitError>() { Unreachable::TooLong } else { Unreachable::Cut }
+            let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(|error| {
+                if error.is::<LengthLimitError>() { Unreachable::TooLong } else { Unreachable::Cut }
             })?;
             let is_last = head.headers.get(CONNECTION).is_some_and(|option| option == "close");
             Ok((head.status, body.to_bytes(), is_last))

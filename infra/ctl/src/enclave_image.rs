@@ -66,12 +66,12 @@ pub enum NotBuilt {
 impl fmt::Display for NotBuilt {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Kernel(fault) => write!(formatter, "the kernel is {fault}"),
+            Self::Kernel(error) => write!(formatter, "the kernel is {error}"),
             Self::Cmdline => formatter.write_str("the command line is not one line of printable ASCII"),
             Self::NsmModule => formatter.write_str("the driver of the security module is no kernel module"),
             Self::Enclave(reason) => write!(formatter, "the signer is {reason}"),
-            Self::TooLarge(fault) => fault.fmt(formatter),
-            Self::Image(fault) => write!(formatter, "the image would not be read: {fault}"),
+            Self::TooLarge(error) => error.fmt(formatter),
+            Self::Image(error) => write!(formatter, "the image would not be read: {error}"),
             Self::NoRandomness => formatter.write_str("no randomness to sign with"),
             Self::Memory { needed_mib } => {
                 write!(formatter, "enclave.memory_mib in nitro.toml: this image needs {needed_mib} or more")

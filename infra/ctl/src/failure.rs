@@ -50,8 +50,8 @@ impl Failure {
     }
 
     /// A file whose content is wrong.
-    pub(crate) fn of_file(code: u8, path: &Path, fault: impl Display) -> Self {
-        Self::new(code, format!("{}: {fault}", path.display()))
+    pub(crate) fn of_file(code: u8, path: &Path, error: impl Display) -> Self {
+        Self::new(code, format!("{}: {error}", path.display()))
     }
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn read(path: &Path, max_bytes: usize) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(max_bytes as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|fault| Failure::of_file(EX_NOINPUT, path, fault))?;
+        .map_err(|error| Failure::of_file(EX_NOINPUT, path, error))?;
     if bytes.len() > max_bytes {
         return Err(Failure::of_file(EX_DATAERR, path, format_args!("larger than {max_bytes} bytes")));
     }
@@ -92,12 +92,12 @@ pub(crate) fn read_text(path: &Path, max_bytes: usize) -> Result<String, Failure
 
 /// Writes a file whole, or not at all.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    output_file::write(path, bytes).map_err(|fault| Failure::of_file(EX_CANTCREAT, path, fault))
+    output_file::write(path, bytes).map_err(|error| Failure::of_file(EX_CANTCREAT, path, error))
 }
 
 /// As [`write`], for nobody else to read.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    output_file::write_private(path, bytes).map_err(|fault| Failure::of_file(EX_CANTCREAT, path, fault))
+    output_file::write_private(path, bytes).map_err(|error| Failure::of_file(EX_CANTCREAT, path, error))
 }
 
 /// Prints `text` and a line break.
@@ -105,5 +105,5 @@ pub(crate) fn print(text: impl Display) -> Result<(), Failure> {
     let mut output = io::stdout().lock();
     writeln!(output, "{text}")
         .and_then(|()| output.flush())
-        .map_err(|fault| Failure::new(EX_CANTCREAT, fault))
+        .map_err(|error| Failure::new(EX_CANTCREAT, error))
 }

@@ -58,9 +58,9 @@ pub enum NotComparable {
 impl fmt::Display for NotComparable {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Image(fault) => fault.fmt(formatter),
-            Self::Signature(fault) => fault.fmt(formatter),
-            Self::Ramdisk(number, fault) => write!(formatter, "ramdisk {number} {fault}"),
+            Self::Image(error) => error.fmt(formatter),
+            Self::Signature(error) => error.fmt(formatter),
+            Self::Ramdisk(number, error) => write!(formatter, "ramdisk {number} {error}"),
         }
     }
 }
@@ -82,8 +82,8 @@ impl Difference {
     /// # Errors
     /// Which of them cannot be compared, and why.
     pub fn of(old: &[u8], new: &[u8]) -> Result<Self, (Side, NotComparable)> {
-        let before = Facts::of(old).map_err(|fault| (Side::Old, fault))?;
-        let after = Facts::of(new).map_err(|fault| (Side::New, fault))?;
+        let before = Facts::of(old).map_err(|error| (Side::Old, error))?;
+        let after = Facts::of(new).map_err(|error| (Side::New, error))?;
         let mut difference = Self::default();
         difference.compare(&before, &after);
         if difference.changes.is_empty() && old != new {
@@ -281,7 +281,7 @@ impl<'b> Facts<'b> {
         let certificate = image.signature.map(examine).transpose().map_err(NotComparable::Signature)?;
         let measurements = MeasurementSet::of(&image, certificate.as_ref().map(|facts| &facts.der[..]));
         let archives = image.ramdisks.iter().enumerate().map(|(index, ramdisk)| {
-            Archive::of(ramdisk).map_err(|fault| NotComparable::Ramdisk(index + 1, fault))
+            Archive::of(ramdisk).map_err(|error| NotComparable::Ramdisk(index + 1, error))
         });
         let archives = archives.collect::<Result<_, _>>()?;
         Ok(Self { image, measurements, certificate, archives })

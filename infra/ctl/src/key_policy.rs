@@ -91,7 +91,7 @@ impl fmt::Display for NotRendered {
                 formatter.write_str("no statement of the template asks for the PCRs of an image")
             }
             Self::Placeholder(place) => write!(formatter, "{place} still holds a placeholder"),
-            Self::Open(fault) => formatter.write_str(fault),
+            Self::Open(error) => formatter.write_str(error),
             Self::Account => formatter.write_str("an account is 12 digits"),
             Self::Role(role) => write!(formatter, "what is given for {role} is not the ARN of a role"),
         }
@@ -120,7 +120,7 @@ pub fn render(template: &str, images: &[MeasurementSet], subjects: &Subjects) ->
         return Err(NotRendered::SameImage);
     }
     let mut policy: Map<String, Value> =
-        serde_json::from_str(template).map_err(|fault| NotRendered::Template(fault.to_string()))?;
+        serde_json::from_str(template).map_err(|error| NotRendered::Template(error.to_string()))?;
     let statements = policy.get_mut("Statement").and_then(Value::as_array_mut);
     let statements = statements.ok_or_else(|| NotRendered::Template("no list of statements".to_owned()))?;
     if !statements.iter().any(asks_for_an_image) {
@@ -141,7 +141,7 @@ pub fn render(template: &str, images: &[MeasurementSet], subjects: &Subjects) ->
     let statements = policy.get("Statement").and_then(Value::as_array).into_iter().flatten();
     for (index, statement) in statements.enumerate() {
         conditions::check(statement)
-            .map_err(|fault| NotRendered::Open(format!("Statement[{index}] {fault}")))?;
+            .map_err(|error| NotRendered::Open(format!("Statement[{index}] {error}")))?;
     }
     Ok(format!("{policy:#}\n"))
 }

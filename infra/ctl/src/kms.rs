@@ -30,7 +30,7 @@ const MAX_MESSAGE_CHARS: usize = 500;
 
 /// KMS did not encrypt.
 #[derive(Debug)]
-pub enum KmsFault {
+pub enum KmsError {
     /// It was not reached, or sent no answer.
     Unreachable(Unreachable),
     /// The request could not be signed: something in the credentials is no text.
@@ -50,10 +50,10 @@ pub enum KmsFault {
     Unintelligible,
 }
 
-impl fmt::Display for KmsFault {
+impl fmt::Display for KmsError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(fault) => fault.fmt(formatter),
+            Self::Unreachable(error) => error.fmt(formatter),
             Self::NotSigned => formatter.write_str("the request cannot be signed with these credentials"),
             Self::Refused { kind, message, .. } => write!(formatter, "{kind}: {message}"),
             Self::OtherKey => formatter.write_str("KMS used another key than the one that was asked for"),
@@ -62,9 +62,9 @@ impl fmt::Display for KmsFault {
     }
 }
 
-impl std::error::Error for KmsFault {}
+impl std::error::Error for KmsError {}
 
-impl KmsFault {
+impl KmsError {
     /// Whether KMS is there, and has said no.
     #[must_use]
     pub const fn is_refusal(&self) -> bool {
@@ -79,7 +79,7 @@ impl KmsFault {
 /// Encrypts a boot secret under its encryption context, `generation` included.
 ///
 /// # Errors
-/// [`KmsFault`]
+/// [`KmsError`]
 pub async fn encrypt(
     client: &Client,
     credentials: &Credentials,
@@ -87,23 +87,23 @@ pub async fn encrypt(
     name: &SecretName,
     generation: Option<Generation>,
     secret: &[u8],
-) -> Result<SecretCiphertext, KmsFault> {
-    let body = body(key, name, generation, secret).ok_or(KmsFault::Unintelligible)?;
-    let request = signed(client, body, credentials, key).ok_or(KmsFault::NotSigned)?;
+) -> Result<SecretCiphertext, KmsError> {
+    let body = body(key, name, generation, secret).ok_or(KmsError::Unintelligible)?;
+    let request = signed(client, body, credentials, key).ok_or(KmsError::NotSigned)?;
     let answer = async { client.connect().await?.exchange(request).await };
-    let answer = answer.await.map_err(KmsFault::Unreachable)?;
+    let answer = answer.await.map_err(KmsError::Unreachable)?;
     if answer.status != 200 {
         return Err(refusal(answer.status, &answer.body));
     }
-    let encrypted: Encrypted = serde_json::from_slice(&answer.body).map_err(|_| KmsFault::Unintelligible)?;
+    let encrypted: Encrypted = serde_json::from_slice(&answer.body).map_err(|_| KmsError::Unintelligible)?;
     if encrypted.key_id != key.as_str() {
-        return Err(KmsFault::OtherKey);
+        return Err(KmsError::OtherKey);
     }
-    let bytes = Base64::decode_vec(&encrypted.ciphertext_blob).map_err(|_| KmsFault::Unintelligible)?;
+    let bytes = Base64::decode_vec(&encrypted.ciphertext_blob).map_err(|_| KmsError::Unintelligible)?;
     if (1..=MAX_CIPHERTEXT_BYTES).contains(&bytes.len()) {
         Ok(SecretCiphertext { generation, bytes })
     } else {
-        Err(KmsFault::Unintelligible)
+        Err(KmsError::Unintelligible)
     }
 }
 
@@ -193,13 +193,13 @@ struct ErrorDocument {
     message: Option<String>,
 }
 
-fn refusal(status: u16, body: &[u8]) -> KmsFault {
+fn refusal(status: u16, body: &[u8]) -> KmsError {
     let ErrorDocument { kind, message } = serde_json::from_slice(body).unwrap_or_default();
     // Some services put a namespace and `#` before the name.
     let line = |text: &str| printable(text, MAX_MESSAGE_CHARS);
     let kind = kind.as_deref().map(|kind| line(kind.rsplit('#').next().unwrap_or(kind)));
     let message = message.as_deref().map_or_else(|| "no message".to_owned(), line);
-    KmsFault::Refused { status, kind: kind.unwrap_or_else(|| format!("HTTP status {status}")), message }
+    KmsError::Refused { status, kind: kind.unwrap_or_else(|| format!("HTTP status {status}")), message }
 }
 
 #[cfg(test)]
@@ -245,9 +245,9 @@ mod tests {
             ),
             (503, b"<html>", "HTTP status 503: no message"),
         ] {
-            let fault = refusal(status, body);
-            assert_eq!(fault.to_string(), line);
-            assert_eq!(fault.is_refusal(), status < 500);
+            let error = refusal(status, body);
+            assert_eq!(error.to_string(), line);
+            assert_eq!(error.is_refusal(), status < 500);
         }
     }
 }

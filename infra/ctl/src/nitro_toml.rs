@@ -23,10 +23,10 @@ pub enum UnusableNitroToml {
 impl fmt::Display for UnusableNitroToml {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Invalid(fault @ InvalidConfiguration::OldKeyList { key_arns }) => {
-                write!(formatter, "{fault}{}", Instead(key_arns))
+            Self::Invalid(error @ InvalidConfiguration::OldKeyList { key_arns }) => {
+                write!(formatter, "{error}{}", Instead(key_arns))
             }
-            Self::Invalid(fault) => fault.fmt(formatter),
+            Self::Invalid(error) => error.fmt(formatter),
             Self::Measurements => {
                 write!(formatter, "measurements stand elsewhere than under one {HEADING} at its end")
             }
@@ -132,7 +132,7 @@ impl NitroToml {
     }
 
     /// For each key that opens old backups and boot secrets too, what that gives away until it is taken out of
-    /// `kms.boot_secret_key_arns`. A rotation needs it for a while, so it is no fault.
+    /// `kms.boot_secret_key_arns`. A rotation needs it for a while, so it is no error.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let kms = &self.configuration.kms;

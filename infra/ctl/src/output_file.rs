@@ -85,7 +85,7 @@ fn draft_of(path: &Path, name: &OsStr, options: &OpenOptions) -> io::Result<(Pat
         draft_name.push(format!(".{}.{attempt}", std::process::id()));
         let draft = path.with_file_name(draft_name);
         match options.open(&draft) {
-            Err(fault) if fault.kind() == io::ErrorKind::AlreadyExists && attempt < MAX_DRAFTS => {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < MAX_DRAFTS => {
                 attempt += 1;
             }
             opened => return opened.map(|file| (draft, file)),

@@ -2,7 +2,7 @@
 //!
 //! Each statement that allows something is tried with requests: by each of its principals, for each action that matters,
 //! without an attestation document and with those of other enclaves, and with each value that a condition names for
-//! what else a request has. What is tried and surely denied by another statement is no fault. What cannot be known is
+//! what else a request has. What is tried and surely denied by another statement is no error. What cannot be known is
 //! taken to hold where something is allowed, and not to hold where something is denied.
 //!
 //! ```text

@@ -19,7 +19,7 @@ mod journal;
 mod task;
 
 pub use api::Refusal;
-pub use journal::{Journal, JournalFault, Past};
+pub use journal::{Journal, JournalError, Past};
 
 use std::collections::HashMap;
 use std::fmt;
@@ -34,7 +34,7 @@ use tokio::task::JoinSet;
 use self::api::Caller;
 use self::task::Task;
 use crate::api_key::ApiKey;
-use crate::backup_table::{BackupTable, RowFault};
+use crate::backup_table::{BackupTable, RowError};
 use crate::connection::{Client, Unreachable};
 
 /// Why a run ends before all rows were looked at.
@@ -61,7 +61,7 @@ impl fmt::Display for Halt {
         match self {
             Self::Stopped => formatter.write_str("stopped"),
             Self::TooManyFailures => formatter.write_str("too many rows failed"),
-            Self::Gone(fault) => write!(formatter, "the signer is gone: {fault}"),
+            Self::Gone(error) => write!(formatter, "the signer is gone: {error}"),
             Self::KeyRefused => formatter.write_str("the signer refuses the API key"),
             Self::NotAllowed(route) => write!(
                 formatter,
@@ -69,7 +69,7 @@ impl fmt::Display for Halt {
                  --keep-loaded; a key that was imported may still be loaded"
             ),
             Self::NoSigner(status) => write!(formatter, "what answers is no signer: status {status}"),
-            Self::Journal(fault) => write!(formatter, "the journal cannot be written: {fault}"),
+            Self::Journal(error) => write!(formatter, "the journal cannot be written: {error}"),
         }
     }
 }
@@ -80,7 +80,7 @@ impl std::error::Error for Halt {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// It has no backup.
-    Row(RowFault),
+    Row(RowError),
     /// The signer does not take the old sealed key, or not now.
     Signer(Refusal),
     /// Another row of the same identity, before this one, holds another key.
@@ -121,7 +121,7 @@ impl Cause {
 impl fmt::Display for Cause {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Row(fault) => write!(formatter, "{fault}"),
+            Self::Row(error) => write!(formatter, "{error}"),
             Self::Signer(_) => formatter.write_str("the signer does not take the sealed key"),
             Self::OtherKeyThan { row, .. } => {
                 write!(formatter, "row {} has the same identity and another key", row + 1)
@@ -213,7 +213,7 @@ impl Reseal {
                     }
                     groups[group].push(row);
                 }
-                Err(fault) => failures.push(RowFailure { row, cause: Cause::Row(*fault) }),
+                Err(error) => failures.push(RowFailure { row, cause: Cause::Row(*error) }),
             }
         }
         let is_left = |group: &Vec<usize>| group.iter().any(|row| journal.past().sealed_key(*row).is_none());
@@ -268,9 +268,9 @@ impl Reseal {
         }
         let mut halt = None;
         while let Some(ended) = workers.join_next().await {
-            let Err(fault) = ended.unwrap_or(Err(Halt::Stopped)) else { continue };
+            let Err(error) = ended.unwrap_or(Err(Halt::Stopped)) else { continue };
             // The first says why; the others stop because of it.
-            halt.get_or_insert(fault);
+            halt.get_or_insert(error);
             stop.send_replace(true);
         }
         let mut failures = std::mem::take(&mut *self.failures());

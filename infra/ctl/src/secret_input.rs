@@ -36,8 +36,8 @@ pub(crate) fn from_file_or_variable(
         })?;
         return Ok(Zeroizing::new(value.into_bytes()));
     };
-    let file = File::open(path).map_err(|fault| Failure::of_file(EX_NOINPUT, path, fault))?;
-    let secret = read(file).map_err(|fault| Failure::of_file(EX_NOINPUT, path, fault))?;
+    let file = File::open(path).map_err(|error| Failure::of_file(EX_NOINPUT, path, error))?;
+    let secret = read(file).map_err(|error| Failure::of_file(EX_NOINPUT, path, error))?;
     secret.ok_or_else(|| Failure::of_file(EX_DATAERR, path, too_long()))
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn from_file_or_variable(
 pub(crate) async fn from_stdin(what: &str, is_text: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
     if !io::stdin().is_terminal() {
         let read = if is_text { read } else { read_bytes };
-        let secret = stdin().and_then(read).map_err(|fault| Failure::new(EX_NOINPUT, fault))?;
+        let secret = stdin().and_then(read).map_err(|error| Failure::new(EX_NOINPUT, error))?;
         return secret.ok_or_else(|| Failure::new(EX_DATAERR, format_args!("{what}: {}", too_long())));
     }
     if !is_text {
@@ -53,7 +53,7 @@ pub(crate) async fn from_stdin(what: &str, is_text: bool) -> Result<Zeroizing<Ve
     }
     let first = ask(&format!("{what}: ")).await?;
     let second = ask(&format!("{what}, again: ")).await?;
-    end_on_signals().map_err(terminal_fault)?;
+    end_on_signals().map_err(terminal_error)?;
     // Both come from the same person, so nobody gains from the time that this takes.
     if *first == *second { Ok(first) } else { Err(Failure::new(EX_DATAERR, "the two are not the same")) }
 }
@@ -109,13 +109,13 @@ fn end_on_signals() -> io::Result<()> {
     Ok(())
 }
 
-fn terminal_fault(fault: io::Error) -> Failure {
-    Failure::new(EX_NOINPUT, format_args!("the terminal: {fault}"))
+fn terminal_error(error: io::Error) -> Failure {
+    Failure::new(EX_NOINPUT, format_args!("the terminal: {error}"))
 }
 
 /// Asks for one line on the terminal.
 async fn ask(question: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let cannot = terminal_fault;
+    let cannot = terminal_error;
     // Before the echo goes, so that none of these ends the process without it.
     let mut signals = Vec::new();
     for kind in ending_signals() {

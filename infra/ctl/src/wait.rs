@@ -9,6 +9,6 @@ pub(crate) fn wait_for<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|fault| Failure::new(EX_UNAVAILABLE, fault))?;
+        .map_err(|error| Failure::new(EX_UNAVAILABLE, error))?;
     Ok(runtime.block_on(work))
 }

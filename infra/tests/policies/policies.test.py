@@ -447,8 +447,8 @@ LINES = {
         "2026-01-01T00:00:00.000000Z ERROR enclave_runtime::process: panicked at enclave-runtime/src/boot.rs:1:1",
     ],
     "KmsDenied": [
-        '2026-01-01T00:00:00.000000Z  WARN enclave_runtime::kms: KMS gives nothing operation="Decrypt" '
-        "fault=AccessDeniedException: User: arn:aws:sts::111122223333:assumed-role/nitro-signer-instance/i-0 is not "
+        '2026-01-01T00:00:00.000000Z  WARN enclave_runtime::kms: KMS call failed operation="Decrypt" '
+        "error=AccessDeniedException: User: arn:aws:sts::111122223333:assumed-role/nitro-signer-instance/i-0 is not "
         "authorized to perform: kms:Decrypt on resource: arn:aws:kms:us-east-1:111122223333:key/0",
     ],
     "EnclaveAnswers": [
@@ -467,8 +467,8 @@ OTHER_LINES = [
 SOURCES = {
     "cannot start: ": "enclave-runtime/src/enclave.rs",
     "panicked at ": "enclave-runtime/src/process.rs",
-    "KMS gives nothing": "enclave-runtime/src/kms.rs",
-    "AccessDeniedException": "enclave-runtime/src/kms/fault.rs",
+    "KMS call failed": "enclave-runtime/src/kms.rs",
+    "AccessDeniedException": "enclave-runtime/src/kms/error.rs",
     "heartbeat: {}": "infra/ctl/src/parent/watch.rs",
     "the enclave with CID {cid} answers /health with {status}": "infra/ctl/src/parent/watch.rs",
 }

@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn registers_have_one_name_and_a_value() {
         let a = hex('a');
-        for (lines, fault) in [
+        for (lines, error) in [
             (format!("PCR0 = \"{}\"", hex('0')), InvalidPcrs::Zero(0)),
             (format!("PCR0 = \"{}\"", &a[1..]), InvalidPcrs::NotHex(0)),
             (format!("PCR8 = \"{a}a\""), InvalidPcrs::NotHex(8)),
@@ -320,7 +320,7 @@ mod tests {
             (format!("PCR0 = \"{a}\"\nPCR0 = \"{a}\""), InvalidPcrs::NotToml),
             (String::new(), InvalidPcrs::NoImage),
         ] {
-            assert_eq!(toml(&lines), Err(fault), "{lines}");
+            assert_eq!(toml(&lines), Err(error), "{lines}");
         }
         assert_eq!(json(&format!(r#""PCR0": "{a}", "PCR0": "{a}""#)), Err(InvalidPcrs::Twice(0)));
         assert_eq!(json(r#""PCR0": 1"#), Err(InvalidPcrs::NotJson));

@@ -12,7 +12,7 @@ use super::InvalidBootFile;
 
 /// Why a line is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LineFault {
+pub enum LineError {
     /// The line is not UTF-8.
     NotUtf8,
     /// The line has a NUL byte.
@@ -29,7 +29,7 @@ pub enum LineFault {
     CarriageReturn,
 }
 
-impl fmt::Display for LineFault {
+impl fmt::Display for LineError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::NotUtf8 => "is not UTF-8",
@@ -48,9 +48,9 @@ pub(super) fn for_each_assignment(
     bytes: &[u8],
     mut take: impl FnMut(&str, &[u8]) -> Result<(), InvalidBootFile>,
 ) -> Result<(), InvalidBootFile> {
-    let text = str::from_utf8(bytes).map_err(|fault| at(bytes, fault.valid_up_to(), LineFault::NotUtf8))?;
+    let text = str::from_utf8(bytes).map_err(|error| at(bytes, error.valid_up_to(), LineError::NotUtf8))?;
     if let Some(position) = bytes.iter().position(|byte| *byte == 0) {
-        return Err(at(bytes, position, LineFault::Nul));
+        return Err(at(bytes, position, LineError::Nul));
     }
     // The full capacity at once: growing would leave copies of a secret in freed memory.
     let mut value = Zeroizing::new(Vec::with_capacity(bytes.len()));
@@ -65,11 +65,11 @@ pub(super) fn for_each_assignment(
                 let equals = start + end.unwrap_or(bytes.len() - start);
                 let name = text[start..equals].trim_end_matches([' ', '\t']);
                 if bytes.get(equals) != Some(&b'=') || !is_name(name) {
-                    return Err(at(bytes, start, LineFault::NotAnAssignment));
+                    return Err(at(bytes, start, LineError::NotAnAssignment));
                 }
                 value.clear();
                 position =
-                    read_value(bytes, equals + 1, &mut value).map_err(|fault| at(bytes, start, fault))?;
+                    read_value(bytes, equals + 1, &mut value).map_err(|error| at(bytes, start, error))?;
                 take(name, &value)?;
             }
         }
@@ -87,7 +87,7 @@ fn after_comment(bytes: &[u8], start: usize) -> Result<usize, InvalidBootFile> {
         }
         if byte == b'\\' {
             if bytes.get(position).copied().is_some_and(is_line_end) {
-                return Err(at(bytes, start, LineFault::ContinuedComment));
+                return Err(at(bytes, start, LineError::ContinuedComment));
             }
             position += 1;
         }
@@ -96,7 +96,7 @@ fn after_comment(bytes: &[u8], start: usize) -> Result<usize, InvalidBootFile> {
 }
 
 /// Reads a value after its `=`. Returns the position after its line.
-fn read_value(bytes: &[u8], start: usize, value: &mut Vec<u8>) -> Result<usize, LineFault> {
+fn read_value(bytes: &[u8], start: usize, value: &mut Vec<u8>) -> Result<usize, LineError> {
     let mut position = start;
     // A quote opens only at the start of a value, or directly after a quoted part.
     let mut may_open_quote = true;
@@ -113,8 +113,8 @@ fn read_value(bytes: &[u8], start: usize, value: &mut Vec<u8>) -> Result<usize, 
             b'\\' => {
                 may_open_quote = false;
                 match bytes.get(position) {
-                    None => return Err(LineFault::TrailingBackslash),
-                    Some(b'\r') => return Err(LineFault::CarriageReturn),
+                    None => return Err(LineError::TrailingBackslash),
+                    Some(b'\r') => return Err(LineError::CarriageReturn),
                     Some(b'\n') => {}
                     Some(&escaped) => value.push(escaped),
                 }
@@ -138,18 +138,18 @@ fn read_value(bytes: &[u8], start: usize, value: &mut Vec<u8>) -> Result<usize, 
 }
 
 /// Reads to the closing quote. Returns the position after it.
-fn read_quoted(bytes: &[u8], start: usize, quote: u8, value: &mut Vec<u8>) -> Result<usize, LineFault> {
+fn read_quoted(bytes: &[u8], start: usize, quote: u8, value: &mut Vec<u8>) -> Result<usize, LineError> {
     let mut position = start;
     loop {
-        let byte = *bytes.get(position).ok_or(LineFault::OpenQuote)?;
+        let byte = *bytes.get(position).ok_or(LineError::OpenQuote)?;
         position += 1;
         match byte {
             _ if byte == quote => return Ok(position),
-            b'\r' => return Err(LineFault::CarriageReturn),
+            b'\r' => return Err(LineError::CarriageReturn),
             b'\\' if quote == b'"' => {
-                let escaped = *bytes.get(position).ok_or(LineFault::OpenQuote)?;
+                let escaped = *bytes.get(position).ok_or(LineError::OpenQuote)?;
                 match escaped {
-                    b'\r' => return Err(LineFault::CarriageReturn),
+                    b'\r' => return Err(LineError::CarriageReturn),
                     b'\n' => {}
                     // Characters that a shell escapes. Before any other character, the backslash stays.
                     b'"' | b'\\' | b'`' | b'$' => value.push(escaped),
@@ -175,9 +175,9 @@ const fn is_line_end(byte: u8) -> bool {
     matches!(byte, b'\n' | b'\r')
 }
 
-fn at(bytes: &[u8], position: usize, fault: LineFault) -> InvalidBootFile {
+fn at(bytes: &[u8], position: usize, error: LineError) -> InvalidBootFile {
     let line = 1 + bytes[..position].iter().filter(|byte| **byte == b'\n').count();
-    InvalidBootFile::Line { line, fault }
+    InvalidBootFile::Line { line, error }
 }
 
 #[cfg(test)]

@@ -72,11 +72,11 @@ fn is_like(bytes: &[u8], text: &str) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidSecret {
     name: String,
-    fault: SecretFault,
+    error: SecretError,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum SecretFault {
+enum SecretError {
     Empty,
     Placeholder,
     TooShort,
@@ -86,11 +86,11 @@ enum SecretFault {
 impl fmt::Display for InvalidSecret {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = &self.name;
-        match self.fault {
-            SecretFault::Empty => write!(formatter, "{name} is empty"),
-            SecretFault::Placeholder => write!(formatter, "{name} is a placeholder, not a secret"),
-            SecretFault::TooShort => write!(formatter, "{name} is shorter than {MIN_SECRET_BYTES} bytes"),
-            SecretFault::LineBreak => write!(formatter, "{name} ends in a line break"),
+        match self.error {
+            SecretError::Empty => write!(formatter, "{name} is empty"),
+            SecretError::Placeholder => write!(formatter, "{name} is a placeholder, not a secret"),
+            SecretError::TooShort => write!(formatter, "{name} is shorter than {MIN_SECRET_BYTES} bytes"),
+            SecretError::LineBreak => write!(formatter, "{name} ends in a line break"),
         }
     }
 }
@@ -102,20 +102,20 @@ impl std::error::Error for InvalidSecret {}
 /// # Errors
 /// [`InvalidSecret`]
 pub fn check_secret(name: &str, secret: &[u8]) -> Result<(), InvalidSecret> {
-    let fault = if secret.is_empty() {
-        SecretFault::Empty
+    let error = if secret.is_empty() {
+        SecretError::Empty
     } else if PLACEHOLDERS.iter().any(|placeholder| placeholder.fits(secret)) || is_repetition(secret) {
-        SecretFault::Placeholder
+        SecretError::Placeholder
     } else if secret.ends_with(b"\n") || secret.ends_with(b"\r") {
         // `echo` adds a line break before encryption. The API sends the secret without it, and every request would be
         // refused.
-        SecretFault::LineBreak
+        SecretError::LineBreak
     } else if secret.len() < MIN_SECRET_BYTES {
-        SecretFault::TooShort
+        SecretError::TooShort
     } else {
         return Ok(());
     };
-    Err(InvalidSecret { name: name.to_owned(), fault })
+    Err(InvalidSecret { name: name.to_owned(), error })
 }
 
 fn is_repetition(secret: &[u8]) -> bool {

@@ -34,7 +34,7 @@ fn parse(text: &str) -> Result<BootFile, String> {
 
 fn parse_as(text: &str, internal_api_key: &str, ticket_signing_secret: &str) -> Result<BootFile, String> {
     BootFile::parse(text.as_bytes(), &configuration(internal_api_key, ticket_signing_secret))
-        .map_err(|fault| fault.to_string())
+        .map_err(|error| error.to_string())
 }
 
 fn refusal(text: &str) -> String {
@@ -372,9 +372,9 @@ fn a_ciphertext_has_a_generation_that_nitro_toml_allows() {
         let generations = configuration.secrets.generations;
         assert_eq!(
             TlsVariables::parse(text.as_bytes(), generations).err(),
-            outcome.as_ref().err().cloned().filter(|fault| fault.to_string().starts_with("TLS"))
+            outcome.as_ref().err().cloned().filter(|error| error.to_string().starts_with("TLS"))
         );
-        outcome.map_err(|fault| fault.to_string())
+        outcome.map_err(|error| error.to_string())
     };
     let boot = outcome(&configuration, "generation-7:AQID", "generation-6:AQID").unwrap();
     let BootSecret::Ciphertext(ticket) = boot.ticket_signing_secret else { panic!("a plaintext") };

@@ -264,7 +264,7 @@ fn check_order(certificates: &[CertificateDer<'static>], now: UnixTime) -> Resul
                 None,
                 None,
             )
-            .map_err(|fault| refusal(&fault, number))?;
+            .map_err(|error| refusal(&error, number))?;
         if !path.intermediate_certificates().map(webpki::Cert::der).eq(between.iter().cloned()) {
             return Err(InvalidChain::NotIssuedByNext(number));
         }
@@ -272,8 +272,8 @@ fn check_order(certificates: &[CertificateDer<'static>], now: UnixTime) -> Resul
     Ok(())
 }
 
-fn refusal(fault: &webpki::Error, number: usize) -> InvalidChain {
-    match fault {
+fn refusal(error: &webpki::Error, number: usize) -> InvalidChain {
+    match error {
         webpki::Error::UnsupportedSignatureAlgorithmContext(_)
         | webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
             InvalidChain::SignatureNotTaken(number)

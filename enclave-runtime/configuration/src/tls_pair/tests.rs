@@ -11,7 +11,7 @@ fn at(days: i64, chain: &str, key: impl AsRef<[u8]>) -> Result<u64, String> {
             assert_eq!(chain.spki(), key.spki());
             chain.not_after_unix_s()
         })
-        .map_err(|fault| fault.to_string())
+        .map_err(|error| error.to_string())
 }
 
 fn outcome(chain: &str, key: impl AsRef<[u8]>) -> Result<(), String> {

@@ -13,7 +13,7 @@ pub const MAX_CHUNK_EXTENSION_BYTES: usize = 1024;
 /// The trailer section with its line ends. It is never used; 4 KiB is a quarter of what a head may take.
 pub const MAX_TRAILER_BYTES: usize = 4 * 1024;
 
-/// Trailer lines. Under hyper's own limit, so that the fault is found here and has one meaning.
+/// Trailer lines. Under hyper's own limit, so that the error is found here and has one meaning.
 pub const MAX_TRAILER_FIELDS: usize = 32;
 
 /// Largest chunk: the largest body. One that declares more is refused before it is sent.
@@ -21,7 +21,7 @@ pub const MAX_CHUNK_BYTES: u64 = 32_768;
 
 /// Why the framing of a chunked body is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum BodyFault {
+pub enum BodyError {
     /// A size line that is not `1*HEXDIG [ ";" extensions ] CRLF`.
     ChunkSize,
     /// A size of more than [`MAX_CHUNK_SIZE_DIGITS`] digits.
@@ -38,22 +38,22 @@ pub enum BodyFault {
     TrailersTooLarge,
 }
 
-impl BodyFault {
-    /// Finds a framing fault among the causes of an error that hyper's body gave; `None` when something else failed.
+impl BodyError {
+    /// Finds a framing error among the causes of an error that hyper's body gave; `None` when something else failed.
     #[must_use]
     pub fn find(error: &(dyn error::Error + 'static)) -> Option<Self> {
         let mut cause = Some(error);
         while let Some(current) = cause {
-            if let Some(fault) = current.downcast_ref::<Self>() {
-                return Some(*fault);
+            if let Some(error) = current.downcast_ref::<Self>() {
+                return Some(*error);
             }
             // An `io::Error` names the source of what it holds as its own, and so hides what it holds.
             let held = current
                 .downcast_ref::<io::Error>()
                 .and_then(io::Error::get_ref)
                 .and_then(|inner| inner.downcast_ref::<Self>());
-            if let Some(fault) = held {
-                return Some(*fault);
+            if let Some(error) = held {
+                return Some(*error);
             }
             cause = current.source();
         }
@@ -61,7 +61,7 @@ impl BodyFault {
     }
 }
 
-impl fmt::Display for BodyFault {
+impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ChunkSize => "chunk size line malformed",
@@ -75,17 +75,17 @@ impl fmt::Display for BodyFault {
     }
 }
 
-impl error::Error for BodyFault {}
+impl error::Error for BodyError {}
 
-impl From<BodyFault> for io::Error {
-    fn from(fault: BodyFault) -> Self {
-        Self::new(io::ErrorKind::InvalidData, fault)
+impl From<BodyError> for io::Error {
+    fn from(error: BodyError) -> Self {
+        Self::new(io::ErrorKind::InvalidData, error)
     }
 }
 
 /// Follows a chunked body byte by byte; keeps nothing of it.
 ///
-/// How the body is split over calls changes neither its end nor its fault.
+/// How the body is split over calls changes neither its end nor its error.
 #[derive(Debug)]
 pub struct ChunkedFraming {
     state: ChunkState,
@@ -127,12 +127,12 @@ impl ChunkedFraming {
 
     /// Looks at the bytes that follow those seen before, and tells how many of them belong to the body.
     ///
-    /// Fewer than all: the body [is complete](Self::is_complete), or the next byte is the fault the next call reports.
+    /// Fewer than all: the body [is complete](Self::is_complete), or the next byte is the error the next call reports.
     ///
     /// # Errors
     ///
-    /// The [`BodyFault`] of the first of `bytes`; the same again when called again.
-    pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, BodyFault> {
+    /// The [`BodyError`] of the first of `bytes`; the same again when called again.
+    pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, BodyError> {
         let mut rest = bytes;
         let mut taken = 0_usize;
         while let Some((&octet, after)) = rest.split_first() {
@@ -151,7 +151,7 @@ impl ChunkedFraming {
             }
             match self.step(octet) {
                 Ok(state) => self.state = state,
-                Err(fault) if taken == 0 => return Err(fault),
+                Err(error) if taken == 0 => return Err(error),
                 Err(_) => break,
             }
             taken = taken.saturating_add(1);
@@ -160,7 +160,7 @@ impl ChunkedFraming {
         Ok(taken)
     }
 
-    fn step(&mut self, octet: u8) -> Result<ChunkState, BodyFault> {
+    fn step(&mut self, octet: u8) -> Result<ChunkState, BodyError> {
         if matches!(
             self.state,
             ChunkState::TrailerStart
@@ -169,42 +169,42 @@ impl ChunkedFraming {
                 | ChunkState::TrailerLf
                 | ChunkState::EndLf
         ) {
-            count(&mut self.trailer_bytes, MAX_TRAILER_BYTES).ok_or(BodyFault::TrailersTooLarge)?;
+            count(&mut self.trailer_bytes, MAX_TRAILER_BYTES).ok_or(BodyError::TrailersTooLarge)?;
         }
         match (self.state, octet) {
             (ChunkState::SizeStart, _) => {
-                let value = hex_digit(octet).ok_or(BodyFault::ChunkSize)?;
+                let value = hex_digit(octet).ok_or(BodyError::ChunkSize)?;
                 Ok(ChunkState::Size { value, digits: 1 })
             }
             (ChunkState::Size { value, .. }, b'\r' | b';') if value > MAX_CHUNK_BYTES => {
-                Err(BodyFault::ChunkTooLarge)
+                Err(BodyError::ChunkTooLarge)
             }
             (ChunkState::Size { value: size, .. }, b'\r') => Ok(ChunkState::SizeLf { size }),
             (ChunkState::Size { value: size, .. }, b';') => Ok(ChunkState::Extension { size }),
             (ChunkState::Size { value, digits }, _) => {
-                let digit = hex_digit(octet).ok_or(BodyFault::ChunkSize)?;
+                let digit = hex_digit(octet).ok_or(BodyError::ChunkSize)?;
                 if digits >= MAX_CHUNK_SIZE_DIGITS {
-                    return Err(BodyFault::ChunkSizeTooLong);
+                    return Err(BodyError::ChunkSizeTooLong);
                 }
                 Ok(ChunkState::Size { value: (value << 4) | digit, digits: digits.saturating_add(1) })
             }
             (ChunkState::Extension { size }, b'\r') => Ok(ChunkState::SizeLf { size }),
             (ChunkState::Extension { size }, _) if octet::is_field_value(octet) => {
                 count(&mut self.extension_bytes, MAX_CHUNK_EXTENSION_BYTES)
-                    .ok_or(BodyFault::ExtensionsTooLong)?;
+                    .ok_or(BodyError::ExtensionsTooLong)?;
                 Ok(ChunkState::Extension { size })
             }
             (ChunkState::SizeLf { size: 0 }, b'\n') => Ok(ChunkState::TrailerStart),
             (ChunkState::SizeLf { size }, b'\n') => Ok(ChunkState::Data { remaining: size }),
-            (ChunkState::Extension { .. } | ChunkState::SizeLf { .. }, _) => Err(BodyFault::ChunkSize),
+            (ChunkState::Extension { .. } | ChunkState::SizeLf { .. }, _) => Err(BodyError::ChunkSize),
             (ChunkState::DataCr, b'\r') => Ok(ChunkState::DataLf),
             (ChunkState::DataLf, b'\n') => Ok(ChunkState::SizeStart),
             (ChunkState::Data { .. } | ChunkState::DataCr | ChunkState::DataLf, _) => {
-                Err(BodyFault::ChunkEnd)
+                Err(BodyError::ChunkEnd)
             }
             (ChunkState::TrailerStart, b'\r') => Ok(ChunkState::EndLf),
             (ChunkState::TrailerStart, _) if octet::is_token(octet) => {
-                count(&mut self.trailer_fields, MAX_TRAILER_FIELDS).ok_or(BodyFault::TrailersTooLarge)?;
+                count(&mut self.trailer_fields, MAX_TRAILER_FIELDS).ok_or(BodyError::TrailersTooLarge)?;
                 Ok(ChunkState::TrailerName)
             }
             (ChunkState::TrailerName, _) if octet::is_token(octet) => Ok(ChunkState::TrailerName),
@@ -213,7 +213,7 @@ impl ChunkedFraming {
             (ChunkState::TrailerValue, _) if octet::is_field_value(octet) => Ok(ChunkState::TrailerValue),
             (ChunkState::TrailerLf, b'\n') => Ok(ChunkState::TrailerStart),
             (ChunkState::EndLf, b'\n') => Ok(ChunkState::Complete),
-            _ => Err(BodyFault::Trailer),
+            _ => Err(BodyError::Trailer),
         }
     }
 }
@@ -234,7 +234,7 @@ pub(super) fn as_u64(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
 
-/// One more, or `None` at the limit; the counter stays at the limit, so the fault stays too.
+/// One more, or `None` at the limit; the counter stays at the limit, so the error stays too.
 fn count(counter: &mut usize, limit: usize) -> Option<()> {
     *counter = counter.checked_add(1).filter(|count| *count <= limit)?;
     Some(())

@@ -33,7 +33,7 @@ pub enum Framing {
 
 /// Why a head is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum HeadFault {
+pub enum HeadError {
     /// More than [`MAX_HEAD_BYTES`].
     TooLong,
     /// More than [`MAX_HEADERS`].
@@ -52,8 +52,8 @@ pub enum HeadFault {
     TransferEncoding,
 }
 
-impl HeadFault {
-    /// Which of the two refusals of the contract this fault gets.
+impl HeadError {
+    /// Which of the two refusals of the contract this error gets.
     #[must_use]
     pub const fn verdict(self) -> HeadVerdict {
         match self {
@@ -68,7 +68,7 @@ impl HeadFault {
     }
 }
 
-impl fmt::Display for HeadFault {
+impl fmt::Display for HeadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::TooLong => "request head too long",
@@ -83,23 +83,23 @@ impl fmt::Display for HeadFault {
     }
 }
 
-impl std::error::Error for HeadFault {}
+impl std::error::Error for HeadError {}
 
 /// Judges one complete head, from its first byte to the CRLF CRLF that must be its last.
 ///
 /// # Errors
 ///
-/// The first [`HeadFault`] found, in the order of the bytes, and then of the rules that need the whole head.
-pub fn inspect_head(head: &[u8]) -> Result<Framing, HeadFault> {
+/// The first [`HeadError`] found, in the order of the bytes, and then of the rules that need the whole head.
+pub fn inspect_head(head: &[u8]) -> Result<Framing, HeadError> {
     match HeadScan::new().advance(head)? {
         Some(end) if end == head.len() => framing_of(head),
-        _ => Err(HeadFault::Syntax),
+        _ => Err(HeadError::Syntax),
     }
 }
 
 /// The incremental scan for the end of a head: every byte is looked at once, however the head is split.
 ///
-/// A byte that cannot belong to a head is a fault at once, so garbage is refused without waiting for a line end.
+/// A byte that cannot belong to a head is an error at once, so garbage is refused without waiting for a line end.
 #[derive(Debug)]
 pub struct HeadScan {
     state: ScanState,
@@ -146,7 +146,7 @@ impl HeadScan {
     /// # Errors
     ///
     /// The first byte that breaks the grammar, or the first past [`MAX_HEAD_BYTES`].
-    pub fn advance(&mut self, bytes: &[u8]) -> Result<Option<usize>, HeadFault> {
+    pub fn advance(&mut self, bytes: &[u8]) -> Result<Option<usize>, HeadError> {
         for (index, &octet) in bytes.iter().enumerate() {
             if matches!(self.state, ScanState::Complete) {
                 return Ok(Some(index));
@@ -154,7 +154,7 @@ impl HeadScan {
             self.state = self.state.step(octet)?;
             self.scanned_bytes = self.scanned_bytes.saturating_add(1);
             if self.scanned_bytes >= MAX_HEAD_BYTES && !matches!(self.state, ScanState::Complete) {
-                return Err(HeadFault::TooLong);
+                return Err(HeadError::TooLong);
             }
         }
         Ok(matches!(self.state, ScanState::Complete).then_some(bytes.len()))
@@ -168,7 +168,7 @@ impl Default for HeadScan {
 }
 
 impl ScanState {
-    fn step(self, octet: u8) -> Result<Self, HeadFault> {
+    fn step(self, octet: u8) -> Result<Self, HeadError> {
         Ok(match (self, octet) {
             (Self::Start, b'\r') => Self::StartLf,
             (Self::StartLf, b'\n') => Self::Start,
@@ -179,10 +179,10 @@ impl ScanState {
             (Self::Version(seen), _) => match VERSION_PREFIX.get(seen) {
                 Some(&expected) if octet == expected => Self::Version(seen.saturating_add(1)),
                 None if matches!(octet, b'0' | b'1') => Self::VersionCr,
-                _ => return Err(HeadFault::Version),
+                _ => return Err(HeadError::Version),
             },
             (Self::VersionCr, b'\r') => Self::LineLf,
-            (Self::VersionCr, _) => return Err(HeadFault::Version),
+            (Self::VersionCr, _) => return Err(HeadError::Version),
             (Self::LineLf, b'\n') => Self::LineStart,
             (Self::LineStart, b'\r') => Self::EndLf,
             (Self::LineStart | Self::FieldName, _) if octet::is_token(octet) => Self::FieldName,
@@ -190,7 +190,7 @@ impl ScanState {
             (Self::FieldValue, b'\r') => Self::LineLf,
             (Self::FieldValue, _) if octet::is_field_value(octet) => Self::FieldValue,
             (Self::EndLf, b'\n') => Self::Complete,
-            _ => return Err(HeadFault::Syntax),
+            _ => return Err(HeadError::Syntax),
         })
     }
 }
@@ -198,23 +198,23 @@ impl ScanState {
 /// The rules that need the whole head. `head` has passed [`HeadScan`].
 ///
 /// The parser and its slots are hyper's own, so that hyper finds in the head what is found here.
-pub(super) fn framing_of(head: &[u8]) -> Result<Framing, HeadFault> {
+pub(super) fn framing_of(head: &[u8]) -> Result<Framing, HeadError> {
     let mut slots = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut slots);
     match request.parse(head) {
         Ok(httparse::Status::Complete(end)) if end == head.len() => {}
-        Err(httparse::Error::TooManyHeaders) => return Err(HeadFault::TooManyHeaders),
-        Ok(_) | Err(_) => return Err(HeadFault::Syntax),
+        Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooManyHeaders),
+        Ok(_) | Err(_) => return Err(HeadError::Syntax),
     }
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
-        return Err(HeadFault::Syntax);
+        return Err(HeadError::Syntax);
     };
     // What hyper cannot turn into its own types it would answer by itself, past the status table.
     if Method::from_bytes(method.as_bytes()).is_err() {
-        return Err(HeadFault::Syntax);
+        return Err(HeadError::Syntax);
     }
     if target.contains('#') || !Uri::try_from(target).is_ok_and(|uri| is_request_target(target, &uri)) {
-        return Err(HeadFault::Target);
+        return Err(HeadError::Target);
     }
 
     let mut hosts = 0_usize;
@@ -223,26 +223,26 @@ pub(super) fn framing_of(head: &[u8]) -> Result<Framing, HeadFault> {
     for field in request.headers.iter() {
         if field.name.eq_ignore_ascii_case("host") {
             if !is_host(field.value) {
-                return Err(HeadFault::Host);
+                return Err(HeadError::Host);
             }
             hosts = hosts.saturating_add(1);
         } else if field.name.eq_ignore_ascii_case("content-length") {
-            let declared = decimal(field.value).ok_or(HeadFault::ContentLength)?;
+            let declared = decimal(field.value).ok_or(HeadError::ContentLength)?;
             if length.replace(declared).is_some() {
-                return Err(HeadFault::ContentLength);
+                return Err(HeadError::ContentLength);
             }
         } else if field.name.eq_ignore_ascii_case("transfer-encoding") {
             if chunked || minor == 0 || !field.value.eq_ignore_ascii_case(b"chunked") {
-                return Err(HeadFault::TransferEncoding);
+                return Err(HeadError::TransferEncoding);
             }
             chunked = true;
         }
     }
     if hosts > 1 || (hosts == 0 && minor == 1) {
-        return Err(HeadFault::Host);
+        return Err(HeadError::Host);
     }
     match (chunked, length) {
-        (true, Some(_)) => Err(HeadFault::TransferEncoding),
+        (true, Some(_)) => Err(HeadError::TransferEncoding),
         (true, None) => Ok(Framing::Chunked),
         (false, declared) => Ok(Framing::Length(declared.unwrap_or(0))),
     }

@@ -52,8 +52,8 @@ fn heads_that_keep_to_the_rules() {
 
 #[test]
 fn heads_that_break_the_rules() {
-    use HeadFault::{ContentLength, Host, Syntax, Target, TransferEncoding, Version};
-    let refused: &[(&[u8], HeadFault)] = &[
+    use HeadError::{ContentLength, Host, Syntax, Target, TransferEncoding, Version};
+    let refused: &[(&[u8], HeadError)] = &[
         // line ends
         (b"GET / HTTP/1.1\nhost: a\r\n\r\n", Version),
         (b"GET / HTTP/1.1\r\nhost: a\n\r\n", Syntax),
@@ -144,21 +144,21 @@ fn heads_that_break_the_rules() {
         (b"GET / HTTP/1.1\r\nhost: a\r\n", Syntax),
         (b"GET / HTTP/1.1\r\nhost: a\r\n\r\nx", Syntax),
     ];
-    for (head, fault) in refused {
-        assert_eq!(inspect_head(head), Err(*fault), "{:?}", head.escape_ascii().to_string());
-        assert_eq!(fault.verdict(), HeadVerdict::Malformed);
+    for (head, error) in refused {
+        assert_eq!(inspect_head(head), Err(*error), "{:?}", head.escape_ascii().to_string());
+        assert_eq!(error.verdict(), HeadVerdict::Malformed);
     }
 }
 
 #[test]
 fn heads_at_the_limits() {
     assert_eq!(inspect_head(&head_of_size(MAX_HEAD_BYTES)), Ok(Framing::Length(0)));
-    assert_eq!(inspect_head(&head_of_size(MAX_HEAD_BYTES + 1)), Err(HeadFault::TooLong));
+    assert_eq!(inspect_head(&head_of_size(MAX_HEAD_BYTES + 1)), Err(HeadError::TooLong));
     assert_eq!(inspect_head(&head_with_headers(MAX_HEADERS)), Ok(Framing::Length(0)));
-    assert_eq!(inspect_head(&head_with_headers(MAX_HEADERS + 1)), Err(HeadFault::TooManyHeaders));
-    assert_eq!(inspect_head(&b"\r\n".repeat(MAX_HEAD_BYTES)), Err(HeadFault::TooLong));
-    assert_eq!(HeadFault::TooLong.verdict(), HeadVerdict::TooLarge);
-    assert_eq!(HeadFault::TooManyHeaders.verdict(), HeadVerdict::TooLarge);
+    assert_eq!(inspect_head(&head_with_headers(MAX_HEADERS + 1)), Err(HeadError::TooManyHeaders));
+    assert_eq!(inspect_head(&b"\r\n".repeat(MAX_HEAD_BYTES)), Err(HeadError::TooLong));
+    assert_eq!(HeadError::TooLong.verdict(), HeadVerdict::TooLarge);
+    assert_eq!(HeadError::TooManyHeaders.verdict(), HeadVerdict::TooLarge);
 }
 
 #[test]
@@ -198,12 +198,12 @@ fn chunked_bodies() {
         }
     }
 
-    use BodyFault::{ChunkEnd, ChunkSize, ChunkSizeTooLong, ExtensionsTooLong, Trailer, TrailersTooLarge};
+    use BodyError::{ChunkEnd, ChunkSize, ChunkSizeTooLong, ExtensionsTooLong, Trailer, TrailersTooLarge};
     let long_extension = [b"1;", &vec![b'x'; MAX_CHUNK_EXTENSION_BYTES + 1][..], b"\r\na"].concat();
     let many_extensions = b"1;x\r\na\r\n".repeat(MAX_CHUNK_EXTENSION_BYTES + 1);
     let long_trailer = [b"0\r\nx: ", &vec![b'x'; MAX_TRAILER_BYTES][..], b"\r\n\r\n"].concat();
     let many_trailers = [b"0\r\n", &b"x: y\r\n".repeat(MAX_TRAILER_FIELDS + 1)[..], b"\r\n"].concat();
-    let refused: &[(&[u8], usize, BodyFault)] = &[
+    let refused: &[(&[u8], usize, BodyError)] = &[
         (b"\r\n", 0, ChunkSize),
         (b"g\r\n", 0, ChunkSize),
         (b"+5\r\n", 0, ChunkSize),
@@ -235,20 +235,20 @@ fn chunked_bodies() {
         (&long_trailer, 3 + MAX_TRAILER_BYTES, TrailersTooLarge),
         (&many_trailers, 3 + 6 * MAX_TRAILER_FIELDS, TrailersTooLarge),
     ];
-    for (body, end, fault) in refused {
+    for (body, end, error) in refused {
         for step in [1, 2, 3, 7, body.len()] {
             let text = body.escape_ascii().to_string();
-            assert_eq!(follow(body, step), (*end, false, Some(*fault)), "{text:.40} by {step}");
+            assert_eq!(follow(body, step), (*end, false, Some(*error)), "{text:.40} by {step}");
         }
     }
 }
 
 #[test]
-fn body_fault_is_found_behind_io_errors() {
-    let error = io::Error::from(BodyFault::Trailer);
-    assert_eq!(BodyFault::find(&error), Some(BodyFault::Trailer));
-    assert_eq!(BodyFault::find(&BodyFault::ChunkEnd), Some(BodyFault::ChunkEnd));
-    assert_eq!(BodyFault::find(&io::Error::other("else")), None);
+fn body_error_is_found_behind_io_errors() {
+    let error = io::Error::from(BodyError::Trailer);
+    assert_eq!(BodyError::find(&error), Some(BodyError::Trailer));
+    assert_eq!(BodyError::find(&BodyError::ChunkEnd), Some(BodyError::ChunkEnd));
+    assert_eq!(BodyError::find(&io::Error::other("else")), None);
 }
 
 #[test]
@@ -827,8 +827,8 @@ fn head_with_headers(count: usize) -> Vec<u8> {
     format!("GET /h HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(count - 1)).into_bytes()
 }
 
-/// Where a chunked body ended, whether completely, and with which fault, when fed `step` bytes at a time.
-fn follow(stream: &[u8], step: usize) -> (usize, bool, Option<BodyFault>) {
+/// Where a chunked body ended, whether completely, and with which error, when fed `step` bytes at a time.
+fn follow(stream: &[u8], step: usize) -> (usize, bool, Option<BodyError>) {
     let mut framing = ChunkedFraming::new();
     let mut end = 0;
     for piece in stream.chunks(step) {
@@ -839,9 +839,9 @@ fn follow(stream: &[u8], step: usize) -> (usize, bool, Option<BodyFault>) {
                     end += count;
                     rest = &rest[count..];
                 }
-                Err(fault) => {
-                    assert_eq!(framing.advance(rest), Err(fault), "a fault is reported again");
-                    return (end, false, Some(fault));
+                Err(error) => {
+                    assert_eq!(framing.advance(rest), Err(error), "an error is reported again");
+                    return (end, false, Some(error));
                 }
             }
             if framing.is_complete() {
@@ -861,7 +861,7 @@ async fn answer(request: Request<Incoming>, log: &Mutex<Vec<String>>) -> Respons
             log.lock().unwrap().push(format!("{} {} {}", head.method, head.uri, body.escape_ascii()));
             (StatusCode::OK, format!("{} {} {}", head.method, head.uri, String::from_utf8_lossy(&body)))
         }
-        Err(error) if BodyFault::find(&error).is_some() => (StatusCode::BAD_REQUEST, "framing".to_owned()),
+        Err(error) if BodyError::find(&error).is_some() => (StatusCode::BAD_REQUEST, "framing".to_owned()),
         Err(_) => (StatusCode::BAD_REQUEST, "io".to_owned()),
     };
     let mut response = respond(status, text);

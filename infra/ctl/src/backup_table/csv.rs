@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::{
-    Backup, IDENTITY_COLUMN, InvalidTable, MAX_ROW_BYTES, MAX_ROWS, Row, SEALED_KEY_COLUMN, TableFault,
+    Backup, IDENTITY_COLUMN, InvalidTable, MAX_ROW_BYTES, MAX_ROWS, Row, SEALED_KEY_COLUMN, TableError,
     line_breaks,
 };
 
@@ -18,14 +18,14 @@ pub(super) fn rows(text: &str) -> Result<Vec<Row>, InvalidTable> {
         records.at = BYTE_ORDER_MARK.len();
     }
     let mut fields = Vec::new();
-    let at_header = |fault| InvalidTable { line: 1, fault };
+    let at_header = |error| InvalidTable { line: 1, error };
     let Some(_) = records.next(&mut fields)? else { return Ok(Vec::new()) };
     let column = |name: &'static str| {
         let mut columns = (0..fields.len()).filter(|index| value(text, &fields[*index]) == name);
         match (columns.next(), columns.next()) {
             (Some(index), None) => Ok(index),
-            (None, _) => Err(at_header(TableFault::NoColumn(name))),
-            (Some(_), Some(_)) => Err(at_header(TableFault::ColumnTwice(name))),
+            (None, _) => Err(at_header(TableError::NoColumn(name))),
+            (Some(_), Some(_)) => Err(at_header(TableError::ColumnTwice(name))),
         }
     };
     let (identity, sealed_key) = (column(IDENTITY_COLUMN)?, column(SEALED_KEY_COLUMN)?);
@@ -33,15 +33,15 @@ pub(super) fn rows(text: &str) -> Result<Vec<Row>, InvalidTable> {
 
     let mut rows = Vec::new();
     while let Some(line) = records.next(&mut fields)? {
-        let fault = if fields.len() != header {
-            Some(TableFault::FieldCount { header, found: fields.len() })
+        let error = if fields.len() != header {
+            Some(TableError::FieldCount { header, found: fields.len() })
         } else if rows.len() == MAX_ROWS {
-            Some(TableFault::TooManyRows)
+            Some(TableError::TooManyRows)
         } else {
             None
         };
-        if let Some(fault) = fault {
-            return Err(InvalidTable { line, fault });
+        if let Some(error) = error {
+            return Err(InvalidTable { line, error });
         }
         let [identity, text_of_key] = [identity, sealed_key].map(|index| value(text, &fields[index]));
         let backup = Backup::new(&identity, &text_of_key, fields[sealed_key].clone());
@@ -89,7 +89,7 @@ impl Records<'_> {
             let field = self.field()?;
             let end = field.end;
             if end - start > MAX_ROW_BYTES {
-                return Err(InvalidTable { line, fault: TableFault::RowTooLong });
+                return Err(InvalidTable { line, error: TableError::RowTooLong });
             }
             fields.push(field);
             let rest = &bytes[end..];
@@ -101,9 +101,9 @@ impl Records<'_> {
                 [] => end,
                 [b'\n', ..] => end + 1,
                 [b'\r', b'\n', ..] => end + 2,
-                [b'\r', ..] => return Err(self.fault(TableFault::StrayCarriageReturn)),
+                [b'\r', ..] => return Err(self.error(TableError::StrayCarriageReturn)),
                 // A field ends nowhere else but after its closing quotation mark.
-                _ => return Err(self.fault(TableFault::StrayQuote)),
+                _ => return Err(self.error(TableError::StrayQuote)),
             };
             self.line += usize::from(!rest.is_empty());
             return Ok(Some(line));
@@ -117,14 +117,14 @@ impl Records<'_> {
             let length = bytes[start..].iter().position(|byte| matches!(byte, b',' | b'\r' | b'\n' | b'"'));
             let end = length.map_or(bytes.len(), |length| start + length);
             if bytes.get(end) == Some(&b'"') {
-                return Err(self.fault(TableFault::StrayQuote));
+                return Err(self.error(TableError::StrayQuote));
             }
             return Ok(start..end);
         }
         let mut at = start + 1;
         loop {
             let length = bytes[at..].iter().position(|byte| *byte == b'"');
-            let length = length.ok_or_else(|| self.fault(TableFault::OpenQuote))?;
+            let length = length.ok_or_else(|| self.error(TableError::OpenQuote))?;
             at += length + 1;
             if bytes.get(at) != Some(&b'"') {
                 break;
@@ -135,7 +135,7 @@ impl Records<'_> {
         Ok(start..at)
     }
 
-    fn fault(&self, fault: TableFault) -> InvalidTable {
-        InvalidTable { line: self.line, fault }
+    fn error(&self, error: TableError) -> InvalidTable {
+        InvalidTable { line: self.line, error }
     }
 }

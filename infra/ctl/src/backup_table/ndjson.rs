@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Backup, InvalidTable, MAX_ROW_BYTES, MAX_ROWS, Row, RowFault, TableFault};
+use super::{Backup, InvalidTable, MAX_ROW_BYTES, MAX_ROWS, Row, RowError, TableError};
 
 #[derive(Deserialize)]
 struct Members<'t> {
@@ -23,27 +23,27 @@ pub(super) fn rows(text: &str) -> Result<Vec<Row>, InvalidTable> {
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let fault = |fault| InvalidTable { line: index + 1, fault };
+        let error = |error| InvalidTable { line: index + 1, error };
         if line.len() > MAX_ROW_BYTES {
-            return Err(fault(TableFault::RowTooLong));
+            return Err(error(TableError::RowTooLong));
         }
         if rows.len() == MAX_ROWS {
-            return Err(fault(TableFault::TooManyRows));
+            return Err(error(TableError::TooManyRows));
         }
         // serde takes a list for a struct too.
         if !line.trim_ascii_start().starts_with('{') {
-            return Err(fault(TableFault::NotAnObject));
+            return Err(error(TableError::NotAnObject));
         }
-        let members: Members<'_> = serde_json::from_str(line).map_err(|_| fault(TableFault::NotAnObject))?;
+        let members: Members<'_> = serde_json::from_str(line).map_err(|_| error(TableError::NotAnObject))?;
         rows.push(Row { line: index + 1, backup: backup(&members, text, at) });
     }
     Ok(rows)
 }
 
-fn backup(members: &Members<'_>, text: &str, line_start: usize) -> Result<Backup, RowFault> {
-    let identity = members.identity_id.and_then(text_of).ok_or(RowFault::Identity)?;
-    let raw = members.sealed_key.filter(|raw| raw.get() != "null").ok_or(RowFault::NoSealedKey)?;
-    let sealed_key = text_of(raw).ok_or(RowFault::NotText)?;
+fn backup(members: &Members<'_>, text: &str, line_start: usize) -> Result<Backup, RowError> {
+    let identity = members.identity_id.and_then(text_of).ok_or(RowError::Identity)?;
+    let raw = members.sealed_key.filter(|raw| raw.get() != "null").ok_or(RowError::NoSealedKey)?;
+    let sealed_key = text_of(raw).ok_or(RowError::NotText)?;
     // It is a part of the text.
     let place = raw.get().as_ptr().addr() - text.as_ptr().addr();
     debug_assert!(place > line_start);

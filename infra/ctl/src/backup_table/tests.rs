@@ -1,4 +1,4 @@
-use super::{BackupTable, Format, InvalidTable, MAX_ROW_BYTES, MAX_SEALED_KEY_BYTES, RowFault, TableFault};
+use super::{BackupTable, Format, InvalidTable, MAX_ROW_BYTES, MAX_SEALED_KEY_BYTES, RowError, TableError};
 
 const A: &str = "9b2f0c1e-58f4-4f0c-8d3e-0a5b6c7d8e9f";
 const B: &str = "1b2f0c1e-58f4-4f0c-8d3e-0a5b6c7d8e9f";
@@ -63,41 +63,41 @@ fn only_sealed_keys_differ_in_ndjson() {
 #[test]
 fn a_row_without_a_backup_is_one_faulty_row() {
     let long = "k".repeat(MAX_SEALED_KEY_BYTES + 1);
-    for (identity, key, fault) in [
-        ("", "kms:AAAA", RowFault::Identity),
-        ("identity", "kms:AAAA", RowFault::Identity),
-        (A, "", RowFault::NoSealedKey),
-        (A, &long, RowFault::TooLong),
+    for (identity, key, error) in [
+        ("", "kms:AAAA", RowError::Identity),
+        ("identity", "kms:AAAA", RowError::Identity),
+        (A, "", RowError::NoSealedKey),
+        (A, &long, RowError::TooLong),
     ] {
         let text = format!("identity_id,sealed_key\n{identity},{key}\n{A},{}\n", &long[1..]);
         let table = read(&text, Format::Csv).unwrap();
-        assert_eq!(table.rows()[0].backup, Err(fault));
+        assert_eq!(table.rows()[0].backup, Err(error));
         assert!(table.rows()[1].backup.is_ok());
         assert!(written(&table, &[Some("x"), Some("y")]).ends_with(&format!("{identity},{key}\n{A},y\n")));
     }
-    for (object, fault) in [
-        (r#"{}"#.to_owned(), RowFault::Identity),
-        (format!(r#"{{"identity_id":7,"sealed_key":"{A}"}}"#), RowFault::Identity),
-        (format!(r#"{{"identity_id":"{A}"}}"#), RowFault::NoSealedKey),
-        (format!(r#"{{"identity_id":"{A}","sealed_key":null}}"#), RowFault::NoSealedKey),
-        (format!(r#"{{"identity_id":"{A}","sealed_key":"\"\""}}"#), RowFault::NoSealedKey),
-        (format!(r#"{{"identity_id":"{A}","sealed_key":["kms:AAAA"]}}"#), RowFault::NotText),
-        (format!(r#"{{"identity_id":"{A}","sealed_key":"\ud800"}}"#), RowFault::NotText),
+    for (object, error) in [
+        (r#"{}"#.to_owned(), RowError::Identity),
+        (format!(r#"{{"identity_id":7,"sealed_key":"{A}"}}"#), RowError::Identity),
+        (format!(r#"{{"identity_id":"{A}"}}"#), RowError::NoSealedKey),
+        (format!(r#"{{"identity_id":"{A}","sealed_key":null}}"#), RowError::NoSealedKey),
+        (format!(r#"{{"identity_id":"{A}","sealed_key":"\"\""}}"#), RowError::NoSealedKey),
+        (format!(r#"{{"identity_id":"{A}","sealed_key":["kms:AAAA"]}}"#), RowError::NotText),
+        (format!(r#"{{"identity_id":"{A}","sealed_key":"\ud800"}}"#), RowError::NotText),
     ] {
         let table = read(&object, Format::Ndjson).unwrap();
-        assert_eq!(table.rows()[0].backup, Err(fault), "{object}");
+        assert_eq!(table.rows()[0].backup, Err(error), "{object}");
         assert_eq!(written(&table, &[Some("x")]), object);
     }
 }
 
 #[test]
 fn a_file_that_would_lose_rows_is_refused() {
-    use TableFault::{
+    use TableError::{
         ColumnTwice, FieldCount, NoColumn, NoRows, OpenQuote, RowTooLong, StrayCarriageReturn, StrayQuote,
     };
     let header = "identity_id,sealed_key";
     let long = "x".repeat(MAX_ROW_BYTES + 1);
-    for (text, line, fault) in [
+    for (text, line, error) in [
         ("", 1, NoRows),
         (header, 1, NoRows),
         ("sealed_key\nx", 1, NoColumn("identity_id")),
@@ -116,23 +116,23 @@ fn a_file_that_would_lose_rows_is_refused() {
         (&format!("{header}\nx,{long}\n"), 2, RowTooLong),
     ] {
         let outcome = read(text, Format::Csv).map(|_| ());
-        assert_eq!(outcome, Err(InvalidTable { line, fault }), "{text:.200?}");
+        assert_eq!(outcome, Err(InvalidTable { line, error }), "{text:.200?}");
     }
     let good = format!(r#"{{"identity_id":"{A}","sealed_key":"x"}}"#);
-    for (text, line, fault) in [
+    for (text, line, error) in [
         ("", 1, NoRows),
         ("\n \n", 1, NoRows),
-        (&format!("{good}\n{good}{good}"), 2, TableFault::NotAnObject),
-        (&format!("{good}\n[\"{A}\",\"x\"]"), 2, TableFault::NotAnObject),
-        (&format!("{good}\n{}", &good[..good.len() - 1]), 2, TableFault::NotAnObject),
-        (&format!(r#"{{"sealed_key":"x",{}"#, &good[1..]), 1, TableFault::NotAnObject),
+        (&format!("{good}\n{good}{good}"), 2, TableError::NotAnObject),
+        (&format!("{good}\n[\"{A}\",\"x\"]"), 2, TableError::NotAnObject),
+        (&format!("{good}\n{}", &good[..good.len() - 1]), 2, TableError::NotAnObject),
+        (&format!(r#"{{"sealed_key":"x",{}"#, &good[1..]), 1, TableError::NotAnObject),
         (&format!("{good}\n\"{long}\""), 2, RowTooLong),
     ] {
         let outcome = read(text, Format::Ndjson).map(|_| ());
-        assert_eq!(outcome, Err(InvalidTable { line, fault }), "{text:.200?}");
+        assert_eq!(outcome, Err(InvalidTable { line, error }), "{text:.200?}");
     }
     let outcome = BackupTable::read(b"identity_id,sealed_key\n\xff,x\n".to_vec(), Format::Csv).map(|_| ());
-    assert_eq!(outcome, Err(InvalidTable { line: 2, fault: TableFault::NotUtf8 }));
+    assert_eq!(outcome, Err(InvalidTable { line: 2, error: TableError::NotUtf8 }));
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub enum NotGenerated {
 impl fmt::Display for NotGenerated {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(fault) => write!(formatter, "{fault}"),
+            Self::Unreachable(error) => write!(formatter, "{error}"),
             Self::KeyRefused => formatter.write_str("the signer refuses the API key"),
             Self::Refused(status, words) => write!(formatter, "the signer makes no key: {status} {words}"),
         }

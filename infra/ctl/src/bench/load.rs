@@ -172,8 +172,8 @@ impl Client {
                     self.tally.connected(started.elapsed());
                     connection
                 }
-                Err(fault) => {
-                    self.tally.unanswered(&fault);
+                Err(error) => {
+                    self.tally.unanswered(&error);
                     sleep(GONE_WAIT).await;
                     return;
                 }
@@ -186,7 +186,7 @@ impl Client {
         let took = started.elapsed();
         let answer = match answer {
             Ok(answer) => answer,
-            Err(fault) => return self.tally.unanswered(&fault),
+            Err(error) => return self.tally.unanswered(&error),
         };
         self.connection = Some(connection);
         self.tally.sent_body_bytes += sent_bytes;

@@ -90,8 +90,8 @@ impl Tally {
         self.count(format!("{status} {words}").trim_end().to_owned(), 1);
     }
 
-    pub(super) fn unanswered(&mut self, fault: &Unreachable) {
-        self.count(fault.to_string(), 1);
+    pub(super) fn unanswered(&mut self, error: &Unreachable) {
+        self.count(error.to_string(), 1);
     }
 
     fn count(&mut self, kind: String, times: u64) {

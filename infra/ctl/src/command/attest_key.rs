@@ -79,12 +79,12 @@ impl AttestKey {
             let answer = connection
                 .post("/internal/attest", &api_key, order.to_string())
                 .await
-                .map_err(|fault| not_attested(&self.peer.url, &NotAttested::from(fault)))?;
-            if let Err(fault) = check_status(answer.status) {
-                let code = if fault.is_doubt() { NOT_GOOD } else { EX_UNAVAILABLE };
+                .map_err(|error| not_attested(&self.peer.url, &NotAttested::from(error)))?;
+            if let Err(error) = check_status(answer.status) {
+                let code = if error.is_doubt() { NOT_GOOD } else { EX_UNAVAILABLE };
                 let said =
                     answer.text("error").map(|said| format!(": {}", printable(&said, MAX_WORDS_CHARS)));
-                let line = format!("{}: {fault}{}", self.peer.url, said.unwrap_or_default());
+                let line = format!("{}: {error}{}", self.peer.url, said.unwrap_or_default());
                 return Err(Failure::new(code, line));
             }
             if let (Some(path), Ok(document)) = (&self.save, document_in(&answer.body)) {

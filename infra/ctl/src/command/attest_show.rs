@@ -126,7 +126,7 @@ impl AttestShow {
             // One more, by which it is known to be too long.
             .take(MAX_SAVED_BYTES as u64 + 1)
             .read_to_end(&mut bytes)
-            .map_err(|fault| Failure::of_file(EX_NOINPUT, &self.file, fault))?;
+            .map_err(|error| Failure::of_file(EX_NOINPUT, &self.file, error))?;
         Ok(bytes)
     }
 }

@@ -93,13 +93,13 @@ impl Peer {
             Some(path) => roots(path)?,
         };
         let client = Client::new(self.url.clone(), &trust);
-        let mut connection = client.connect().await.map_err(|fault| {
-            let code = if is_about_the_certificate(&fault) { NOT_GOOD } else { EX_UNAVAILABLE };
-            Failure::new(code, format_args!("{}: {fault}", self.url))
+        let mut connection = client.connect().await.map_err(|error| {
+            let code = if is_about_the_certificate(&error) { NOT_GOOD } else { EX_UNAVAILABLE };
+            Failure::new(code, format_args!("{}: {error}", self.url))
         })?;
         let questioned = question(&mut connection, &expected.expectation)
             .await
-            .map_err(|fault| not_attested(&self.url, &fault))?;
+            .map_err(|error| not_attested(&self.url, &error))?;
         Ok(Asked { connection, questioned, expected })
     }
 
@@ -110,9 +110,9 @@ impl Peer {
 }
 
 /// Something answers, and shows a certificate that is refused.
-fn is_about_the_certificate(fault: &Unreachable) -> bool {
-    let Unreachable::Tls(fault) = fault else { return false };
-    let inner = fault.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+fn is_about_the_certificate(error: &Unreachable) -> bool {
+    let Unreachable::Tls(error) = error else { return false };
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
 }
 

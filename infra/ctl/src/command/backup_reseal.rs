@@ -13,7 +13,7 @@ use signerctl::api_key::ApiKey;
 use signerctl::backup_table::{BackupTable, Format, MAX_TABLE_BYTES, Row};
 use signerctl::connection::Client;
 use signerctl::output_file;
-use signerctl::reseal::{Cause, Halt, Journal, JournalFault, Outcome, Reseal, RowFailure, Settings};
+use signerctl::reseal::{Cause, Halt, Journal, JournalError, Outcome, Reseal, RowFailure, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
@@ -118,7 +118,7 @@ impl BackupReseal {
             Failure::of_file(EX_USAGE, &self.input, "the extension names no format: give --format")
         })?;
         let table = BackupTable::read(read(&self.input, MAX_TABLE_BYTES)?, format)
-            .map_err(|fault| Failure::of_file(EX_DATAERR, &self.input, fault))?;
+            .map_err(|error| Failure::of_file(EX_DATAERR, &self.input, error))?;
         if self.dry_run {
             return self.check(&table);
         }
@@ -190,8 +190,8 @@ impl BackupReseal {
         let done = reseal.progress().done();
         let reseal = Arc::into_inner(reseal).ok_or_else(stopped_at_once)?;
         let (table, journal) = reseal.into_parts();
-        if let Err(fault) = journal.syncer().and_then(|sync| sync()) {
-            halt.get_or_insert(Halt::Journal(fault));
+        if let Err(error) = journal.syncer().and_then(|sync| sync()) {
+            halt.get_or_insert(Halt::Journal(error));
         }
 
         let listed: Vec<Value> = failures.iter().map(|failure| failure_json(table.rows(), failure)).collect();
@@ -262,7 +262,7 @@ impl BackupReseal {
             keeps_loaded: self.keep_loaded,
             max_failures: usize::try_from(self.max_failures).unwrap_or(usize::MAX),
         };
-        let no_signals = |fault| Failure::new(EX_UNAVAILABLE, fault);
+        let no_signals = |error| Failure::new(EX_UNAVAILABLE, error);
         let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
         let (stop, _) = watch::channel(false);
@@ -290,7 +290,7 @@ impl BackupReseal {
             }
             if last_sync.elapsed() >= SYNC_INTERVAL && syncing.as_ref().is_none_or(is_over) {
                 last_sync = Instant::now();
-                // A fault is met again at the end.
+                // An error is met again at the end.
                 syncing = reseal.journal().syncer().ok().map(tokio::task::spawn_blocking);
             }
         };
@@ -366,12 +366,12 @@ impl<'p> Files<'p> {
     }
 
     fn open_journal(&self, table: &BackupTable) -> Result<Journal, Failure> {
-        Journal::open(&self.journal, &table.sha256(), table.rows().len()).map_err(|fault| {
-            let code = match fault {
-                JournalFault::Io(_) | JournalFault::InUse => EX_CANTCREAT,
+        Journal::open(&self.journal, &table.sha256(), table.rows().len()).map_err(|error| {
+            let code = match error {
+                JournalError::Io(_) | JournalError::InUse => EX_CANTCREAT,
                 _ => EX_DATAERR,
             };
-            Failure::of_file(code, &self.journal, fault)
+            Failure::of_file(code, &self.journal, error)
         })
     }
 
@@ -388,7 +388,7 @@ impl<'p> Files<'p> {
 
     /// Writes the output, and then takes the journal away.
     fn finish(&self, table: &BackupTable, journal: Journal) -> Result<(), Failure> {
-        let not_written = |fault| Failure::of_file(EX_CANTCREAT, self.output, fault);
+        let not_written = |error| Failure::of_file(EX_CANTCREAT, self.output, error);
         let past = journal.past();
         let mut bytes = Vec::new();
         table.write(&mut bytes, |row| past.sealed_key(row)).map_err(not_written)?;
@@ -396,11 +396,11 @@ impl<'p> Files<'p> {
             // A run was killed before it took the journal away.
             Ok(written) if written == bytes => {}
             Ok(_) => {
-                let fault = "it is there, with other rows, and nothing is overwritten";
-                return Err(Failure::of_file(EX_CANTCREAT, self.output, fault));
+                let error = "it is there, with other rows, and nothing is overwritten";
+                return Err(Failure::of_file(EX_CANTCREAT, self.output, error));
             }
             Err(_) => output_file::write_new(self.output, &bytes).map_err(not_written)?,
         }
-        journal.remove().map_err(|fault| Failure::of_file(EX_CANTCREAT, &self.journal, fault))
+        journal.remove().map_err(|error| Failure::of_file(EX_CANTCREAT, &self.journal, error))
     }
 }

@@ -107,12 +107,12 @@ impl Bench {
             let signals = tokio::spawn(stop_at_signals(stop));
             let identities = usize::try_from(self.identities).unwrap_or(usize::MAX);
             let generated = tokio::select! {
-                generated = keys.generate(identities) => generated.map_err(|fault| {
-                    let code = match fault {
+                generated = keys.generate(identities) => generated.map_err(|error| {
+                    let code = match error {
                         NotGenerated::KeyRefused => EX_DATAERR,
                         _ => EX_UNAVAILABLE,
                     };
-                    Failure::new(code, fault)
+                    Failure::new(code, error)
                 }),
                 () = is_told(stopped.clone()) => Err(Failure::new(NOT_GOOD, "stopped before anything was measured")),
             };

@@ -101,9 +101,9 @@ impl EifBuild {
             nitro_toml: &nitro_toml,
             signing_key: signing_key.as_ref(),
         })
-        .map_err(|fault| match fault {
-            NotBuilt::Memory { .. } => Failure::new(EX_CONFIG, fault),
-            _ => Failure::new(EX_DATAERR, fault),
+        .map_err(|error| match error {
+            NotBuilt::Memory { .. } => Failure::new(EX_CONFIG, error),
+            _ => Failure::new(EX_DATAERR, error),
         })?;
         write(&self.output, &built.bytes)?;
         if let Some(path) = &self.note_pcrs_in {
@@ -160,11 +160,11 @@ fn read_signing_key(certificate: &Path, key: &Path) -> Result<SigningKey, Failur
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let certificate_pem = read(certificate, MAX_SMALL_FILE_BYTES)?;
     let key_pem = read(key, MAX_SMALL_FILE_BYTES)?;
-    SigningKey::from_pem(&certificate_pem, &key_pem, now.try_into().unwrap_or(i64::MAX)).map_err(|fault| {
-        let path = match fault {
+    SigningKey::from_pem(&certificate_pem, &key_pem, now.try_into().unwrap_or(i64::MAX)).map_err(|error| {
+        let path = match error {
             NotSigned::Certificate | NotSigned::Expired => certificate,
             NotSigned::PrivateKey | NotSigned::Mismatch => key,
         };
-        Failure::of_file(EX_DATAERR, path, fault)
+        Failure::of_file(EX_DATAERR, path, error)
     })
 }

@@ -32,12 +32,12 @@ pub(crate) struct EifDescribe {
 impl EifDescribe {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let bytes = read(&self.file, MAX_IMAGE_BYTES)?;
-        let not_an_image = |fault: &dyn std::fmt::Display| Failure::of_file(EX_DATAERR, &self.file, fault);
-        let image = Image::read(&bytes).map_err(|fault| not_an_image(&fault))?;
-        let certificate = image.signature.map(examine).transpose().map_err(|fault| not_an_image(&fault))?;
+        let not_an_image = |error: &dyn std::fmt::Display| Failure::of_file(EX_DATAERR, &self.file, error);
+        let image = Image::read(&bytes).map_err(|error| not_an_image(&error))?;
+        let certificate = image.signature.map(examine).transpose().map_err(|error| not_an_image(&error))?;
         let measurements = MeasurementSet::of(&image, certificate.as_ref().map(|facts| &facts.der[..]));
         let signature_check = image.signature.map(|section| verify(section, &measurements.pcr0));
-        let signature_check = signature_check.transpose().map_err(|fault| not_an_image(&fault))?;
+        let signature_check = signature_check.transpose().map_err(|error| not_an_image(&error))?;
 
         let mut description = Map::new();
         // Whatever was read is of this version, and its checksum fits.

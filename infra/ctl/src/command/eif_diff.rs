@@ -35,12 +35,12 @@ pub(crate) struct EifDiff {
 impl EifDiff {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let read = |path: &Path| read(path, MAX_IMAGE_BYTES);
-        let difference = Difference::of(&read(&self.old)?, &read(&self.new)?).map_err(|(side, fault)| {
+        let difference = Difference::of(&read(&self.old)?, &read(&self.new)?).map_err(|(side, error)| {
             let path = match side {
                 Side::Old => &self.old,
                 Side::New => &self.new,
             };
-            Failure::of_file(EX_DATAERR, path, fault)
+            Failure::of_file(EX_DATAERR, path, error)
         })?;
         let is_same = difference.changes.is_empty();
         if self.json {

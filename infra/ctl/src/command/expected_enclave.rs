@@ -85,13 +85,13 @@ impl ExpectedEnclave {
             let text = read_text(path, MAX_MEASUREMENTS_BYTES)?;
             let read =
                 if is_toml { ExpectedPcrs::from_nitro_toml } else { ExpectedPcrs::from_measurements_json };
-            images.push(read(&text).map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))?);
+            images.push(read(&text).map_err(|error| Failure::of_file(EX_DATAERR, path, error))?);
             names.push(path.display().to_string());
         }
         if !self.pcr.is_empty() {
             let registers = self.pcr.iter().copied();
             let image = ExpectedPcrs::from_registers(registers);
-            images.push(image.map_err(|fault| Failure::new(EX_USAGE, format_args!("--pcr: {fault}")))?);
+            images.push(image.map_err(|error| Failure::new(EX_USAGE, format_args!("--pcr: {error}")))?);
             names.push("--pcr".to_owned());
         }
         let mut expectation = if images.is_empty() {

@@ -28,7 +28,7 @@ impl Health {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let client = self.server.client()?;
         let answer = wait_for(async { client.connect().await?.get("/health").await })?
-            .map_err(|fault| Failure::new(EX_UNAVAILABLE, format_args!("{}: {fault}", client.endpoint())))?;
+            .map_err(|error| Failure::new(EX_UNAVAILABLE, format_args!("{}: {error}", client.endpoint())))?;
         if !answer.is_ready() && !answer.is_not_ready() {
             let line = format!("{}: this is no signer, status {}", client.endpoint(), answer.status);
             return Err(Failure::new(EX_UNAVAILABLE, line));

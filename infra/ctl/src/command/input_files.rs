@@ -22,15 +22,15 @@ const MAX_MEASUREMENTS_BYTES: usize = 64 * 1024;
 /// An image's measurements, and what it gives away, as far as the file tells.
 pub(super) fn read_measurements(path: &Path) -> Result<(MeasurementSet, Vec<Exposure>), Failure> {
     let json = read_text(path, MAX_MEASUREMENTS_BYTES)?;
-    let measurements = json.parse().map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))?;
+    let measurements = json.parse().map_err(|error| Failure::of_file(EX_DATAERR, path, error))?;
     let expected = ExpectedPcrs::from_measurements_json(&json);
-    let expected = expected.map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))?;
+    let expected = expected.map_err(|error| Failure::of_file(EX_DATAERR, path, error))?;
     Ok((measurements, expected.exposures().to_vec()))
 }
 
 pub(super) fn read_nitro_toml(path: &Path) -> Result<NitroToml, Failure> {
     let text = read_text(path, MAX_NITRO_TOML_BYTES)?;
-    NitroToml::read(&text).map_err(|fault| Failure::of_file(EX_CONFIG, path, fault))
+    NitroToml::read(&text).map_err(|error| Failure::of_file(EX_CONFIG, path, error))
 }
 
 /// A root of attestation documents, in AWS's place.
@@ -42,5 +42,5 @@ pub(super) fn attestation_root(path: &Path) -> Result<Root, Failure> {
         path.display()
     );
     let pem = read_text(path, MAX_ROOTS_BYTES)?;
-    Root::from_pem(&pem).map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))
+    Root::from_pem(&pem).map_err(|error| Failure::of_file(EX_DATAERR, path, error))
 }

@@ -27,7 +27,7 @@ impl Man {
         // Gives the commands below it their full names.
         command.build();
         let mut pages = Vec::new();
-        collect(&command, &mut pages).map_err(|fault| Failure::new(EX_CANTCREAT, fault))?;
+        collect(&command, &mut pages).map_err(|error| Failure::new(EX_CANTCREAT, error))?;
         match (&self.output, pages.first()) {
             (Some(folder), _) => pages.iter().try_for_each(|(name, text)| write(&folder.join(name), text)),
             (None, Some((_, text))) => print(String::from_utf8_lossy(text).trim_end()),

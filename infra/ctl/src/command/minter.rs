@@ -27,6 +27,6 @@ impl Minter {
             TICKET_SECRET_VARIABLE,
             "ticket secret",
         )?;
-        TicketSecret::new(&bytes).map_err(|fault| Failure::new(EX_DATAERR, fault))
+        TicketSecret::new(&bytes).map_err(|error| Failure::new(EX_DATAERR, error))
     }
 }

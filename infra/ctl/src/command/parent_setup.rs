@@ -80,7 +80,7 @@ fn log_group(name: &str) -> Result<String, &'static str> {
 
 impl ParentSetup {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let signerctl = env::current_exe().map_err(|fault| Failure::new(EX_UNAVAILABLE, fault))?;
+        let signerctl = env::current_exe().map_err(|error| Failure::new(EX_UNAVAILABLE, error))?;
         let beside = || signerctl.parent().unwrap_or(Path::new("/")).to_owned();
         let options = Options {
             files: self.files.unwrap_or_else(beside),

@@ -109,7 +109,7 @@ impl PolicyCheck {
         let (mut reports, mut doubts) = (Vec::new(), exposures.len());
         for (path, check) in checks.into_iter().filter_map(|(path, check)| Some((path?, check))) {
             let finding = check(&read_text(path, MAX_POLICY_BYTES)?, &expectation)
-                .map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))?;
+                .map_err(|error| Failure::of_file(EX_DATAERR, path, error))?;
             doubts += finding.doubts.len();
             let name = path.display();
             let notes: Vec<&String> = finding.lacks.iter().chain(&finding.notes).collect();

@@ -97,7 +97,7 @@ impl PolicyRender {
         let mut subjects = match (&self.nitro_toml, &self.account, &self.region) {
             (Some(path), _, _) => Subjects::of_keys(&read_nitro_toml(path)?.configuration().kms.key_arns()),
             (None, Some(account), Some(region)) => {
-                Subjects::of_account(account, region).map_err(|fault| Failure::new(EX_USAGE, fault))?
+                Subjects::of_account(account, region).map_err(|error| Failure::new(EX_USAGE, error))?
             }
             _ => unreachable!("clap asks for the one or the others"),
         };
@@ -105,12 +105,12 @@ impl PolicyRender {
         subjects.roles = ROLES.into_iter().zip(given).filter_map(|(role, arn)| Some((role, arn?))).collect();
         let role_arn = subjects.role_arn(INSTANCE_ROLE);
         subjects.pins = self.pinned.pins(Some(&role_arn)).unwrap_or_default();
-        let policy = render(&template, &images, &subjects).map_err(|fault| match fault {
+        let policy = render(&template, &images, &subjects).map_err(|error| match error {
             NotRendered::Role(_)
             | NotRendered::SameImage
             | NotRendered::TooManyImages
-            | NotRendered::TooManyInstances => Failure::new(EX_USAGE, fault),
-            _ => Failure::of_file(EX_DATAERR, &self.template, fault),
+            | NotRendered::TooManyInstances => Failure::new(EX_USAGE, error),
+            _ => Failure::of_file(EX_DATAERR, &self.template, error),
         })?;
         match &self.output {
             Some(path) => write(path, policy.as_bytes()),

@@ -134,16 +134,16 @@ impl SecretSeal {
             None => None,
         };
         // Before anybody types a secret for nothing.
-        let credentials = aws_credentials::find().map_err(|fault| Failure::new(NOT_GOOD, fault))?;
+        let credentials = aws_credentials::find().map_err(|error| Failure::new(NOT_GOOD, error))?;
         wait_for(async {
             let secret = secret_input::from_stdin(self.name.as_str(), self.name.is_text()).await?;
             let checked = self.name.check(&secret, chain.as_deref());
-            checked.map_err(|fault| Failure::new(EX_DATAERR, fault))?;
+            checked.map_err(|error| Failure::new(EX_DATAERR, error))?;
             let generation = configuration.secrets.generations.own;
             let sealed = encrypt(&client, &credentials, key, &self.name, generation, &secret).await;
-            let sealed = sealed.map_err(|fault| {
-                let code = if fault.is_refusal() { NOT_GOOD } else { EX_UNAVAILABLE };
-                Failure::new(code, format_args!("{}: {fault}", client.endpoint()))
+            let sealed = sealed.map_err(|error| {
+                let code = if error.is_refusal() { NOT_GOOD } else { EX_UNAVAILABLE };
+                Failure::new(code, format_args!("{}: {error}", client.endpoint()))
             })?;
             let variable = format!("{}_CIPHERTEXT", self.name);
             if self.json {
@@ -179,13 +179,13 @@ impl SecretSeal {
             Some(_) => return Err(Failure::new(EX_USAGE, "--endpoint has to be https: a secret goes there")),
             None => format!("https://{}", kms.endpoint_host())
                 .parse()
-                .map_err(|fault| Failure::of_file(EX_CONFIG, &self.nitro_toml, fault))?,
+                .map_err(|error| Failure::of_file(EX_CONFIG, &self.nitro_toml, error))?,
         };
         let trust = match &self.ca {
             Some(path) => TlsTrust::roots_of_pem(&read(path, MAX_ROOTS_BYTES)?)
-                .map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))?,
+                .map_err(|error| Failure::of_file(EX_DATAERR, path, error))?,
             None => {
-                TlsTrust::of_kms(kms).map_err(|fault| Failure::of_file(EX_CONFIG, &self.nitro_toml, fault))?
+                TlsTrust::of_kms(kms).map_err(|error| Failure::of_file(EX_CONFIG, &self.nitro_toml, error))?
             }
         };
         Ok(Client::new(endpoint, &trust))

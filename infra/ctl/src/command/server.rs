@@ -68,12 +68,12 @@ impl Server {
     pub(crate) async fn is_ready(&self, client: &Client) -> Result<(), Failure> {
         let answer = async { client.connect().await?.get("/health").await }.await;
         let unavailable =
-            |fault: &dyn Display| Failure::new(EX_UNAVAILABLE, format_args!("{}: {fault}", self.url));
+            |error: &dyn Display| Failure::new(EX_UNAVAILABLE, format_args!("{}: {error}", self.url));
         match answer {
             Ok(answer) if answer.is_ready() => Ok(()),
             Ok(answer) if answer.is_not_ready() => Err(unavailable(&"not ready: it boots or stops")),
             Ok(answer) => Err(unavailable(&format_args!("this is no signer, status {}", answer.status))),
-            Err(fault) => Err(unavailable(&fault)),
+            Err(error) => Err(unavailable(&error)),
         }
     }
 
@@ -83,7 +83,7 @@ impl Server {
         }
         let images = self.attested_by.iter().map(|path| {
             let text = read_text(path, MAX_MEASUREMENTS_BYTES)?;
-            ExpectedPcrs::from_text(&text).map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))
+            ExpectedPcrs::from_text(&text).map_err(|error| Failure::of_file(EX_DATAERR, path, error))
         });
         let images = images.collect::<Result<_, Failure>>()?;
         let mut expectation = Expectation::one_of(images).map_err(|doubt| Failure::new(EX_USAGE, doubt))?;
@@ -96,7 +96,7 @@ impl Server {
             let attested = attest(&mut connection, &expectation).await?;
             Ok::<_, NotAttested>((attested.image(), connection.tls_key().map(<[u8]>::to_vec)))
         })?
-        .map_err(|fault| not_attested(&self.url, &fault))?;
+        .map_err(|error| not_attested(&self.url, &error))?;
         for exposure in expectation.exposures_of(image) {
             warn(exposure.description());
         }
@@ -107,15 +107,15 @@ impl Server {
 }
 
 /// Why a command goes no further than asking who answers.
-pub(crate) fn not_attested(url: &Endpoint, fault: &NotAttested) -> Failure {
-    let code = if fault.is_doubt() { NOT_GOOD } else { EX_UNAVAILABLE };
-    Failure::new(code, format_args!("{url}: {fault}"))
+pub(crate) fn not_attested(url: &Endpoint, error: &NotAttested) -> Failure {
+    let code = if error.is_doubt() { NOT_GOOD } else { EX_UNAVAILABLE };
+    Failure::new(code, format_args!("{url}: {error}"))
 }
 
 /// Authorities of TLS certificates.
 pub(crate) fn roots(path: &Path) -> Result<TlsTrust, Failure> {
     TlsTrust::roots_of_pem(&read(path, MAX_ROOTS_BYTES)?)
-        .map_err(|fault| Failure::of_file(EX_DATAERR, path, fault))
+        .map_err(|error| Failure::of_file(EX_DATAERR, path, error))
 }
 
 /// Where the API key comes from.
@@ -134,6 +134,6 @@ impl Key {
             API_KEY_VARIABLE,
             "API key",
         )?;
-        ApiKey::new(bytes).map_err(|fault| Failure::new(EX_DATAERR, fault))
+        ApiKey::new(bytes).map_err(|error| Failure::new(EX_DATAERR, error))
     }
 }

@@ -74,8 +74,8 @@ impl Sign {
         let exchange =
             async { client.connect().await?.post("/internal/sign", &api_key, body.to_string()).await };
         let answer = wait_for(exchange)?
-            .map_err(|fault| Failure::new(EX_UNAVAILABLE, format_args!("{}: {fault}", client.endpoint())))?;
-        let about = |fault: &dyn std::fmt::Display| format!("{}: {fault}", client.endpoint());
+            .map_err(|error| Failure::new(EX_UNAVAILABLE, format_args!("{}: {error}", client.endpoint())))?;
+        let about = |error: &dyn std::fmt::Display| format!("{}: {error}", client.endpoint());
         if !answer.is_success() {
             let (code, line) = refusal(&answer);
             return Err(Failure::new(code, about(&line)));

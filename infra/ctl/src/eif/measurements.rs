@@ -133,7 +133,7 @@ impl FromStr for MeasurementSet {
     fn from_str(json: &str) -> Result<Self, InvalidMeasurements> {
         // Its reason quotes names and no values.
         let printed: Printed =
-            serde_json::from_str(json).map_err(|fault| InvalidMeasurements::Json(fault.to_string()))?;
+            serde_json::from_str(json).map_err(|error| InvalidMeasurements::Json(error.to_string()))?;
         let registers = printed.measurements;
         Ok(Self {
             pcr0: Pcr::parse("PCR0", &registers.pcr0)?,

@@ -112,8 +112,8 @@ mod tests {
             ["kms:Decrypt", "kms:decrypt", "kms:*", "*", "kms:GenerateDataKey*", "kms:Re*", "kms:CreateGran?"]
         {
             for condition in [json!({}), pcrs("StringEquals", &[0, 1]), pcrs("StringEquals", &[8])] {
-                let fault = check(&statement(&json!([action]), &condition)).unwrap_err();
-                assert_eq!(fault, "allows to use the key without asking for PCR0, PCR1 and PCR2", "{action}");
+                let error = check(&statement(&json!([action]), &condition)).unwrap_err();
+                assert_eq!(error, "allows to use the key without asking for PCR0, PCR1 and PCR2", "{action}");
             }
         }
         for operator in

@@ -242,7 +242,7 @@ mod tests {
         ] {
             assert_eq!(Allocation::read(text), Ok(pool.clone()), "{text}");
         }
-        for (text, fault) in [
+        for (text, error) in [
             ("", InvalidAllocatorFile::NoStart),
             ("memory_mib: 512\ncpu_count: 2\n", InvalidAllocatorFile::NoStart),
             ("---\r\nmemory_mib: 512\r\ncpu_count: 2\r\n", InvalidAllocatorFile::NoStart),
@@ -257,7 +257,7 @@ mod tests {
             ("---\ncpu_count: 2\n", InvalidAllocatorFile::Missing("memory_mib")),
             ("---\nmemory_mib: 512\n", InvalidAllocatorFile::Missing("cpu_count")),
         ] {
-            assert_eq!(Allocation::read(text), Err(fault), "{text}");
+            assert_eq!(Allocation::read(text), Err(error), "{text}");
         }
     }
 

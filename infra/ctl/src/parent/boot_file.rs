@@ -57,11 +57,11 @@ impl BootFile {
         let read = File::open(&path)
             .and_then(|file| file.take(MAX_BOOT_FILE_BYTES as u64 + 1).read_to_end(&mut bytes));
         match read {
-            Err(fault) if fault.kind() == io::ErrorKind::NotFound => {}
-            Err(fault) => return Err(Failed::new(Kind::Unavailable, of(&path, fault))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Failed::new(Kind::Unavailable, of(&path, error))),
             Ok(length) if length > MAX_BOOT_FILE_BYTES => {
-                let fault = format_args!("it is longer than {} KiB", MAX_BOOT_FILE_BYTES / 1024);
-                return Err(Failed::new(Kind::Configuration, of(&path, fault)));
+                let error = format_args!("it is longer than {} KiB", MAX_BOOT_FILE_BYTES / 1024);
+                return Err(Failed::new(Kind::Configuration, of(&path, error)));
             }
             Ok(_) => {}
         }
@@ -94,21 +94,21 @@ impl BootFile {
         let Some(value) = self.value(LISTEN_PORT) else { return Ok(DEFAULT_LISTEN_PORT) };
         let port = value.parse().ok().filter(|port| *port > 0);
         port.ok_or_else(|| {
-            let fault = format_args!("{LISTEN_PORT} is not a port; 1 to 65535 is expected");
-            Failed::new(Kind::Configuration, of(&self.path, fault))
+            let error = format_args!("{LISTEN_PORT} is not a port; 1 to 65535 is expected");
+            Failed::new(Kind::Configuration, of(&self.path, error))
         })
     }
 
     /// Refuses what the enclave would refuse, and what the proxy would.
     fn check(&self, configuration: &Configuration) -> Result<(), Failed> {
-        let wrong = |fault: &dyn std::fmt::Display| Failed::new(Kind::Configuration, of(&self.path, fault));
+        let wrong = |error: &dyn std::fmt::Display| Failed::new(Kind::Configuration, of(&self.path, error));
         if self.bytes.last() != Some(&b'\n') {
             return Err(wrong(
                 &"its last line does not end in a line break, so the enclave takes it for cut off",
             ));
         }
         self.listen_port()?;
-        EnclaveBootFile::parse(&self.bytes, configuration).map(drop).map_err(|fault| wrong(&fault))
+        EnclaveBootFile::parse(&self.bytes, configuration).map(drop).map_err(|error| wrong(&error))
     }
 
     /// The file without the line of the CID, which earlier versions wrote. No other line changes.
@@ -151,8 +151,8 @@ pub fn check(machine: &Machine, configuration: &Configuration) -> Result<(), Fai
     check_folder(machine)?;
     let path = machine.path(BOOT_FILE);
     if !path.is_file() {
-        let fault = "it is missing; infra/setup-parent.sh makes it";
-        return Err(Failed::new(Kind::NoInput, of(&path, fault)));
+        let error = "it is missing; infra/setup-parent.sh makes it";
+        return Err(Failed::new(Kind::NoInput, of(&path, error)));
     }
     BootFile::read(machine)?.check(configuration)
 }
@@ -166,7 +166,7 @@ pub fn check_folder(machine: &Machine) -> Result<(), Failed> {
     let path = machine.path(BOOT_FILE);
     let Some(folder) = path.parent() else { return Ok(()) };
     let Ok(metadata) = folder.symlink_metadata() else { return Ok(()) };
-    let wrong = |fault: String| Err(Failed::new(Kind::Configuration, of(folder, fault)));
+    let wrong = |error: String| Err(Failed::new(Kind::Configuration, of(folder, error)));
     if !metadata.is_dir() {
         return wrong("it is a link or no folder; a folder of root is expected".to_owned());
     }
@@ -211,7 +211,7 @@ fn keep_in(release: &Path, file: &BootFile) -> Result<(), Failed> {
     let path = release.join(KEPT);
     output_file::write_private(&path, &file.bytes)
         .and_then(|()| output_file::sync_folder_of(&path))
-        .map_err(|fault| unwritten(&path, &fault))
+        .map_err(|error| unwritten(&path, &error))
 }
 
 /// Puts the copy in the folder of a release back, if it tells another thing than the boot file. What was there stays as
@@ -231,11 +231,11 @@ pub(super) fn restore(machine: &Machine, release: &Path) -> Result<(), Failed> {
     }
     let replaced = path.with_file_name(REPLACED);
     let link = || match fs::remove_file(&replaced) {
-        Err(fault) if fault.kind() != io::ErrorKind::NotFound => Err(fault),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => fs::hard_link(path, &replaced),
     };
-    link().map_err(|fault| {
-        Failed::new(Kind::Unavailable, of(path, format_args!("it cannot be kept as {REPLACED}: {fault}")))
+    link().map_err(|error| {
+        Failed::new(Kind::Unavailable, of(path, format_args!("it cannot be kept as {REPLACED}: {error}")))
     })?;
     replace(machine, path, &kept.without_enclave_cid())?;
     report(format_args!(
@@ -266,7 +266,7 @@ fn replace(machine: &Machine, path: &Path, bytes: &[u8]) -> Result<(), Failed> {
         .and_then(|()| {
             fs::rename(&draft, path)
                 .and_then(|()| output_file::sync_folder_of(path))
-                .map_err(|fault| unwritten(path, &fault))
+                .map_err(|error| unwritten(path, &error))
         })
         .inspect_err(|_| {
             // It may not be there.
@@ -275,7 +275,7 @@ fn replace(machine: &Machine, path: &Path, bytes: &[u8]) -> Result<(), Failed> {
 }
 
 fn write_draft(machine: &Machine, path: &Path, draft: &Path, bytes: &[u8]) -> Result<(), Failed> {
-    let unwritten = |fault| unwritten(path, &fault);
+    let unwritten = |error| unwritten(path, &error);
     let permissions = path.metadata().map_err(unwritten)?.permissions();
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft).map_err(unwritten)?;
@@ -284,8 +284,8 @@ fn write_draft(machine: &Machine, path: &Path, draft: &Path, bytes: &[u8]) -> Re
     file.set_permissions(permissions).and_then(|()| file.sync_all()).map_err(unwritten)
 }
 
-fn unwritten(path: &Path, fault: &io::Error) -> Failed {
-    Failed::new(Kind::Unavailable, of(path, format_args!("it cannot be written: {fault}")))
+fn unwritten(path: &Path, error: &io::Error) -> Failed {
+    Failed::new(Kind::Unavailable, of(path, format_args!("it cannot be written: {error}")))
 }
 
 /// Removes the drafts of runs that were killed.
@@ -301,8 +301,8 @@ pub fn remove_drafts(machine: &Machine) {
     }
 }
 
-fn of(path: &Path, fault: impl std::fmt::Display) -> String {
-    format!("{}: {fault}", path.display())
+fn of(path: &Path, error: impl std::fmt::Display) -> String {
+    format!("{}: {error}", path.display())
 }
 
 #[cfg(test)]

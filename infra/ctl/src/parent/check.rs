@@ -100,8 +100,8 @@ impl Check<'_> {
         let name = &self.nitro_toml.configuration().name;
         let ours = match NitroCli::new(self.machine).describe_enclaves() {
             Ok(listing) => Ours::read(self.machine, Some(name)).of(listing),
-            Err(fault) => {
-                points.extend([Point::fail(NAME, fault), Point::fail(DEBUG, "the enclaves are not known")]);
+            Err(error) => {
+                points.extend([Point::fail(NAME, error), Point::fail(DEBUG, "the enclaves are not known")]);
                 return None;
             }
         };
@@ -143,28 +143,28 @@ impl Check<'_> {
         const NAME: &str = "measurements";
         let noted = match self.noted() {
             Ok(noted) => noted,
-            Err(fault) => return Point::fail(NAME, fault),
+            Err(error) => return Point::fail(NAME, error),
         };
-        let (mut faults, mut looked) = (Vec::new(), vec!["nitro.toml"]);
+        let (mut errors, mut looked) = (Vec::new(), vec!["nitro.toml"]);
         let image = self.options.release.join(release::IMAGE);
         if image.exists() {
             match NitroCli::new(self.machine).describe_eif(&image) {
-                Ok(measured) => faults.extend(differing(noted, &measured, "of the image")),
-                Err(fault) => faults.push(fault.to_string()),
+                Ok(measured) => errors.extend(differing(noted, &measured, "of the image")),
+                Err(error) => errors.push(error.to_string()),
             }
             looked.push("the image");
         }
         if let Some(running) = running {
             match &running.measurements {
-                Some(measured) => faults.extend(differing(noted, measured, "of the running enclave")),
+                Some(measured) => errors.extend(differing(noted, measured, "of the running enclave")),
                 None => {
-                    faults
+                    errors
                         .push("nitro-cli describe-enclaves names no PCRs of the running enclave".to_owned());
                 }
             }
             looked.push("the running enclave by nitro-cli");
         }
-        Point::unless(&faults, NAME, format_args!("the same in {}", looked.join(", ")))
+        Point::unless(&errors, NAME, format_args!("the same in {}", looked.join(", ")))
     }
 
     /// Asks the enclave for a document, as a client does, and checks all of it.
@@ -172,13 +172,13 @@ impl Check<'_> {
         const NAME: &str = "attestation";
         let expected = self.noted().and_then(|noted| {
             let json = noted.to_json().to_string();
-            ExpectedPcrs::from_measurements_json(&json).map_err(|fault| fault.to_string())
+            ExpectedPcrs::from_measurements_json(&json).map_err(|error| error.to_string())
         });
         let expected =
             expected.and_then(|pcrs| Expectation::one_of(vec![pcrs]).map_err(|doubt| doubt.to_string()));
         let mut expectation = match expected {
             Ok(expectation) => expectation,
-            Err(fault) => return Point::fail(NAME, fault),
+            Err(error) => return Point::fail(NAME, error),
         };
         let has_tls = !matches!(self.nitro_toml.configuration().tls, TlsMode::Off);
         if !has_tls {
@@ -197,15 +197,15 @@ impl Check<'_> {
         let ask = async { question(&mut client.connect().await?, &expectation).await };
         let examination = match timeout(ANSWER_DEADLINE, ask).await {
             Ok(Ok(questioned)) => questioned.examination,
-            Ok(Err(fault)) => {
-                return Point::fail(NAME, format_args!("port {port} gives no document: {fault}"));
+            Ok(Err(error)) => {
+                return Point::fail(NAME, format_args!("port {port} gives no document: {error}"));
             }
             Err(_) => {
                 let seconds = ANSWER_DEADLINE.as_secs();
                 return Point::fail(NAME, format_args!("port {port} gives no document within {seconds} s"));
             }
         };
-        let faults: Vec<String> = examination
+        let errors: Vec<String> = examination
             .findings()
             .filter_map(|(check, finding)| match finding {
                 Finding::Doubtful(doubt) => Some(format!("{check}: {doubt}")),
@@ -216,7 +216,7 @@ impl Check<'_> {
         let good = format!(
             "the enclave's document is signed under {root}, answers this request, has the PCRs of nitro.toml{connection}"
         );
-        Point::unless(&faults, NAME, good)
+        Point::unless(&errors, NAME, good)
     }
 
     fn key_policies(&self) -> Vec<Point> {
@@ -228,8 +228,8 @@ impl Check<'_> {
         let region = kms.region.to_string();
         let policy = |arn: &KeyArn| match self.aws.key_policy(arn.as_str(), &region) {
             Ok(text) => self.key_policy(&text, arn.as_str(), caller.as_deref()),
-            Err(fault) => vec![
-                Point::fail(KEY_POLICY, format_args!("that of {arn} cannot be read: {fault}"))
+            Err(error) => vec![
+                Point::fail(KEY_POLICY, format_args!("that of {arn} cannot be read: {error}"))
                     .with_remedy("allow kms:GetKeyPolicy, or give it with --policy"),
                 Point::fail(ENCRYPT, format_args!("the key policy of {arn} was not read")),
             ],
@@ -258,12 +258,12 @@ impl Check<'_> {
     }
 
     fn key_policy(&self, text: &str, of: &str, instance_role: Option<&str>) -> Vec<Point> {
-        let not_read = |fault: &dyn std::fmt::Display| {
-            [KEY_POLICY, ENCRYPT].map(|name| Point::fail(name, format_args!("of {of}: {fault}"))).to_vec()
+        let not_read = |error: &dyn std::fmt::Display| {
+            [KEY_POLICY, ENCRYPT].map(|name| Point::fail(name, format_args!("of {of}: {error}"))).to_vec()
         };
         let noted = match self.noted() {
             Ok(noted) => noted,
-            Err(fault) => return vec![Point::fail(KEY_POLICY, fault)],
+            Err(error) => return vec![Point::fail(KEY_POLICY, error)],
         };
         let Some(pins) = self.pins(instance_role) else {
             return not_read(
@@ -278,7 +278,7 @@ impl Check<'_> {
         };
         let found = match check_key_policy(text, &expectation) {
             Ok(found) => found,
-            Err(fault) => return not_read(&fault),
+            Err(error) => return not_read(&error),
         };
         let (encrypts, uses): (Vec<_>, Vec<_>) =
             found.doubts.iter().partition(|doubt| doubt.is_about_encrypting());
@@ -287,8 +287,8 @@ impl Check<'_> {
         let mut uses: Vec<String> = words(uses);
         uses.extend(found.lacks);
         let encrypts: Vec<String> = words(encrypts);
-        let faults_of = |faults: Vec<String>| faults.into_iter().map(|it| format!("of {of}: {it}")).collect();
-        let (uses, encrypts): (Vec<_>, Vec<_>) = (faults_of(uses), faults_of(encrypts));
+        let errors_of = |errors: Vec<String>| errors.into_iter().map(|it| format!("of {of}: {it}")).collect();
+        let (uses, encrypts): (Vec<_>, Vec<_>) = (errors_of(uses), errors_of(encrypts));
         let uses = Point::unless(
             &uses,
             KEY_POLICY,
@@ -316,7 +316,7 @@ impl Check<'_> {
                 Point::fail(NAME, finding)
                     .with_remedy("setup-parent.sh corrects it; then change the secrets in it")
             }
-            Err(fault) => Point::fail(NAME, fault),
+            Err(error) => Point::fail(NAME, error),
         }
     }
 
@@ -336,7 +336,7 @@ impl Check<'_> {
             Ok(401) => Point::pass(NAME, "asks for a token (IMDSv2)"),
             Ok(status) => Point::fail(NAME, format_args!("answers {status} without a token"))
                 .with_remedy("aws ec2 modify-instance-metadata-options --http-tokens required"),
-            Err(fault) => Point::unknown(NAME, fault),
+            Err(error) => Point::unknown(NAME, error),
         }
     }
 
@@ -354,14 +354,14 @@ impl Check<'_> {
         };
         let groups = match groups.await {
             Ok(groups) => groups,
-            Err(fault) => return Point::unknown(NAME, fault),
+            Err(error) => return Point::unknown(NAME, error),
         };
         let region = self.nitro_toml.configuration().kms.region.to_string();
         match self.aws.open_groups(groups.lines(), port, &region) {
             Ok(open) => {
                 Point::unless(&open, NAME, format_args!("nobody reaches port {port} from everywhere"))
             }
-            Err(fault) => Point::unknown(NAME, fault).with_remedy("allow ec2:DescribeSecurityGroups"),
+            Err(error) => Point::unknown(NAME, error).with_remedy("allow ec2:DescribeSecurityGroups"),
         }
     }
 
@@ -373,7 +373,7 @@ impl Check<'_> {
             Ok(count) => {
                 Point::pass(NAME, format_args!("{count} here; whether they record KMS is not looked at"))
             }
-            Err(fault) => Point::unknown(NAME, fault).with_remedy("allow cloudtrail:DescribeTrails"),
+            Err(error) => Point::unknown(NAME, error).with_remedy("allow cloudtrail:DescribeTrails"),
         }
     }
 }
@@ -393,7 +393,7 @@ fn role_of_session(arn: &str) -> Option<String> {
 
 fn owner_and_mode(machine: &Machine, path: &Path) -> Result<(String, u32), Failed> {
     let unread =
-        |fault: io::Error| Failed::new(Kind::Unavailable, format_args!("{}: {fault}", path.display()));
+        |error: io::Error| Failed::new(Kind::Unavailable, format_args!("{}: {error}", path.display()));
     let mode = fs::symlink_metadata(path).map_err(unread)?.mode() & 0o7777;
     Ok((ownership::owner(machine, path)?, mode))
 }

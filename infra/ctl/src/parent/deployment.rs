@@ -235,7 +235,7 @@ impl<'a> Deployment<'a> {
                     Ok(()) => self.has_ended_one = true,
                     Err(failed) if matches!(failed.kind, Kind::Interrupted(_)) => return Err(failed),
                     Err(failed) => report(format_args!(
-                        "an enclave that serves nobody could not be ended, and takes CPUs and memory: {failed}"
+                        "cannot end an enclave that serves no client; it keeps its CPUs and memory: {failed}"
                     )),
                 }
                 self.old = self.running_ours()?;
@@ -243,7 +243,10 @@ impl<'a> Deployment<'a> {
         }
         let debugged: Vec<_> = self.old.iter().filter(|enclave| enclave.is_debugged()).cloned().collect();
         if !debugged.is_empty() {
-            report(format_args!("WARNING: runs in debug mode, where KMS gives nothing: {}", ids(&debugged)));
+            report(format_args!(
+                "WARNING: runs in debug mode, in which KMS refuses every call: {}",
+                ids(&debugged)
+            ));
         }
         if self.options.is_debugged {
             if debugged.len() < self.old.len() {
@@ -550,7 +553,7 @@ impl<'a> Deployment<'a> {
         for id in ids {
             if let Err(failed) = self.instance.nitro_cli().terminate_enclave(&id) {
                 report(format_args!(
-                    "{failed}; {id} serves nobody, end it by hand: nitro-cli terminate-enclave --enclave-id {id}"
+                    "{failed}; {id} serves no client, end it by hand: nitro-cli terminate-enclave --enclave-id {id}"
                 ));
             }
         }

@@ -31,7 +31,7 @@ pub const ROLES_PATH: &str = "/latest/meta-data/iam/security-credentials/";
 
 /// Why the service did not give what was asked for.
 #[derive(Debug)]
-pub enum ImdsFault {
+pub enum ImdsError {
     /// It was not reached, or what it sent is no HTTP.
     Unreachable(&'static str, Unreachable),
     /// It does not answer in time: packets get lost.
@@ -42,10 +42,10 @@ pub enum ImdsFault {
     Unexpected(String, &'static str),
 }
 
-impl fmt::Display for ImdsFault {
+impl fmt::Display for ImdsError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(method, fault) => write!(formatter, "{method}: {fault}"),
+            Self::Unreachable(method, error) => write!(formatter, "{method}: {error}"),
             Self::Late(method) => write!(formatter, "{method}: no answer within {} s", DEADLINE.as_secs()),
             Self::Status(request, status) => write!(formatter, "{request}: status {status}"),
             Self::Unexpected(request, wanted) => {
@@ -55,9 +55,9 @@ impl fmt::Display for ImdsFault {
     }
 }
 
-impl std::error::Error for ImdsFault {}
+impl std::error::Error for ImdsError {}
 
-impl ImdsFault {
+impl ImdsError {
     /// The status, if it refused with one.
     #[must_use]
     pub const fn status(&self) -> Option<u16> {
@@ -106,8 +106,8 @@ impl Imds {
     /// Asks for a token, as IMDSv2 has it.
     ///
     /// # Errors
-    /// [`ImdsFault`]
-    pub async fn token(&self) -> Result<Token, ImdsFault> {
+    /// [`ImdsError`]
+    pub async fn token(&self) -> Result<Token, ImdsError> {
         let header = ("x-aws-ec2-metadata-token-ttl-seconds", TOKEN_TTL_S);
         let answer = self.ask(Method::PUT, TOKEN_PATH, Some(header)).await?;
         value("PUT", TOKEN_PATH, answer, "a token").map(Token)
@@ -116,31 +116,31 @@ impl Imds {
     /// The status of a request without a token: 401 where IMDSv2 is required.
     ///
     /// # Errors
-    /// [`ImdsFault`]
-    pub async fn status_without_token(&self) -> Result<u16, ImdsFault> {
+    /// [`ImdsError`]
+    pub async fn status_without_token(&self) -> Result<u16, ImdsError> {
         Ok(self.ask(Method::GET, "/latest/meta-data/", None).await?.status)
     }
 
     /// The words at `path`, which are a line each; `wanted` says what they are.
     ///
     /// # Errors
-    /// [`ImdsFault`]
-    pub async fn get(&self, token: &Token, path: &str, wanted: &'static str) -> Result<String, ImdsFault> {
+    /// [`ImdsError`]
+    pub async fn get(&self, token: &Token, path: &str, wanted: &'static str) -> Result<String, ImdsError> {
         value("GET", path, self.get_answer(token, path).await?, wanted)
     }
 
     /// The role of the instance, and whether it has credentials.
     ///
     /// # Errors
-    /// [`ImdsFault`]; without a role, its status is 404.
-    pub async fn role(&self, token: &Token) -> Result<Role, ImdsFault> {
+    /// [`ImdsError`]; without a role, its status is 404.
+    pub async fn role(&self, token: &Token) -> Result<Role, ImdsError> {
         let name = self.get(token, ROLES_PATH, "the name of a role").await?;
         let path = format!("{ROLES_PATH}{name}");
         let answer = self.get_answer(token, &path).await?;
         let answer = success("GET", &path, answer)?;
         let document: Result<CredentialsDocument, _> = serde_json::from_slice(&answer.body);
         let wanted = "JSON with the credentials of a role";
-        let document = document.map_err(|_| ImdsFault::Unexpected(format!("GET {path}"), wanted))?;
+        let document = document.map_err(|_| ImdsError::Unexpected(format!("GET {path}"), wanted))?;
         if document.code == "Success" {
             Ok(Role::Usable(name))
         } else {
@@ -148,7 +148,7 @@ impl Imds {
         }
     }
 
-    async fn get_answer(&self, token: &Token, path: &str) -> Result<Answer, ImdsFault> {
+    async fn get_answer(&self, token: &Token, path: &str) -> Result<Answer, ImdsError> {
         self.ask(Method::GET, path, Some(("x-aws-ec2-metadata-token", &token.0))).await
     }
 
@@ -158,34 +158,34 @@ impl Imds {
         method: Method,
         path: &str,
         header: Option<(&'static str, &str)>,
-    ) -> Result<Answer, ImdsFault> {
+    ) -> Result<Answer, ImdsError> {
         let name = if method == Method::PUT { "PUT" } else { "GET" };
         let mut request = Request::builder().method(method).uri(path);
         if let Some((key, value)) = header {
             request = request.header(key, value);
         }
-        let not_sent = |fault| ImdsFault::Unreachable(name, fault);
+        let not_sent = |error| ImdsError::Unreachable(name, error);
         let request = request.body(Full::<Bytes>::default()).map_err(|_| not_sent(Unreachable::Cut))?;
         let exchange = async { self.client.connect().await?.exchange(request).await };
-        timeout(DEADLINE, exchange).await.map_err(|_| ImdsFault::Late(name))?.map_err(not_sent)
+        timeout(DEADLINE, exchange).await.map_err(|_| ImdsError::Late(name))?.map_err(not_sent)
     }
 }
 
-fn success(method: &str, path: &str, answer: Answer) -> Result<Answer, ImdsFault> {
+fn success(method: &str, path: &str, answer: Answer) -> Result<Answer, ImdsError> {
     match answer.status {
         200 => Ok(answer),
-        status => Err(ImdsFault::Status(format!("{method} {path}"), status)),
+        status => Err(ImdsError::Status(format!("{method} {path}"), status)),
     }
 }
 
 /// The body, if each of its lines is a word: no HTML, and nothing that could not be part of a path or a header.
-fn value(method: &str, path: &str, answer: Answer, wanted: &'static str) -> Result<String, ImdsFault> {
+fn value(method: &str, path: &str, answer: Answer, wanted: &'static str) -> Result<String, ImdsError> {
     let answer = success(method, path, answer)?;
     let is_of_words = |byte: u8| byte.is_ascii_alphanumeric() || b"+=,.@_:/-\n".contains(&byte);
     let text = std::str::from_utf8(answer.body.trim_ascii()).ok();
     let text =
         text.filter(|text| (1..=MAX_VALUE_BYTES).contains(&text.len()) && text.bytes().all(is_of_words));
-    let unexpected = || ImdsFault::Unexpected(format!("{method} {path}"), wanted);
+    let unexpected = || ImdsError::Unexpected(format!("{method} {path}"), wanted);
     text.map(str::to_owned).ok_or_else(unexpected)
 }
 
@@ -194,7 +194,7 @@ pub(super) mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
 
-    use super::{Imds, ImdsFault, Role};
+    use super::{Imds, ImdsError, Role};
 
     fn transcript(name: &str) -> Vec<u8> {
         let path = format!("{}/../tests/transcripts/imds/{name}.http", env!("CARGO_MANIFEST_DIR"));
@@ -227,7 +227,7 @@ pub(super) mod tests {
         serving(names.iter().map(|name| transcript(name)).collect())
     }
 
-    async fn role(imds: Imds) -> Result<Role, ImdsFault> {
+    async fn role(imds: Imds) -> Result<Role, ImdsError> {
         let token = imds.token().await?;
         imds.role(&token).await
     }
@@ -247,7 +247,7 @@ pub(super) mod tests {
         let broken = role(playing(&["token-200", "role-200", "role-not-assumable-200"])).await.unwrap();
         let code = "AssumeRoleUnauthorizedAccess".to_owned();
         assert_eq!(broken, Role::Broken { name: "s3-test-role-1".into(), code });
-        let status = |result: Result<Role, ImdsFault>| result.unwrap_err().status();
+        let status = |result: Result<Role, ImdsError>| result.unwrap_err().status();
         assert_eq!(status(role(playing(&["token-200", "no-role-404"])).await), Some(404));
         assert_eq!(status(role(playing(&["forbidden-403"])).await), Some(403));
         for page in ["unauthorized-401", "unauthorized-401-page"] {
@@ -262,8 +262,8 @@ pub(super) mod tests {
         for (place, wanted) in [(0, "a token"), (1, "the name of a role"), (2, "JSON with the credentials")] {
             let mut answers = all[..place].to_vec();
             answers.push(page.clone());
-            let fault = role(serving(answers)).await.unwrap_err().to_string();
-            assert!(fault.contains(&format!("expected {wanted}")), "{fault}");
+            let error = role(serving(answers)).await.unwrap_err().to_string();
+            assert!(error.contains(&format!("expected {wanted}")), "{error}");
         }
     }
 

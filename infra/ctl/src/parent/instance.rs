@@ -34,7 +34,7 @@ impl Instance {
     /// # Errors
     /// [`Kind::Unavailable`] if the system has no thread or no signal to give.
     pub fn new(machine: Machine) -> Result<Self, Failed> {
-        let unavailable = |fault: std::io::Error| Failed::new(Kind::Unavailable, fault);
+        let unavailable = |error: std::io::Error| Failed::new(Kind::Unavailable, error);
         let runtime =
             Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(unavailable)?;
         let (interrupted, _) = watch::channel(None);

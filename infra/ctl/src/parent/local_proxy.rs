@@ -39,8 +39,8 @@ impl LocalProxy {
         options: &[&str],
         pause: impl Fn(Duration) -> Result<(), Failed>,
     ) -> Result<Self, Failed> {
-        let failed = |fault: &str| {
-            Failed::new(Kind::Unavailable, format_args!("{} does not start: {fault}", name.display()))
+        let failed = |error: &str| {
+            Failed::new(Kind::Unavailable, format_args!("{} does not start: {error}", name.display()))
         };
         let output =
             |name| memfd_create(name, MFdFlags::MFD_CLOEXEC).map(File::from).map_err(io::Error::from);
@@ -61,9 +61,9 @@ impl LocalProxy {
                 .spawn()?;
             Ok((process, stdout, stderr))
         };
-        let (process, stdout, stderr) = spawn().map_err(|fault: io::Error| match fault.kind() {
+        let (process, stdout, stderr) = spawn().map_err(|error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => failed("setpriv is not installed"),
-            _ => failed(&fault.to_string()),
+            _ => failed(&error.to_string()),
         })?;
         let mut proxy = Self { process, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
         let deadline = Instant::now() + START_PATIENCE;
@@ -143,8 +143,8 @@ mod tests {
     #[test]
     fn a_proxy_that_does_not_start_is_named() {
         for program in ["/nowhere/proxy", "/bin/false"] {
-            let fault = start(Path::new(program)).err().unwrap().to_string();
-            assert!(fault.starts_with(&format!("{program} does not start: exit status: ")), "{fault}");
+            let error = start(Path::new(program)).err().unwrap().to_string();
+            assert!(error.starts_with(&format!("{program} does not start: exit status: ")), "{error}");
         }
     }
 

@@ -43,7 +43,7 @@ impl Lock {
         // Root's alone: a process that can open it can hold it.
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
         let file = file
-            .map_err(|fault| Failed::new(Kind::Unavailable, format_args!("{}: {fault}", path.display())))?;
+            .map_err(|error| Failed::new(Kind::Unavailable, format_args!("{}: {error}", path.display())))?;
         Ok(Flock::lock(file, FlockArg::LockExclusiveNonblock).ok().map(Self))
     }
 }

@@ -165,7 +165,7 @@ pub struct NitroCliFailed {
 enum Cause {
     NotRun(NotRun),
     Status { status: i32, report: ErrorReport },
-    Unexpected { wanted: &'static str, fault: String },
+    Unexpected { wanted: &'static str, error: String },
 }
 
 impl NitroCliFailed {
@@ -215,10 +215,10 @@ impl fmt::Display for NitroCliFailed {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{PROGRAM} {}: ", self.verb)?;
         match &self.cause {
-            Cause::NotRun(fault) => fault.fmt(formatter),
+            Cause::NotRun(error) => error.fmt(formatter),
             Cause::Status { status, report } => write!(formatter, "{report} (exit status {status})"),
-            Cause::Unexpected { wanted, fault } => {
-                write!(formatter, "expected {wanted} on its standard output, got another text: {fault}")
+            Cause::Unexpected { wanted, error } => {
+                write!(formatter, "expected {wanted} on its standard output, got another text: {error}")
             }
         }
     }
@@ -265,7 +265,7 @@ impl<'a> NitroCli<'a> {
         let ended = succeeded(VERB, self.run(VERB, arguments, TIMEOUT)?)?;
         let json: serde_json::Value = read(VERB, &ended, Form::Object, WANTED)?;
         let measurements = json.to_string().parse::<MeasurementSet>();
-        measurements.map_err(|fault| unexpected(VERB, WANTED, fault.to_string()))
+        measurements.map_err(|error| unexpected(VERB, WANTED, error.to_string()))
     }
 
     /// Starts an enclave and waits until it has booted.
@@ -314,7 +314,7 @@ impl<'a> NitroCli<'a> {
     {
         // Ctrl-C ends what is done with an enclave, and not halfway a call about it.
         let call = Call::new(PROGRAM, arguments, timeout).without_terminal_signals();
-        self.machine.run(&call).map_err(|fault| NitroCliFailed { verb, cause: Cause::NotRun(fault) })
+        self.machine.run(&call).map_err(|error| NitroCliFailed { verb, cause: Cause::NotRun(error) })
     }
 }
 
@@ -335,8 +335,8 @@ fn refused(verb: &'static str, ended: &Ended) -> NitroCliFailed {
     NitroCliFailed { verb, cause: Cause::Status { status: ended.status, report } }
 }
 
-fn unexpected(verb: &'static str, wanted: &'static str, fault: String) -> NitroCliFailed {
-    NitroCliFailed { verb, cause: Cause::Unexpected { wanted, fault } }
+fn unexpected(verb: &'static str, wanted: &'static str, error: String) -> NitroCliFailed {
+    NitroCliFailed { verb, cause: Cause::Unexpected { wanted, error } }
 }
 
 fn read<T: for<'de> Deserialize<'de>>(
@@ -345,7 +345,7 @@ fn read<T: for<'de> Deserialize<'de>>(
     form: Form,
     wanted: &'static str,
 ) -> Result<T, NitroCliFailed> {
-    read_json(&ended.stdout, form).map_err(|fault| unexpected(verb, wanted, fault.to_string()))
+    read_json(&ended.stdout, form).map_err(|error| unexpected(verb, wanted, error.to_string()))
 }
 
 #[cfg(test)]

@@ -51,10 +51,10 @@ impl Ours {
         let path = machine.path(RECORD_FILE);
         let records = match read(&path) {
             Ok(records) => records,
-            Err(fault) if fault.kind() == io::ErrorKind::NotFound => Records::default(),
-            Err(fault) => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Records::default(),
+            Err(error) => {
                 let path = path.display();
-                report(format_args!("WARNING: {path}: {fault}; our enclaves are known by their names only"));
+                report(format_args!("WARNING: {path}: {error}; our enclaves are known by their names only"));
                 Records::default()
             }
         };
@@ -114,8 +114,8 @@ impl Ours {
 
     fn write(&self) -> Result<(), Failed> {
         let unwritten =
-            |fault| Failed::new(Kind::Unavailable, format_args!("{}: {fault}", self.path.display()));
-        let json = serde_json::to_vec_pretty(&self.records).map_err(|fault| unwritten(fault.into()))?;
+            |error| Failed::new(Kind::Unavailable, format_args!("{}: {error}", self.path.display()));
+        let json = serde_json::to_vec_pretty(&self.records).map_err(|error| unwritten(error.into()))?;
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder).map_err(unwritten)?;
         }

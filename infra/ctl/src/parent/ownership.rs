@@ -45,10 +45,10 @@ where
     I::Item: Into<OsString>,
 {
     let call = Call::new(program, arguments, TIMEOUT);
-    let unavailable = |fault: &str| Failed::new(Kind::Unavailable, format_args!("{call} fails: {fault}"));
+    let unavailable = |error: &str| Failed::new(Kind::Unavailable, format_args!("{call} fails: {error}"));
     match machine.run(&call) {
         Ok(ended) if ended.status == 0 => Ok(ended.stdout.trim_end().to_owned()),
         Ok(ended) => Err(unavailable(&format!("exit status {}: {}", ended.status, ended.stderr.trim()))),
-        Err(fault) => Err(unavailable(&fault.to_string())),
+        Err(error) => Err(unavailable(&error.to_string())),
     }
 }

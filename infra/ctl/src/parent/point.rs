@@ -47,10 +47,10 @@ impl Point {
         Self { outcome: Outcome::Unknown, ..Self::pass(name, finding) }
     }
 
-    /// It is as `good` words it, unless there are faults.
+    /// It is as `good` words it, unless there are errors.
     #[must_use]
-    pub fn unless(faults: &[String], name: &'static str, good: impl fmt::Display) -> Self {
-        if faults.is_empty() { Self::pass(name, good) } else { Self::fail(name, faults.join("; ")) }
+    pub fn unless(errors: &[String], name: &'static str, good: impl fmt::Display) -> Self {
+        if errors.is_empty() { Self::pass(name, good) } else { Self::fail(name, errors.join("; ")) }
     }
 
     /// The same, and what to do.

@@ -11,7 +11,7 @@ use nix::sys::statvfs::statvfs;
 use self::kms_route::{Program, handshake};
 use super::allocator::{ALLOCATOR_FILE, ALLOCATOR_UNIT, NodePages, Pages, failure_in};
 use super::clock::Tracking;
-use super::imds::{Imds, ImdsFault, Role};
+use super::imds::{Imds, ImdsError, Role};
 use super::machine::{Call, Ended, Machine, NotRun};
 use super::nitro_cli::{Listing, NitroCli, Version};
 use super::point::Point;
@@ -67,10 +67,10 @@ pub async fn preflight(machine: &Machine, imds: &Imds, need: &Need<'_>) -> Vec<P
 
 /// What the metadata service said.
 struct Visit {
-    token: Result<(), ImdsFault>,
+    token: Result<(), ImdsError>,
     instance_type: Option<String>,
     /// None without a token.
-    role: Option<Result<Role, ImdsFault>>,
+    role: Option<Result<Role, ImdsError>>,
 }
 
 impl Visit {
@@ -81,7 +81,7 @@ impl Visit {
                 let instance_type = imds.get(&token, path, "an instance type").await.ok();
                 Self { token: Ok(()), instance_type, role: Some(imds.role(&token).await) }
             }
-            Err(fault) => Self { token: Err(fault), instance_type: None, role: None },
+            Err(error) => Self { token: Err(error), instance_type: None, role: None },
         }
     }
 }
@@ -109,7 +109,7 @@ fn instance_type(machine: &Machine, visit: &Visit) -> Point {
             format_args!("{kind}, {vcpus} vCPUs; an instance with an enclave needs {MIN_VCPUS}"),
         )
         .with_remedy("take a larger instance of a Nitro type, such as m5.xlarge"),
-        Err(fault) => Point::unknown(NAME, fault).with_remedy("see the list of vCPUs in the EC2 console"),
+        Err(error) => Point::unknown(NAME, error).with_remedy("see the list of vCPUs in the EC2 console"),
     }
 }
 
@@ -140,8 +140,8 @@ fn memory(machine: &Machine, enclave_mib: u32) -> Point {
     let nodes = machine.path("/sys/devices/system/node");
     let nodes = match Pages::of_nodes(&nodes) {
         Ok(nodes) => nodes,
-        Err(fault) => {
-            let finding = format!("the huge pages below {} cannot be read: {fault}", nodes.display());
+        Err(error) => {
+            let finding = format!("the huge pages below {} cannot be read: {error}", nodes.display());
             return Point::unknown(NAME, finding)
                 .with_remedy("cat /sys/devices/system/node/node*/hugepages/*/free_hugepages");
         }
@@ -172,8 +172,8 @@ fn cpus(machine: &Machine, cpu_count: u32) -> Point {
     let path = machine.path("/sys/module/nitro_enclaves/parameters/ne_cpus");
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(fault) => {
-            let finding = format!("{}: {fault}", path.display());
+        Err(error) => {
+            let finding = format!("{}: {error}", path.display());
             return Point::fail(NAME, finding)
                 .with_remedy("the driver is not loaded: modprobe nitro_enclaves");
         }
@@ -196,8 +196,8 @@ fn cpus(machine: &Machine, cpu_count: u32) -> Point {
             let finding = format!("the pool has {has}; nitro-cli did not list every enclave that has some");
             return Point::unknown(NAME, finding).with_remedy("sudo nitro-cli describe-enclaves");
         }
-        Err(fault) => {
-            let finding = format!("the pool has {has}; which are free is not known: {fault}");
+        Err(error) => {
+            let finding = format!("the pool has {has}; which are free is not known: {error}");
             return Point::unknown(NAME, finding).with_remedy("sudo nitro-cli describe-enclaves");
         }
     };
@@ -236,7 +236,7 @@ async fn ports(machine: &Machine, configuration: &Configuration) -> Vec<Point> {
             };
             taken.iter().map(point).collect()
         }
-        Err(fault) => vec![Point::unknown(NAME, fault).with_remedy("modprobe vsock, then look again")],
+        Err(error) => vec![Point::unknown(NAME, error).with_remedy("modprobe vsock, then look again")],
     }
 }
 
@@ -244,20 +244,20 @@ fn metadata_service(visit: &Visit) -> Point {
     const NAME: &str = "metadata service";
     match &visit.token {
         Ok(()) => Point::pass(NAME, "gives tokens (IMDSv2)"),
-        Err(fault) => Point::fail(NAME, fault).with_remedy(service_remedy(fault)),
+        Err(error) => Point::fail(NAME, error).with_remedy(service_remedy(error)),
     }
 }
 
 /// What to do when the service does not give what it should.
-fn service_remedy(fault: &ImdsFault) -> &'static str {
-    match fault.status() {
+fn service_remedy(error: &ImdsError) -> &'static str {
+    match error.status() {
         Some(403) => {
             "it is switched off: aws ec2 modify-instance-metadata-options --http-endpoint enabled --http-tokens required"
         }
         Some(401) => "it refused its own token: something between answers for it, such as a metadata proxy",
         Some(_) => "aws ec2 modify-instance-metadata-options --http-endpoint enabled --http-tokens required",
-        None => match fault {
-            ImdsFault::Unexpected(..) => "something else answers for it, such as a captive portal or a proxy",
+        None => match error {
+            ImdsError::Unexpected(..) => "something else answers for it, such as a captive portal or a proxy",
             _ => {
                 "let this instance reach 169.254.169.254: no firewall rule, no proxy, and in a container a hop limit of 2"
             }
@@ -265,7 +265,7 @@ fn service_remedy(fault: &ImdsFault) -> &'static str {
     }
 }
 
-fn role(role: Option<Result<Role, ImdsFault>>) -> Point {
+fn role(role: Option<Result<Role, ImdsError>>) -> Point {
     const NAME: &str = "role";
     match role {
         None => Point::unknown(NAME, "the metadata service gave no token")
@@ -280,13 +280,13 @@ fn role(role: Option<Result<Role, ImdsFault>>) -> Point {
             };
             Point::fail(NAME, format_args!("{name} has no credentials: {code}")).with_remedy(remedy)
         }
-        Some(Err(fault)) if fault.status() == Some(404) => {
+        Some(Err(error)) if error.status() == Some(404) => {
             let remedy = "aws ec2 associate-iam-instance-profile with the profile of the role";
             Point::fail(NAME, "this instance has no instance profile").with_remedy(remedy)
         }
-        Some(Err(fault)) => {
-            let remedy = service_remedy(&fault);
-            Point::fail(NAME, fault).with_remedy(remedy)
+        Some(Err(error)) => {
+            let remedy = service_remedy(&error);
+            Point::fail(NAME, error).with_remedy(remedy)
         }
     }
 }
@@ -297,13 +297,13 @@ async fn kms(machine: &Machine, need: &Need<'_>) -> Point {
     let proxy = Program::choose(machine, need.release).and_then(|program| program.open_route(&host));
     let reached = match proxy {
         Ok(proxy) => handshake(proxy.address(), &host, need.configuration).await,
-        Err(fault) => {
-            return Point::unknown(NAME, fault).with_remedy("name the release's folder with --release");
+        Err(error) => {
+            return Point::unknown(NAME, error).with_remedy("name the release's folder with --release");
         }
     };
     match reached {
         Ok(()) => Point::pass(NAME, format_args!("{host} is reached through the proxy, by TLS")),
-        Err(fault) => Point::fail(NAME, format_args!("{host}, through the proxy: {fault}")).with_remedy(
+        Err(error) => Point::fail(NAME, format_args!("{host}, through the proxy: {error}")).with_remedy(
             "let this instance reach port 443 there: DNS, security group, route or a VPC endpoint for KMS",
         ),
     }
@@ -314,7 +314,7 @@ fn clock(machine: &Machine) -> Point {
     let remedy = "systemctl enable --now chronyd.service, with the server 169.254.169.123";
     let text = match output(machine, "chronyc", &["-n", "tracking"]) {
         Ok(text) => text,
-        Err(fault) => return Point::unknown(NAME, fault).with_remedy(remedy),
+        Err(error) => return Point::unknown(NAME, error).with_remedy(remedy),
     };
     match Tracking::read(&text) {
         Ok(Tracking::Synchronized { offset_s }) if offset_s.abs() <= MAX_CLOCK_OFFSET_S => {
@@ -326,7 +326,7 @@ fn clock(machine: &Machine) -> Point {
         Ok(Tracking::NotSynchronized) => {
             Point::fail(NAME, "chrony reaches no time server").with_remedy(remedy)
         }
-        Err(fault) => Point::unknown(NAME, format_args!("chronyc tracking: {fault}")).with_remedy(remedy),
+        Err(error) => Point::unknown(NAME, format_args!("chronyc tracking: {error}")).with_remedy(remedy),
     }
 }
 
@@ -351,7 +351,7 @@ fn nitro_cli(machine: &Machine) -> Point {
         Ok(version) if version >= MIN_NITRO_CLI => Point::pass(NAME, version),
         Ok(version) => Point::fail(NAME, format_args!("{version}; {MIN_NITRO_CLI} or newer is needed"))
             .with_remedy(remedy),
-        Err(fault) => Point::fail(NAME, fault).with_remedy(remedy),
+        Err(error) => Point::fail(NAME, error).with_remedy(remedy),
     }
 }
 
@@ -367,7 +367,7 @@ fn systemd(machine: &Machine) -> Point {
         Ok(version) => {
             Point::fail(NAME, format_args!("{version}; {MIN_SYSTEMD} or newer is needed")).with_remedy(remedy)
         }
-        Err(fault) => Point::unknown(NAME, fault).with_remedy(remedy),
+        Err(error) => Point::unknown(NAME, error).with_remedy(remedy),
     }
 }
 
@@ -382,7 +382,7 @@ fn setpriv(machine: &Machine) -> Point {
     const NAME: &str = "setpriv";
     match output(machine, NAME, &["--version"]) {
         Ok(text) => Point::pass(NAME, printable(text.trim(), MAX_WORDS_CHARS)),
-        Err(fault) => Point::fail(NAME, fault).with_remedy("dnf install util-linux"),
+        Err(error) => Point::fail(NAME, error).with_remedy("dnf install util-linux"),
     }
 }
 
@@ -397,8 +397,8 @@ fn disk(machine: &Machine) -> Point {
             Point::fail(NAME, format_args!("{free} MiB free in {RELEASES_VOLUME}; {MIN_FREE_MIB} are needed"))
                 .with_remedy("journalctl --vacuum-size=100M, or a larger volume")
         }
-        Err(fault) => {
-            Point::unknown(NAME, format_args!("{RELEASES_VOLUME}: {fault}")).with_remedy("df -h /var/lib")
+        Err(error) => {
+            Point::unknown(NAME, format_args!("{RELEASES_VOLUME}: {error}")).with_remedy("df -h /var/lib")
         }
     }
 }
@@ -412,14 +412,14 @@ fn systemctl(arguments: &[&str]) -> Call {
     Call::new("systemctl", arguments, TIMEOUT)
 }
 
-/// The standard output of a command that succeeded, or a line that names the command and its fault.
+/// The standard output of a command that succeeded, or a line that names the command and its error.
 fn output(machine: &Machine, program: &str, arguments: &[&str]) -> Result<String, String> {
     let call = Call::new(program, arguments, TIMEOUT);
     match machine.run(&call) {
         Ok(ended) if ended.status == 0 => Ok(ended.stdout),
         Ok(ended) => Err(format!("{call}: exit status {}", ended.status)),
         Err(NotRun::Missing) => Err(format!("{program} is not installed")),
-        Err(fault) => Err(format!("{call}: {fault}")),
+        Err(error) => Err(format!("{call}: {error}")),
     }
 }
 

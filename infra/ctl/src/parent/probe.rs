@@ -16,7 +16,7 @@ pub(super) const PROXY_PROTOCOL: &str = "--proxy-protocol";
 pub(super) fn local_endpoint(configuration: &Configuration, port: u16) -> Result<Endpoint, Failed> {
     let scheme = if configuration.tls == TlsMode::Off { "http" } else { "https" };
     let endpoint = format!("{scheme}://127.0.0.1:{port}").parse();
-    endpoint.map_err(|fault| Failed::new(Kind::Unavailable, format_args!("port {port}: {fault}")))
+    endpoint.map_err(|error| Failed::new(Kind::Unavailable, format_args!("port {port}: {error}")))
 }
 
 /// A proxy of our own to one enclave, until it is dropped.

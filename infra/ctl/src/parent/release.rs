@@ -49,7 +49,7 @@ impl Release {
             remove_leftovers(machine);
         }
         // Once: a link of another user may lead elsewhere the next time.
-        let real = folder.canonicalize().map_err(|fault| unreadable(folder, &fault))?;
+        let real = folder.canonicalize().map_err(|error| unreadable(folder, &error))?;
         if machine.path(STORED_RELEASE).canonicalize().is_ok_and(|stored| stored == real) || is_dry {
             let nitro_toml = read_nitro_toml(&real)?;
             return Ok(Self { folder: real, nitro_toml, is_staged: false });
@@ -79,7 +79,7 @@ impl Release {
     pub(super) fn check_image(&self, nitro_cli: NitroCli<'_>) -> Result<(), Failed> {
         let path = self.image();
         let wrong = |line: String| Err(Failed::new(Kind::Configuration, line));
-        let bytes = path.metadata().map_err(|fault| unreadable(&path, &fault))?.len();
+        let bytes = path.metadata().map_err(|error| unreadable(&path, &error))?.len();
         let memory_mib = self.configuration().enclave.memory_mib;
         if bytes.saturating_mul(MEMORY_PER_IMAGE_BYTE) > u64::from(memory_mib) << 20 {
             return wrong(format!(
@@ -120,7 +120,7 @@ impl Release {
             folder.sync_all()?;
             let new = link.with_extension("new");
             match fs::remove_file(&new) {
-                Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(fault),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
             // Relative, so that it holds wherever the machine's root is mounted.
@@ -129,8 +129,8 @@ impl Release {
             fs::rename(&new, &link)?;
             crate::output_file::sync_folder_of(&link)
         };
-        keep().map_err(|fault| {
-            Failed::new(Kind::Unavailable, format_args!("{}: it cannot be replaced: {fault}", link.display()))
+        keep().map_err(|error| {
+            Failed::new(Kind::Unavailable, format_args!("{}: it cannot be replaced: {error}", link.display()))
         })?;
         self.is_staged = false;
         Ok(())
@@ -185,8 +185,8 @@ fn no_release(folder: &Path) -> Failed {
     Failed::new(Kind::NoInput, line)
 }
 
-fn unreadable(path: &Path, fault: &io::Error) -> Failed {
-    Failed::new(Kind::Unavailable, format_args!("{}: {fault}", path.display()))
+fn unreadable(path: &Path, error: &io::Error) -> Failed {
+    Failed::new(Kind::Unavailable, format_args!("{}: {error}", path.display()))
 }
 
 pub(super) fn read_nitro_toml(folder: &Path) -> Result<NitroToml, Failed> {
@@ -196,13 +196,13 @@ pub(super) fn read_nitro_toml(folder: &Path) -> Result<NitroToml, Failed> {
 pub(super) fn read_nitro_toml_at(path: &Path) -> Result<NitroToml, Failed> {
     let mut text = String::new();
     let file = open_regular(path)?;
-    let wrong = |fault: &dyn std::fmt::Display| {
-        Failed::new(Kind::Configuration, format_args!("{}: {fault}", path.display()))
+    let wrong = |error: &dyn std::fmt::Display| {
+        Failed::new(Kind::Configuration, format_args!("{}: {error}", path.display()))
     };
     // One byte more, so that what is too long is seen to be.
     let limit = MAX_CONFIGURATION_BYTES as u64 + 1;
-    file.take(limit).read_to_string(&mut text).map_err(|fault| wrong(&fault))?;
-    NitroToml::read(&text).map_err(|fault| wrong(&fault))
+    file.take(limit).read_to_string(&mut text).map_err(|error| wrong(&error))?;
+    NitroToml::read(&text).map_err(|error| wrong(&error))
 }
 
 /// Opens a file that is neither a link, which may lead to what is root's alone, nor a pipe, which may never end.
@@ -210,10 +210,10 @@ pub(super) fn open_regular(path: &Path) -> Result<File, Failed> {
     let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
     match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_file()) => Ok(file),
-        Err(fault) if fault.kind() == io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(Failed::new(Kind::NoInput, format_args!("{} is missing", path.display())))
         }
-        Err(fault) if fault.kind() == io::ErrorKind::PermissionDenied => Err(unreadable(path, &fault)),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(unreadable(path, &error)),
         Ok(_) | Err(_) => {
             let line =
                 format_args!("{} is a link or no regular file; it is not followed or read", path.display());
@@ -233,15 +233,15 @@ fn copy_regular(from: &Path, to: &Path, max_bytes: u64) -> Result<(), Failed> {
         .open(to)
         .and_then(|mut to| io::copy(&mut from, &mut to))
         .map(drop)
-        .map_err(|fault| unreadable(to, &fault))
+        .map_err(|error| unreadable(to, &error))
 }
 
 /// A folder of root's alone, until it is known to be a release.
 fn new_folder(releases: &Path) -> Result<PathBuf, Failed> {
-    fs::create_dir_all(releases).map_err(|fault| unreadable(releases, &fault))?;
+    fs::create_dir_all(releases).map_err(|error| unreadable(releases, &error))?;
     let nanoseconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos();
     let folder = releases.join(format!("{:08x}", nanoseconds ^ std::process::id().rotate_left(16)));
-    DirBuilder::new().mode(0o700).create(&folder).map_err(|fault| unreadable(&folder, &fault))?;
+    DirBuilder::new().mode(0o700).create(&folder).map_err(|error| unreadable(&folder, &error))?;
     Ok(folder)
 }
 

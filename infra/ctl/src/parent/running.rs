@@ -122,10 +122,10 @@ pub(super) fn terminate_all(
     ours: &mut Ours,
     enclaves: &[Enclave],
 ) -> Result<(), Failed> {
-    let mut fault = None;
+    let mut error = None;
     for enclave in enclaves {
         match instance.nitro_cli().terminate_enclave(&enclave.id) {
-            Err(failed) if !failed.is_unknown_enclave() => fault = Some(Failed::from(failed)),
+            Err(failed) if !failed.is_unknown_enclave() => error = Some(Failed::from(failed)),
             _ => {}
         }
     }
@@ -134,13 +134,13 @@ pub(super) fn terminate_all(
         let listing = instance.nitro_cli().describe_enclaves()?;
         let is_listed = |enclave: &Enclave| listing.enclaves.iter().any(|listed| listed.id == enclave.id);
         // What could not be told to end may be what does not answer.
-        let may_be_silent = fault.is_some() && !listing.is_complete;
+        let may_be_silent = error.is_some() && !listing.is_complete;
         if !enclaves.iter().any(is_listed) && !may_be_silent {
             break;
         }
         // One that could not be told to end does not end by itself.
-        if let Some(fault) = fault {
-            return Err(fault);
+        if let Some(error) = error {
+            return Err(error);
         }
         if Instant::now() >= deadline {
             let line = format_args!(

@@ -247,8 +247,8 @@ impl Setup<'_> {
         }
         // Private from its first moment; and a link never takes the place of a file that came meanwhile.
         let draft = path.with_file_name(format!("{}{:08x}", boot_file::DRAFT_PREFIX, std::process::id()));
-        let unwritten = |fault: std::io::Error| {
-            Failed::new(Kind::Unavailable, format_args!("{}: it cannot be written: {fault}", path.display()))
+        let unwritten = |error: std::io::Error| {
+            Failed::new(Kind::Unavailable, format_args!("{}: it cannot be written: {error}", path.display()))
         };
         let text = boot_file_text::first_boot_file(self.configuration);
         let make = || {
@@ -350,7 +350,7 @@ impl Setup<'_> {
         let call = Call::new(program, arguments, TIMEOUT);
         match self.machine.run(&call) {
             Ok(ended) => Ok(ended.status == 0),
-            Err(fault) => Err(Failed::new(Kind::Unavailable, format_args!("{call}: {fault}"))),
+            Err(error) => Err(Failed::new(Kind::Unavailable, format_args!("{call}: {error}"))),
         }
     }
 
@@ -362,7 +362,7 @@ impl Setup<'_> {
                     format_args!("{call} fails (exit status {}): {}", ended.status, ended.stderr.trim());
                 Err(Failed::new(Kind::Unavailable, line))
             }
-            Err(fault) => Err(Failed::new(Kind::Unavailable, format_args!("{call}: {fault}"))),
+            Err(error) => Err(Failed::new(Kind::Unavailable, format_args!("{call}: {error}"))),
         }
     }
 }

@@ -59,7 +59,7 @@ fn succeed(machine: &Machine, arguments: &[&str]) -> Result<(), Failed> {
 
 fn systemctl(machine: &Machine, arguments: &[&str]) -> Result<Ended, Failed> {
     let call = Call::new("systemctl", arguments, TIMEOUT);
-    machine.run(&call).map_err(|fault| Failed::new(Kind::Unavailable, format_args!("{call}: {fault}")))
+    machine.run(&call).map_err(|error| Failed::new(Kind::Unavailable, format_args!("{call}: {error}")))
 }
 
 /// Tells the manager that started this process `state` (sd_notify(3)). Without such a manager this does nothing.

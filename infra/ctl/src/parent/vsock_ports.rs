@@ -128,13 +128,13 @@ pub async fn taken(machine: &Machine, ports: &[Port]) -> Result<Vec<Taken>, Stri
             continue;
         }
         let address: Address =
-            format!("vsock:any:{}", port.number).parse().map_err(|fault| format!("{}: {fault}", port.key))?;
+            format!("vsock:any:{}", port.number).parse().map_err(|error| format!("{}: {error}", port.key))?;
         match Listener::bind(&address).await {
             Ok(_) => {}
-            Err(fault) if fault.kind() == io::ErrorKind::AddrInUse => {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 taken.push(unnamed(*port));
             }
-            Err(fault) => return Err(format!("vsock port {}: {fault}", port.number)),
+            Err(error) => return Err(format!("vsock port {}: {error}", port.number)),
         }
     }
     Ok(taken)

@@ -98,8 +98,8 @@ fn look_for_ever(instance: &Instance) -> Result<(), Failed> {
 }
 
 fn tell_manager(state: &str) {
-    if let Err(fault) = systemd::notify(state) {
-        report(format_args!("systemd cannot be told: {fault}"));
+    if let Err(error) = systemd::notify(state) {
+        report(format_args!("systemd cannot be told: {error}"));
     }
 }
 

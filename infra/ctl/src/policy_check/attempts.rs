@@ -84,7 +84,7 @@ pub(super) struct Attempts<'a> {
     /// What of the parent instance has to be asked for.
     pub(super) pins: &'a [ParentPin],
     pub(super) stand_ins: &'a StandIns,
-    /// Whether boot secrets are no fault.
+    /// Whether boot secrets are no error.
     pub(super) is_sealing: bool,
     pub(super) budget: &'a Budget,
 }

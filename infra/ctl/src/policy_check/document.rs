@@ -139,7 +139,7 @@ pub(super) fn statements(text: &str, of: Of) -> Result<Vec<Statement>, InvalidPo
     if text.len() > MAX_POLICY_BYTES {
         return Err(InvalidPolicy::TooLong);
     }
-    let policy = json::read(text).map_err(|fault| InvalidPolicy::Json(fault.to_string()))?;
+    let policy = json::read(text).map_err(|error| InvalidPolicy::Json(error.to_string()))?;
     if let Some(place) = placeholder(&policy, "") {
         return Err(InvalidPolicy::Placeholder(place));
     }

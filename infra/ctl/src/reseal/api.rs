@@ -121,7 +121,7 @@ impl Caller {
                     Ok(answer) if answer.status == 401 => Err(Halt::KeyRefused),
                     Ok(answer) if answer.status == 403 => Err(Halt::NotAllowed(path)),
                     Ok(answer) => Ok(Reply { answer, is_lost }),
-                    Err(fault) => Err(Halt::Gone(fault)),
+                    Err(error) => Err(Halt::Gone(error)),
                 };
             }
             tokio::select! {

@@ -53,17 +53,17 @@ impl Past {
     /// are whole lines.
     ///
     /// # Errors
-    /// [`JournalFault`]
-    pub fn read(bytes: &[u8], sha256: &str, rows: usize) -> Result<(Self, usize), JournalFault> {
+    /// [`JournalError`]
+    pub fn read(bytes: &[u8], sha256: &str, rows: usize) -> Result<(Self, usize), JournalError> {
         let mut past = Self::none(rows);
         let mut whole_bytes = 0;
         let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').enumerate();
         while let Some((index, line)) = lines.next() {
-            let fits = |row: usize| (row < rows).then_some(row).ok_or(JournalFault::Damaged(index + 1));
+            let fits = |row: usize| (row < rows).then_some(row).ok_or(JournalError::Damaged(index + 1));
             match (index, entry_of(line)) {
                 (0, Some(Entry::Input { version: VERSION, sha256: noted, rows: noted_rows })) => {
                     if noted != sha256 || noted_rows != rows {
-                        return Err(JournalFault::OtherInput(noted));
+                        return Err(JournalError::OtherInput(noted));
                     }
                 }
                 (1.., Some(Entry::Began { row })) => past.began[fits(row)?] = true,
@@ -76,12 +76,12 @@ impl Past {
                 (0, None) if !line.ends_with(b"\n") && is_begun_line(line) => break,
                 (1.., None) => {
                     if lines.any(|(_, line)| entry_of(line).is_some()) {
-                        return Err(JournalFault::Damaged(index + 1));
+                        return Err(JournalError::Damaged(index + 1));
                     }
                     break;
                 }
-                (0, _) => return Err(JournalFault::Unknown),
-                (1.., Some(_)) => return Err(JournalFault::Damaged(index + 1)),
+                (0, _) => return Err(JournalError::Unknown),
+                (1.., Some(_)) => return Err(JournalError::Damaged(index + 1)),
             }
             whole_bytes += line.len();
         }
@@ -109,7 +109,7 @@ impl Past {
 
 /// Why a journal is not gone on with.
 #[derive(Debug)]
-pub enum JournalFault {
+pub enum JournalError {
     /// The system's.
     Io(io::Error),
     /// Another process writes it.
@@ -122,10 +122,10 @@ pub enum JournalFault {
     Damaged(usize),
 }
 
-impl fmt::Display for JournalFault {
+impl fmt::Display for JournalError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io(fault) => write!(formatter, "{fault}"),
+            Self::Io(error) => write!(formatter, "{error}"),
             Self::InUse => formatter.write_str("another process is at work with it"),
             Self::OtherInput(sha256) => write!(
                 formatter,
@@ -137,11 +137,11 @@ impl fmt::Display for JournalFault {
     }
 }
 
-impl std::error::Error for JournalFault {}
+impl std::error::Error for JournalError {}
 
-impl From<io::Error> for JournalFault {
-    fn from(fault: io::Error) -> Self {
-        Self::Io(fault)
+impl From<io::Error> for JournalError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
     }
 }
 
@@ -159,18 +159,18 @@ impl Journal {
     /// Opens the journal for an input with this SHA-256 and so many rows, and makes it if it is not there; mode 0600.
     ///
     /// # Errors
-    /// [`JournalFault`]; the journal is as it was.
-    pub fn open(path: &Path, sha256: &[u8; 32], rows: usize) -> Result<Self, JournalFault> {
+    /// [`JournalError`]; the journal is as it was.
+    pub fn open(path: &Path, sha256: &[u8; 32], rows: usize) -> Result<Self, JournalError> {
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        file.try_lock().map_err(|fault| match fault {
-            TryLockError::WouldBlock => JournalFault::InUse,
-            TryLockError::Error(fault) => JournalFault::Io(fault),
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => JournalError::InUse,
+            TryLockError::Error(error) => JournalError::Io(error),
         })?;
         let mut bytes = Vec::new();
         (&file).take(MAX_JOURNAL_BYTES as u64 + 1).read_to_end(&mut bytes)?;
         if bytes.len() > MAX_JOURNAL_BYTES {
-            return Err(JournalFault::Unknown);
+            return Err(JournalError::Unknown);
         }
         let sha256 = base16ct::lower::encode_string(sha256);
         let (past, whole_bytes) = Past::read(&bytes, &sha256, rows)?;
@@ -266,7 +266,7 @@ fn is_begun_line(line: &[u8]) -> bool {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use super::{Entry, Journal, JournalFault, Past, VERSION, entry_of, line_of};
+    use super::{Entry, Journal, JournalError, Past, VERSION, entry_of, line_of};
 
     const SHA256: [u8; 32] = [7; 32];
 
@@ -311,7 +311,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         let mut journal = Journal::open(&path, &SHA256, 2).unwrap();
-        assert!(matches!(Journal::open(&path, &SHA256, 2), Err(JournalFault::InUse)));
+        assert!(matches!(Journal::open(&path, &SHA256, 2), Err(JournalError::InUse)));
         for row in [0, 1] {
             journal.note_done(row, "ns1.new").unwrap();
         }
@@ -319,22 +319,22 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         let refused = |bytes: &[u8], sha256: &[u8; 32], rows| {
             std::fs::write(&path, bytes).unwrap();
-            let fault = Journal::open(&path, sha256, rows).unwrap_err();
+            let error = Journal::open(&path, sha256, rows).unwrap_err();
             assert_eq!(std::fs::read(&path).unwrap(), bytes);
-            fault
+            error
         };
         let other = "07".repeat(32);
-        assert!(matches!(refused(&whole, &[8; 32], 2), JournalFault::OtherInput(sha256) if sha256 == other));
-        assert!(matches!(refused(&whole, &SHA256, 1), JournalFault::OtherInput(_)));
+        assert!(matches!(refused(&whole, &[8; 32], 2), JournalError::OtherInput(sha256) if sha256 == other));
+        assert!(matches!(refused(&whole, &SHA256, 1), JournalError::OtherInput(_)));
         for foreign in [&b"x"[..], b"\n", b"identity_id,sealed_key\n", b"{}\n", b"00000000 {}\n", &whole[1..]]
         {
-            assert!(matches!(refused(foreign, &SHA256, 2), JournalFault::Unknown), "{foreign:?}");
+            assert!(matches!(refused(foreign, &SHA256, 2), JournalError::Unknown), "{foreign:?}");
         }
         let second = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
         for at in [second, second + 8, second + 20] {
             let mut bent = whole.clone();
             bent[at] ^= 1;
-            assert!(matches!(refused(&bent, &SHA256, 2), JournalFault::Damaged(2)), "{at}");
+            assert!(matches!(refused(&bent, &SHA256, 2), JournalError::Damaged(2)), "{at}");
         }
         let with = |entry: &Entry| [&whole[..], line_of(entry).unwrap().as_bytes()].concat();
         for entry in [
@@ -343,10 +343,10 @@ mod tests {
             Entry::Done { row: 0, sealed_key: String::new() },
             Entry::Input { version: VERSION, sha256: other.clone(), rows: 2 },
         ] {
-            assert!(matches!(refused(&with(&entry), &SHA256, 2), JournalFault::Damaged(4)));
+            assert!(matches!(refused(&with(&entry), &SHA256, 2), JournalError::Damaged(4)));
         }
         let newer = line_of(&Entry::Input { version: VERSION + 1, sha256: other, rows: 2 }).unwrap();
-        assert!(matches!(refused(newer.as_bytes(), &SHA256, 2), JournalFault::Unknown));
+        assert!(matches!(refused(newer.as_bytes(), &SHA256, 2), JournalError::Unknown));
     }
 
     #[test]

@@ -72,7 +72,7 @@ fn the_key_that_was_sealed_is_the_one_that_is_presented() {
 }
 
 #[test]
-fn each_fault_of_a_pair_has_its_own_words() {
+fn each_error_of_a_pair_has_its_own_words() {
     let account = account();
     let good = issue(2020, 2200);
     let (pem, other) = (good.key.serialize_pem(), issue(2020, 2200));

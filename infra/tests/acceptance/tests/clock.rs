@@ -93,7 +93,7 @@ fn an_nsm_that_fails_while_the_signer_runs_changes_no_ticket() {
         ),
         (
             &["--nsm-refuses-after-s", "30"],
-            "the clock runs on without the NSM's time fault=the NSM gives no document to take the time from",
+            "the clock runs on without the NSM's time error=the NSM gives no document to take the time from",
         ),
     ];
     // Side by side, because the minute to the first anchor is the same.

@@ -183,7 +183,7 @@ fn a_signature_is_made_again_once() -> Result<(), Failure> {
     imports_legacy(&parent, &server)?.is_error(502, KEY_SERVICE)?;
     called(&parent, &["Decrypt"; 2])?;
     attested.says(
-        "KMS gives nothing operation=\"Decrypt\" fault=InvalidSignatureException: The request signature",
+        "KMS call failed operation=\"Decrypt\" error=InvalidSignatureException: The request signature",
     )?;
     imports_legacy(&parent, &server)?.is(200, OK)
 }
@@ -273,11 +273,11 @@ fn each_error_of_kms_is_told_and_loses_nothing() -> Result<(), Failure> {
         };
         rows.check(format!("import, {words}"), answered);
         rows.check(format!("calls, {words}"), called(&parent, &vec!["Decrypt"; calls]));
-        rows.check(format!("log, {words}"), attested.says(&format!("operation=\"Decrypt\" fault={words}")));
+        rows.check(format!("log, {words}"), attested.says(&format!("operation=\"Decrypt\" error={words}")));
         if told != Told::Nothing {
             parent.kms.answer_next("GenerateDataKey", 1, status, &body)?;
             rows.check(format!("export, {words}"), signer.export(&identity).is_error(502, KEY_SERVICE));
-            let line = format!("operation=\"GenerateDataKey\" fault={words}");
+            let line = format!("operation=\"GenerateDataKey\" error={words}");
             rows.check(format!("log of the export, {words}"), attested.says(&line));
         }
         rows.check(format!("signing, {words}"), signer.signs_under(&identity, &public_key[2..]));

@@ -28,7 +28,7 @@ fn the_expected_enclave_is_attested() {
 }
 
 #[test]
-fn each_fault_is_a_doubt_of_its_own() {
+fn each_error_is_a_doubt_of_its_own() {
     let zeros = cbor::map(&[
         (cbor::uint(0), cbor::bytes(&[0; 48])),
         (cbor::uint(1), cbor::bytes(&[0; 48])),

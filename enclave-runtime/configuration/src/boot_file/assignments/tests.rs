@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 
-use super::{InvalidBootFile, LineFault, for_each_assignment};
+use super::{InvalidBootFile, LineError, for_each_assignment};
 
 type Assignments = Vec<(String, Vec<u8>)>;
 
@@ -55,10 +55,10 @@ fn reads_as_systemd_does() {
 
 #[test]
 fn refuses_lines_that_would_be_lost_or_are_ambiguous() {
-    use LineFault::{
+    use LineError::{
         CarriageReturn, ContinuedComment, NotAnAssignment, NotUtf8, Nul, OpenQuote, TrailingBackslash,
     };
-    for (bytes, line, fault) in [
+    for (bytes, line, error) in [
         (&b"A=1\nB=\xff"[..], 2, NotUtf8),
         (b"A=1\n#\0", 2, Nul),
         (b"A=1\nB\nC=3", 2, NotAnAssignment),
@@ -82,7 +82,7 @@ fn refuses_lines_that_would_be_lost_or_are_ambiguous() {
         (b"A='a\r\n'", 1, CarriageReturn),
         (b"A=\"a\\\r\n\"", 1, CarriageReturn),
     ] {
-        assert_eq!(read(bytes), Err(InvalidBootFile::Line { line, fault }), "{}", bytes.escape_ascii());
+        assert_eq!(read(bytes), Err(InvalidBootFile::Line { line, error }), "{}", bytes.escape_ascii());
     }
 }
 
@@ -189,8 +189,8 @@ proptest! {
 
     #[test]
     fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        if let Err(fault) = read(&bytes) {
-            prop_assert!(!fault.to_string().contains('\n'));
+        if let Err(error) = read(&bytes) {
+            prop_assert!(!error.to_string().contains('\n'));
         }
     }
 }

@@ -123,7 +123,7 @@ impl<'a> Aws<'a> {
                 Err(format!("aws {name}: exit status {}: {}", ended.status, printable(why, MAX_WORDS_CHARS)))
             }
             Err(NotRun::Missing) => Err("the program aws is not installed".to_owned()),
-            Err(fault) => Err(format!("aws {name}: {fault}")),
+            Err(error) => Err(format!("aws {name}: {error}")),
         }
     }
 }
@@ -191,9 +191,9 @@ mod tests {
                 assert!(Aws::new(&cut).trails("us-east-1").is_err(), "{length}");
             }
         }
-        let fault = open("<html></html>", 22).unwrap_err();
+        let error = open("<html></html>", 22).unwrap_err();
         assert_eq!(
-            fault,
+            error,
             "aws ec2 describe-security-groups: expected an object with SecurityGroups, got another text"
         );
     }
@@ -204,8 +204,8 @@ mod tests {
             "\nAn error occurred (UnauthorizedOperation) when calling the DescribeTrails operation\n";
         let refused = Ended { status: 254, stderr: stderr.into(), ..Ended::default() };
         let machine = Machine::new("/nowhere".into(), Box::new(Always(refused)));
-        let fault = Aws::new(&machine).trails("us-east-1").unwrap_err();
-        assert!(fault.starts_with("aws cloudtrail describe-trails: exit status 254: An error"), "{fault}");
+        let error = Aws::new(&machine).trails("us-east-1").unwrap_err();
+        assert!(error.starts_with("aws cloudtrail describe-trails: exit status 254: An error"), "{error}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ const NAME: &str = "settings";
 /// `[pcr]` does not cover the rest of the file. So a file that was edited after the build is compared with the image's.
 pub(super) fn judge(nitro_toml: &NitroToml, image: &Path) -> Point {
     let mut exposures = nitro_toml.exposures().to_vec();
-    let mut faults = Vec::new();
+    let mut errors = Vec::new();
     let mut looked = "nitro.toml";
     let mut unread = None;
     if image.exists() {
@@ -26,21 +26,21 @@ pub(super) fn judge(nitro_toml: &NitroToml, image: &Path) -> Point {
             Ok(carried) => {
                 exposures.extend(Exposure::all_in(&carried));
                 if nitro_toml.measured().parse() != Ok(carried) {
-                    faults.push("the image carries another nitro.toml than the one beside it".to_owned());
+                    errors.push("the image carries another nitro.toml than the one beside it".to_owned());
                 }
                 looked = "nitro.toml, and by that in the image";
             }
-            Err(fault) => unread = Some(fault),
+            Err(error) => unread = Some(error),
         }
     }
     let given_away = Exposure::ALL.into_iter().filter(|it| it.is_for_tests() && exposures.contains(it));
-    faults.extend(given_away.map(|exposure| exposure.to_string()));
+    errors.extend(given_away.map(|exposure| exposure.to_string()));
     let point = match unread {
-        Some(fault) if faults.is_empty() => Point::unknown(
+        Some(error) if errors.is_empty() => Point::unknown(
             NAME,
-            format_args!("the nitro.toml in {} cannot be read: {fault}", image.display()),
+            format_args!("the nitro.toml in {} cannot be read: {error}", image.display()),
         ),
-        _ => Point::unless(&faults, NAME, format_args!("no trust is given away by {looked}")),
+        _ => Point::unless(&errors, NAME, format_args!("no trust is given away by {looked}")),
     };
     match nitro_toml.notes() {
         notes if notes.is_empty() => point,
@@ -50,12 +50,12 @@ pub(super) fn judge(nitro_toml: &NitroToml, image: &Path) -> Point {
 
 /// The `nitro.toml` in the image, or why it cannot be read.
 fn carried_by(image: &Path) -> Result<toml::Table, String> {
-    let file = open_regular(image).map_err(|fault| fault.to_string())?;
+    let file = open_regular(image).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
     // One byte more, so that what is too long is seen to be.
     let limit = MAX_IMAGE_BYTES as u64 + 1;
-    file.take(limit).read_to_end(&mut bytes).map_err(|fault| fault.to_string())?;
-    let image = Image::read(&bytes).map_err(|fault| fault.to_string())?;
+    file.take(limit).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    let image = Image::read(&bytes).map_err(|error| error.to_string())?;
     nitro_toml_in(&image).ok_or_else(|| "no image that `signerctl eif build` makes".to_owned())
 }
 

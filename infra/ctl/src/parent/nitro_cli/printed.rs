@@ -33,7 +33,7 @@ impl fmt::Display for NoJson {
                 write!(formatter, "none of the first {MAX_LINES_BEFORE} lines begins with {open}")
             }
             // It quotes names of fields and no values of ours.
-            Self::Json(fault) => fault.fmt(formatter),
+            Self::Json(error) => error.fmt(formatter),
         }
     }
 }
@@ -44,18 +44,18 @@ pub(super) fn read_json<T: for<'de> Deserialize<'de>>(text: &str, form: Form) ->
         Form::Array => '[',
         Form::Object => '{',
     };
-    let mut fault = if text.trim().is_empty() { NoJson::Empty } else { NoJson::NoLine(open) };
+    let mut error = if text.trim().is_empty() { NoJson::Empty } else { NoJson::NoLine(open) };
     let mut at = 0;
     for line in text.split_inclusive('\n').take(MAX_LINES_BEFORE) {
         if line.starts_with(open) {
             match serde_json::from_str(&text[at..]) {
                 Ok(value) => return Ok(value),
-                Err(json) => fault = NoJson::Json(json),
+                Err(json) => error = NoJson::Json(json),
             }
         }
         at += line.len();
     }
-    Err(fault)
+    Err(error)
 }
 
 /// The version in a line such as `Nitro CLI 1.4.2`.

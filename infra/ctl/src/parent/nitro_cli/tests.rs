@@ -183,8 +183,8 @@ impl Commands for Never {
 
 #[test]
 fn a_call_that_hangs_leaves_open_what_it_did() {
-    let failed = |fault| {
-        let machine = Machine::new("/nowhere".into(), Box::new(Never(fault)));
+    let failed = |error| {
+        let machine = Machine::new("/nowhere".into(), Box::new(Never(error)));
         NitroCli::new(&machine).run_enclave(&hello()).unwrap_err()
     };
     let hung = failed(|| NotRun::TimedOut(Duration::from_secs(600)));

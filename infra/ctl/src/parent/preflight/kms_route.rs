@@ -60,8 +60,8 @@ impl Program {
             io::copy(&mut original, &mut copy)?;
             Ok(copy)
         };
-        let copy = copy_all().map_err(|fault: io::Error| {
-            Failed::new(Kind::Unavailable, format_args!("{}: it cannot be copied: {fault}", name.display()))
+        let copy = copy_all().map_err(|error: io::Error| {
+            Failed::new(Kind::Unavailable, format_args!("{}: it cannot be copied: {error}", name.display()))
         })?;
         // A program that this process starts has no descriptor of it.
         let path = format!("/proc/{}/fd/{}", std::process::id(), copy.as_raw_fd());
@@ -96,8 +96,8 @@ pub(super) enum NotReached {
 impl fmt::Display for NotReached {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Proxy(fault) => write!(formatter, "the proxy does not take a connection: {fault}"),
-            Self::Tls(fault) => write!(formatter, "TLS handshake failed: {fault}"),
+            Self::Proxy(error) => write!(formatter, "the proxy does not take a connection: {error}"),
+            Self::Tls(error) => write!(formatter, "TLS handshake failed: {error}"),
             Self::Late => write!(formatter, "no TLS handshake within {} s", HANDSHAKE_DEADLINE.as_secs()),
             Self::Configuration => {
                 formatter.write_str("kms.trust_anchors or kms.region cannot be used for TLS")
@@ -167,12 +167,12 @@ mod tests {
         let mut trusting = configuration();
         trusting.kms.trust_anchors = Some(vec![certificate]);
         handshake(address, HOST, &trusting).await.unwrap();
-        let fault = handshake(address, HOST, &configuration()).await.unwrap_err();
-        assert!(matches!(fault, NotReached::Tls(_)), "{fault}");
+        let error = handshake(address, HOST, &configuration()).await.unwrap_err();
+        assert!(matches!(error, NotReached::Tls(_)), "{error}");
         let (address, certificate) = server("kms.eu-west-1.amazonaws.com").await;
         trusting.kms.trust_anchors = Some(vec![certificate]);
-        let fault = handshake(address, HOST, &trusting).await.unwrap_err();
-        assert!(matches!(fault, NotReached::Tls(_)), "{fault}");
+        let error = handshake(address, HOST, &trusting).await.unwrap_err();
+        assert!(matches!(error, NotReached::Tls(_)), "{error}");
     }
 
     #[tokio::test]
@@ -180,8 +180,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { while listener.accept().await.is_ok() {} });
-        let fault = handshake(address, HOST, &configuration()).await.unwrap_err();
-        assert!(fault.to_string().starts_with("TLS handshake failed: "), "{fault}");
+        let error = handshake(address, HOST, &configuration()).await.unwrap_err();
+        assert!(error.to_string().starts_with("TLS handshake failed: "), "{error}");
     }
 
     #[test]
@@ -190,7 +190,7 @@ mod tests {
         let machine = Machine::new(folder.path().join("machine"), Box::new(SystemCommands));
         let release = folder.path().join("release");
         fs::create_dir(&release).unwrap();
-        let choose = || Program::choose(&machine, Some(&release)).map_err(|fault| fault.to_string());
+        let choose = || Program::choose(&machine, Some(&release)).map_err(|error| error.to_string());
         let proxy = release.join("proxy");
         assert!(choose().err().unwrap().contains("is missing"));
         let script = |port: u16| {

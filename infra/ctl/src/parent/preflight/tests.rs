@@ -226,7 +226,7 @@ fn lists_of_cpus_are_counted() {
 }
 
 #[tokio::test]
-async fn each_fault_of_the_metadata_service_has_its_own_remedy() {
+async fn each_error_of_the_metadata_service_has_its_own_remedy() {
     let broken = ["token-200", "role-200", "role-200", "role-not-assumable-200"];
     for (answers, name, remedy) in [
         (&["forbidden-403"][..], "metadata service", "--http-endpoint enabled"),

@@ -47,7 +47,7 @@ impl<'a> Actor<'a> {
         let ended = self
             .machine
             .run(&call)
-            .map_err(|fault| Failed::new(Kind::Unavailable, format_args!("{call}: {fault}")))?;
+            .map_err(|error| Failed::new(Kind::Unavailable, format_args!("{call}: {error}")))?;
         if ended.status == 0 {
             return Ok(());
         }
@@ -59,8 +59,8 @@ impl<'a> Actor<'a> {
     /// Puts a copy of `source`, which may be another user's and is no link, at `place`. Returns whether anything changed.
     pub(super) fn put_file(&self, source: &Path, place: &Path, mode: u32) -> Result<bool, Failed> {
         let mut bytes = Vec::new();
-        release::open_regular(source)?.read_to_end(&mut bytes).map_err(|fault| {
-            Failed::new(Kind::Unavailable, format_args!("{}: it cannot be read: {fault}", source.display()))
+        release::open_regular(source)?.read_to_end(&mut bytes).map_err(|error| {
+            Failed::new(Kind::Unavailable, format_args!("{}: it cannot be read: {error}", source.display()))
         })?;
         self.put_from(&bytes, source.display(), place, mode)
     }
@@ -88,7 +88,7 @@ impl<'a> Actor<'a> {
         let write = || {
             // One that a run left which was killed.
             match fs::remove_file(draft) {
-                Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(fault),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
@@ -97,7 +97,7 @@ impl<'a> Actor<'a> {
             file.sync_all()?;
             fs::rename(draft, place)
         };
-        write().map(|()| true).map_err(|fault| unwritten(place, &fault))
+        write().map(|()| true).map_err(|error| unwritten(place, &error))
     }
 
     /// Makes a folder that everybody may read, with those above it.
@@ -117,7 +117,7 @@ impl<'a> Actor<'a> {
             .mode(0o755)
             .create(folder)
             .and_then(|()| fs::set_permissions(folder, Permissions::from_mode(0o755)))
-            .map_err(|fault| unwritten(folder, &fault))
+            .map_err(|error| unwritten(folder, &error))
     }
 
     pub(super) fn set_mode(&self, path: &Path, mode: u32) -> Result<(), Failed> {
@@ -125,7 +125,7 @@ impl<'a> Actor<'a> {
             self.print(format_args!("chmod {mode:04o} -- {}", path.display()));
             return Ok(());
         }
-        fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|fault| unwritten(path, &fault))
+        fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|error| unwritten(path, &error))
     }
 
     /// Removes a file that may not be there.
@@ -150,6 +150,6 @@ fn is_there(bytes: &[u8], place: &Path, mode: u32) -> bool {
     is_alike && same()
 }
 
-fn unwritten(place: &Path, fault: &io::Error) -> Failed {
-    Failed::new(Kind::Unavailable, format_args!("{}: it cannot be written: {fault}", place.display()))
+fn unwritten(place: &Path, error: &io::Error) -> Failed {
+    Failed::new(Kind::Unavailable, format_args!("{}: it cannot be written: {error}", place.display()))
 }

@@ -100,14 +100,14 @@ impl Setup<'_> {
         let before = fs::read_to_string(&path).ok();
         let (mut has_mib, mut has_cpus) = (0, 0);
         if let Some(text) = &before {
-            let wrong = |fault: &dyn std::fmt::Display| {
+            let wrong = |error: &dyn std::fmt::Display| {
                 let remedy = "correct it, or delete it and run this again";
-                Failed::new(Kind::Configuration, format_args!("{}: {fault}; {remedy}", path.display()))
+                Failed::new(Kind::Configuration, format_args!("{}: {error}; {remedy}", path.display()))
             };
             if text.len() > MAX_ALLOCATOR_FILE_BYTES {
                 return Err(wrong(&"it is too long"));
             }
-            let allocation = Allocation::read(text).map_err(|fault| wrong(&fault))?;
+            let allocation = Allocation::read(text).map_err(|error| wrong(&error))?;
             match allocation.cpus {
                 Cpus::Pool(_) => {
                     report(format_args!(
@@ -130,7 +130,7 @@ impl Setup<'_> {
         let listing = match NitroCli::new(self.machine).describe_enclaves() {
             Ok(listing) => Some(listing),
             Err(_) if self.options.is_dry => None,
-            Err(fault) => return Err(fault.into()),
+            Err(error) => return Err(error.into()),
         };
         if listing.is_some_and(|listing| !listing.enclaves.is_empty() || !listing.is_complete) {
             let line = format!(

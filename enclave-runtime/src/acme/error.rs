@@ -8,7 +8,7 @@ use configuration::tls_pair::InvalidPair;
 
 /// Why there is no certificate yet.
 #[derive(Debug)]
-pub enum AcmeFault {
+pub enum AcmeError {
     /// The relay or the server cannot be reached; another attempt may succeed.
     Unreachable(&'static str),
     /// The server violates ACME.
@@ -27,7 +27,7 @@ pub enum AcmeFault {
     Ourselves(&'static str),
 }
 
-impl AcmeFault {
+impl AcmeError {
     /// How long the server asks the client to wait.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
@@ -48,7 +48,7 @@ impl AcmeFault {
     }
 }
 
-impl fmt::Display for AcmeFault {
+impl fmt::Display for AcmeError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable(reason) => write!(formatter, "the acme server cannot be reached: {reason}"),
@@ -66,11 +66,11 @@ impl fmt::Display for AcmeFault {
                 write!(formatter, "the certificate cannot be used: {reason}")
             }
             // `InvalidPair` has the words for what an operator provides.
-            Self::UnusablePair(InvalidPair::Chain(fault)) => {
-                write!(formatter, "the certificate cannot be used: its chain: {fault}")
+            Self::UnusablePair(InvalidPair::Chain(error)) => {
+                write!(formatter, "the certificate cannot be used: its chain: {error}")
             }
-            Self::UnusablePair(InvalidPair::Key(fault)) => {
-                write!(formatter, "the certificate cannot be used: its key: {fault}")
+            Self::UnusablePair(InvalidPair::Key(error)) => {
+                write!(formatter, "the certificate cannot be used: its key: {error}")
             }
             Self::UnusablePair(InvalidPair::Mismatch) => {
                 formatter.write_str("the certificate cannot be used: it is for another key")
@@ -80,4 +80,4 @@ impl fmt::Display for AcmeFault {
     }
 }
 
-impl std::error::Error for AcmeFault {}
+impl std::error::Error for AcmeError {}

@@ -13,7 +13,7 @@ const MAX_LOGGED_BYTES: usize = 512;
 
 /// Why a call gave nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum KmsFault {
+pub(crate) enum KmsError {
     /// No connection, or it was cut.
     Unreachable(&'static str),
     /// IMDS gave no credentials.
@@ -52,7 +52,7 @@ pub(crate) enum KmsFault {
     Lost,
 }
 
-impl fmt::Display for KmsFault {
+impl fmt::Display for KmsError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable(reason) => write!(formatter, "KMS cannot be reached: {reason}"),
@@ -75,7 +75,7 @@ impl fmt::Display for KmsFault {
     }
 }
 
-impl std::error::Error for KmsFault {}
+impl std::error::Error for KmsError {}
 
 /// The error document. Its members' case differs between services and errors.
 #[derive(Deserialize)]
@@ -86,7 +86,7 @@ struct ErrorDocument {
     message: Option<String>,
 }
 
-impl KmsFault {
+impl KmsError {
     /// Reads the answer to a call that failed.
     pub(super) fn of_answer(status: StatusCode, body: &[u8]) -> Self {
         let document: Option<ErrorDocument> = serde_json::from_slice(body).ok();
@@ -170,66 +170,66 @@ fn printable(text: &str) -> String {
 mod tests {
     use hyper::StatusCode;
 
-    use super::KmsFault;
+    use super::KmsError;
 
-    fn fault(status: u16, body: &str) -> KmsFault {
-        KmsFault::of_answer(StatusCode::from_u16(status).unwrap(), body.as_bytes())
+    fn error(status: u16, body: &str) -> KmsError {
+        KmsError::of_answer(StatusCode::from_u16(status).unwrap(), body.as_bytes())
     }
 
     #[test]
     fn errors_are_told_by_type_and_message_in_either_case() {
         let denied = r#"{"__type":"AccessDeniedException","Message":"User: x is not authorized"}"#;
-        assert_eq!(fault(400, denied).to_string(), "AccessDeniedException: User: x is not authorized");
+        assert_eq!(error(400, denied).to_string(), "AccessDeniedException: User: x is not authorized");
         let namespaced =
             r#"{"__type":"com.amazonaws.kms#NotFoundException","message":"no\tkey\n\nyou asked: x"}"#;
-        assert_eq!(fault(400, namespaced).to_string(), "NotFoundException: nokey");
-        assert_eq!(fault(400, r#"{"__type":"InvalidCiphertextException"}"#), KmsFault::InvalidCiphertext);
-        assert_eq!(fault(503, "<html>").to_string(), "HTTP status 503: no message");
+        assert_eq!(error(400, namespaced).to_string(), "NotFoundException: nokey");
+        assert_eq!(error(400, r#"{"__type":"InvalidCiphertextException"}"#), KmsError::InvalidCiphertext);
+        assert_eq!(error(503, "<html>").to_string(), "HTTP status 503: no message");
         let long = format!(r#"{{"__type":"X","message":"{}"}}"#, "\u{e4}".repeat(10_000));
-        assert_eq!(fault(400, &long).to_string().len(), 3 + 512);
+        assert_eq!(error(400, &long).to_string().len(), 3 + 512);
     }
 
     /// A file of `infra/tests/transcripts/kms`, and what is to be made of it.
     macro_rules! transcripts {
         ($($file:literal: $check:expr,)*) => {
-            [$(($file, include_str!(concat!("../../../infra/tests/transcripts/kms/", $file)), $check as fn(&KmsFault) -> bool),)*]
+            [$(($file, include_str!(concat!("../../../infra/tests/transcripts/kms/", $file)), $check as fn(&KmsError) -> bool),)*]
         };
     }
 
     #[test]
     fn each_error_that_kms_sent_is_understood() {
-        let is_final = |fault: &KmsFault| {
-            matches!(fault, KmsFault::Refused { .. })
-                && !fault.is_worth_another_try()
-                && !fault.is_of_signature()
+        let is_final = |error: &KmsError| {
+            matches!(error, KmsError::Refused { .. })
+                && !error.is_worth_another_try()
+                && !error.is_of_signature()
         };
-        let is_of_signature = |fault: &KmsFault| fault.is_of_signature();
+        let is_of_signature = |error: &KmsError| error.is_of_signature();
         for (file, body, check) in transcripts! {
             "access-denied-explicit-deny.json": is_final,
             "access-denied-not-allowed.json": is_final,
             "access-denied-identity-policy.json": is_final,
             "access-denied-unknown-key.json": is_final,
-            "invalid-ciphertext.json": |fault| *fault == KmsFault::InvalidCiphertext,
-            "incorrect-key.json": |fault| *fault == KmsFault::InvalidCiphertext,
+            "invalid-ciphertext.json": |error| *error == KmsError::InvalidCiphertext,
+            "incorrect-key.json": |error| *error == KmsError::InvalidCiphertext,
             "disabled.json": is_final,
             "invalid-state.json": is_final,
             "not-found.json": is_final,
             "dry-run.json": is_final,
-            "throttling.json": |fault| matches!(fault, KmsFault::Troubled { .. }) && fault.is_worth_another_try(),
+            "throttling.json": |error| matches!(error, KmsError::Troubled { .. }) && error.is_worth_another_try(),
             "invalid-signature.json": is_of_signature,
             "signature-expired.json": is_of_signature,
             "signature-not-yet-current.json": is_of_signature,
-            "expired-token.json": |fault| fault.is_of_credentials() && fault.is_worth_another_try(),
-            "unrecognized-client.json": |fault| fault.is_of_credentials() && fault.is_worth_another_try(),
+            "expired-token.json": |error| error.is_of_credentials() && error.is_worth_another_try(),
+            "unrecognized-client.json": |error| error.is_of_credentials() && error.is_worth_another_try(),
         } {
-            let whole = fault(400, body);
+            let whole = error(400, body);
             assert!(check(&whole), "{file}: {whole}");
             assert!(
                 !whole.to_string().contains("no message") || file == "invalid-ciphertext.json",
                 "{whole}"
             );
             for at in 0..body.trim_end().len() {
-                let cut = fault(400, &body[..at]);
+                let cut = error(400, &body[..at]);
                 assert_eq!(cut.to_string(), "HTTP status 400: no message", "{file}, cut at {at}");
             }
         }
@@ -252,16 +252,16 @@ mod tests {
             (400, "InvalidCiphertextException", false),
         ] {
             let body = format!(r#"{{"__type":"{kind}"}}"#);
-            assert_eq!(fault(status, &body).is_worth_another_try(), again, "{kind}");
+            assert_eq!(error(status, &body).is_worth_another_try(), again, "{kind}");
         }
     }
 
     #[test]
     fn signature_and_credentials_are_told_apart() {
-        assert!(fault(400, r#"{"__type":"InvalidSignatureException"}"#).is_of_signature());
-        assert!(fault(403, r#"{"__type":"RequestExpired"}"#).is_of_signature());
-        assert!(!fault(400, r#"{"__type":"AccessDeniedException"}"#).is_of_signature());
-        assert!(fault(400, r#"{"__type":"ExpiredTokenException"}"#).is_of_credentials());
-        assert!(!fault(400, r#"{"__type":"AccessDeniedException"}"#).is_of_credentials());
+        assert!(error(400, r#"{"__type":"InvalidSignatureException"}"#).is_of_signature());
+        assert!(error(403, r#"{"__type":"RequestExpired"}"#).is_of_signature());
+        assert!(!error(400, r#"{"__type":"AccessDeniedException"}"#).is_of_signature());
+        assert!(error(400, r#"{"__type":"ExpiredTokenException"}"#).is_of_credentials());
+        assert!(!error(400, r#"{"__type":"AccessDeniedException"}"#).is_of_credentials());
     }
 }
