@@ -1,4 +1,4 @@
-//! What is to be signed.
+//! The digest that is signed.
 
 use sha2::{Digest as _, Sha256};
 
@@ -26,7 +26,7 @@ impl Digest {
         &self.0
     }
 
-    /// What a ticket's `digest_hash` must be: the SHA-256 of the bytes in lower-case hex.
+    /// The value that a ticket's `digest_hash` must have: the SHA-256 of the bytes, in lower-case hex.
     pub(crate) fn hash_hex(&self) -> [u8; 64] {
         let mut hex = [0; 64];
         // Cannot fail: 32 bytes give 64 digits.

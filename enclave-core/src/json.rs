@@ -34,7 +34,7 @@ const MANY_SLOTS: usize = 16_384;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotJson;
 
-/// What a member is. Strings and numbers are positions in the buffer that was parsed.
+/// The value of a member. Strings and numbers are positions in the parsed buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Value {
     /// The member is not there.

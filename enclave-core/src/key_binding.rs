@@ -1,4 +1,4 @@
-//! What an attestation document vouches for when it is about a key.
+//! The facts about a key that an attestation document vouches for.
 
 use sha2::{Digest as _, Sha256};
 

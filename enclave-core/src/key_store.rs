@@ -10,7 +10,7 @@ use crate::key_origin::KeyOrigin;
 use crate::secret_key::{KeyPair, PublicKey, SecretKey};
 use crate::slot_table::{Entry, Position, Slot, SlotTable};
 
-/// What a [`KeySlot`] holds.
+/// The content of a [`KeySlot`].
 pub struct StoredKey {
     identity: [u8; 16],
     pair: KeyPair,
@@ -99,7 +99,7 @@ impl<'s> KeyStore<'s> {
         Some((position, &self.0.entry(position)?.pair))
     }
 
-    /// What there is to say in public of the key of `identity`.
+    /// The public facts about the key of `identity`.
     #[must_use]
     pub fn binding(&self, identity: &IdentityId) -> Option<KeyBinding> {
         let position = self.0.find(identity.as_bytes())?;
@@ -189,7 +189,7 @@ mod tests {
         assert!(store.find(&identity(3)).is_none());
     }
 
-    /// What operators are told to reckon with.
+    /// The size that the documentation tells operators.
     #[test]
     fn a_slot_takes_92_bytes() {
         assert_eq!(size_of::<KeySlot>(), 92);

@@ -9,7 +9,7 @@
 //!                          nonce_ledger: unseen? recorded
 //! ```
 //!
-//! What holds here:
+//! Invariants:
 //!
 //! * Time, randomness, bytes and storage are arguments. Nothing here knows a socket, a clock, an environment, an HTTP
 //!   status, KMS, a log or a development mode.

@@ -18,7 +18,7 @@ use crate::slot_table::{Entry, NOWHERE, Position, Slot, SlotTable};
 /// How many due nonces a record lets go at most: more than the one it adds, so that the ledger catches up after a burst.
 pub const FORGOTTEN_PER_RECORD: u32 = 4;
 
-/// What a [`NonceSlot`] holds.
+/// The content of a [`NonceSlot`].
 pub struct RecordedNonce {
     fingerprint: [u8; 16],
     exp_unix_s: u64,

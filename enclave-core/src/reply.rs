@@ -9,7 +9,7 @@ use crate::validation::{FieldError, ValidationErrors};
 /// Room for every reply but [`Reply::SealedKey`]: the longest lists three field errors and takes 293 bytes.
 pub const MAX_REPLY_BYTES: usize = 512;
 
-/// What a client is told.
+/// The content of a response body.
 #[derive(Debug, Clone, Copy)]
 pub enum Reply<'r> {
     /// A key was made.

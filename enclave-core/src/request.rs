@@ -25,15 +25,15 @@ const ALGORITHM: &[u8] = b"secp256k1";
 /// `POST /internal/generate`
 #[derive(Debug)]
 pub struct GenerateRequest {
-    /// Which key to make.
+    /// The key to make.
     pub identity: IdentityId,
 }
 
 /// `POST /internal/sign`
 pub struct SignRequest<'b> {
-    /// With which key.
+    /// The key to sign with.
     pub identity: IdentityId,
-    /// What.
+    /// The digest to sign.
     pub digest: Digest,
     /// WTF-8 of 32 to 4096 UTF-16 code units; decoded in place when it is verified.
     pub ticket: &'b mut [u8],
@@ -42,16 +42,16 @@ pub struct SignRequest<'b> {
 /// `POST /internal/destroy` and `POST /internal/backup/export`
 #[derive(Debug)]
 pub struct IdentityRequest {
-    /// Which key.
+    /// The key.
     pub identity: IdentityId,
 }
 
 /// `POST /internal/attest`
 #[derive(Debug)]
 pub struct AttestRequest {
-    /// Which key.
+    /// The key.
     pub identity: IdentityId,
-    /// What the document has to hold, if anything.
+    /// The nonce that the document has to hold, if any.
     pub nonce: Option<AttestationNonce>,
 }
 

@@ -1,7 +1,6 @@
 //! How many signatures a second are made at most, of one key and in all.
 //!
-//! What is kept is not how many may still be made but when a whole second's worth may be made again, which needs nothing
-//! that fills it up.
+//! A limit stores one moment: from then on a whole second's worth is free again. So no task has to refill it.
 
 use core::num::NonZeroU32;
 

@@ -144,7 +144,7 @@ impl<'s> Signer<'s> {
         self.keys.find(identity).is_some()
     }
 
-    /// What an attestation document can vouch for: the public key of `identity`, and where its key came from.
+    /// The facts that an attestation document can vouch for: the public key of `identity`, and the origin of its key.
     ///
     /// # Errors
     /// [`Refusal::KeyNotFound`]

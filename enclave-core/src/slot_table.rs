@@ -11,7 +11,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::hash_seed::HashSeed;
 
-/// What a table holds: something with a sixteen-byte key.
+/// An entry of a table, with a sixteen-byte key.
 pub(crate) trait Entry {
     fn key(&self) -> &[u8; 16];
 

@@ -42,7 +42,7 @@ pub struct EmptyTicketSecret;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InvalidTicket;
 
-/// What an authentic, live ticket claims.
+/// The claims of an authentic, live ticket.
 #[derive(Debug)]
 pub(crate) struct Claims<'t> {
     /// Whether the scope is `sign`.

@@ -1,4 +1,4 @@
-//! What is wrong with a body that is JSON: the messages that existing clients read.
+//! The errors in a body that is JSON, in the words that existing clients read.
 
 use crate::json::Value;
 
@@ -49,7 +49,7 @@ impl From<&Value> for Kind {
     }
 }
 
-/// What is wrong with one field.
+/// The error of one field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldError {
     /// A string was expected.

@@ -45,7 +45,7 @@ const NOTHING_FIRST: fn(&mut Signer<'_>) = |_| {};
 const SIGNED: &str = "{\"signature\":\"";
 const DONE: &str = "{\"ok\":true}";
 
-/// What the runtime asks before it seals a key; the reply is the answer alone.
+/// The check of the runtime before it seals a key. The reply is the answer alone.
 fn holds(signer: &mut Signer<'_>, body: &mut [u8], out: &mut [u8]) -> usize {
     let request = IdentityRequest::parse(body, &SEED);
     out[0] = match request.map(|request| signer.holds(&request.identity)) {
@@ -56,7 +56,7 @@ fn holds(signer: &mut Signer<'_>, body: &mut [u8], out: &mut [u8]) -> usize {
     1
 }
 
-/// What the runtime asks before it makes a key.
+/// The check of the runtime before it makes a key.
 fn has_room(signer: &mut Signer<'_>, body: &mut [u8], out: &mut [u8]) -> usize {
     let request = IdentityRequest::parse(body, &SEED);
     out[0] = match request.and_then(|request| signer.has_room_for(&request.identity)) {

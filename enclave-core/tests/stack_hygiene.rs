@@ -1,4 +1,4 @@
-//! What operations leave on the stack: no secret, in no frame and no spilled register.
+//! Operations leave no secret on the stack, in no frame and no spilled register.
 //!
 //! A stack is painted, an operation run as the runtime runs it, inside `with_burnt_stack`, and the stack read back through
 //! `/proc/self/mem`. What is shown is that the overwriting covers whatever the operation left; the wipes on the way are
@@ -212,7 +212,7 @@ fn a_new_key_leaves_no_secret_on_the_stack() {
     assert_eq!(found, [""; 0]);
 }
 
-/// What it should have been is what the forger was after. Here the core alone overwrites the stack.
+/// A forger wants to learn the right MAC. Here the core alone overwrites the stack.
 #[test]
 fn a_forged_ticket_leaves_no_mac_on_the_stack() {
     let ticket = Claims::good(1, DIGEST, "n").ticket();

@@ -1,5 +1,5 @@
-//! Who the client of a connection is, where the parent's proxy announces it. What the parent says is believed for the
-//! log and nothing else.
+//! The address of a connection's client, where the parent's proxy announces it. The signer believes the parent's word
+//! for the log and nothing else.
 
 mod client_stream;
 

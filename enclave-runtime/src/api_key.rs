@@ -1,4 +1,4 @@
-//! The secrets that callers present in `x-internal-api-key`, and what each of them may ask for.
+//! The API keys that clients present in `x-internal-api-key`, and the role of each.
 
 use sha2::{Digest as _, Sha256};
 use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
@@ -32,7 +32,7 @@ impl ApiKey {
 #[derive(Debug, Default)]
 pub struct ApiKeys(Vec<(ApiKey, Role)>);
 
-/// The key is there already, so its role would depend on which one was looked at first.
+/// Two names have the same key, so its role would depend on the order of the look-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SameApiKey {
     /// Which one, counted from 0 in the order they were added.

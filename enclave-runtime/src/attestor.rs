@@ -1,8 +1,8 @@
-//! Attestation documents for clients, no more of them than the NSM can spare.
+//! Attestation documents for clients, at most as many as the NSM can spare.
 //!
-//! The NSM makes one document at a time, and whoever talks to KMS needs one too. So there are turns: the public has one
-//! document in the making at most, and those who hold the API key one, however many wait; what KMS needs waits for
-//! these two and no more. Signing needs no document at all.
+//! The NSM makes one document at a time, and a call to KMS needs one too. So there are turns: the public has at most
+//! one document in the making, and so have the holders of the API key, however many of them wait. A call to KMS waits
+//! for these two and no more. Signing needs no document at all.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,7 +86,7 @@ impl Attestor {
     }
 }
 
-/// What a document is to hold.
+/// The content of a requested document.
 struct Content {
     tls_spki: Option<Arc<[u8]>>,
     user_data: Option<[u8; 32]>,

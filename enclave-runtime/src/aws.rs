@@ -1,4 +1,4 @@
-//! What any AWS service asks of its clients: HTTP, credentials, signatures, the right time.
+//! The parts that every AWS client needs: HTTP, credentials, signatures, the right time.
 //!
 //! ```text
 //! kms ─▶ signature ◀─ credentials ◀─ imds ─▶ relay ─▶ 169.254.169.254

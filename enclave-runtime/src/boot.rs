@@ -5,9 +5,9 @@
 //! boot file (parent's) ──┴▶ BootFile::parse ─▶ KMS opens what it has to ─▶ secrets ─▶ Service::open
 //! ```
 //!
-//! What the parent gives wrong is refused for good, in one line. What is only not there yet, the boot file, IMDS, KMS, a
-//! key policy that still lacks this image, is waited for, without end and without hurry; `/health` is 503 meanwhile. A
-//! certificate out of its time is wrong.
+//! Wrong input of the parent ends the boot, in one line. So does a certificate out of its time. The boot waits without
+//! end for what is missing so far: the boot file, IMDS, KMS, or a key policy that names this image. Meanwhile `/health` is
+//! 503.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,8 +109,8 @@ impl From<InvalidBootFile> for BootRefused {
     }
 }
 
-/// Opens `service` when everything it takes is there. If there is a provided certificate, or one that `keeper` finds kept
-/// in time, it is in `front` by then; what the provided one was made of is given back.
+/// Opens `service` when all its secrets are open. By then a provided certificate, or one that `keeper` restored in
+/// time, is in `front`. Returns the source of the provided one.
 ///
 /// # Errors
 /// [`BootRefused`]
@@ -189,7 +189,7 @@ async fn api_keys(kms: &Kms, roles: &[ApiKeyRole], secrets: Vec<BootSecret>) -> 
 /// The name of the TLS key's ciphertext, without its ending.
 pub(crate) const TLS_KEY: &str = "TLS_KEY";
 
-/// What the boot file's certificate and its decrypted key make of the server, from `now` on.
+/// The TLS identity of the boot file's certificate and its decrypted key, valid from `now` on.
 ///
 /// # Errors
 /// [`BootRefused::Tls`], or [`BootRefused::Identity`].
@@ -236,7 +236,7 @@ async fn reveal(kms: &Kms, name: &str, secret: BootSecret) -> Result<PlainSecret
     PlainSecret::new(name, plaintext).map_err(|error| BootRefused::BootFile(InvalidBootFile::Secret(error)))
 }
 
-/// What KMS makes of the ciphertext of a boot secret, however long it takes until it does.
+/// The plaintext of the ciphertext of a boot secret. Waits for KMS without end.
 async fn decrypt(
     kms: &Kms,
     name: &str,

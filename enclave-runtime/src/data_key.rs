@@ -1,4 +1,4 @@
-//! The keys that seal backups. KMS makes them, and keeps nothing of them: a data key goes with each backup, wrapped.
+//! The keys that seal backups. KMS makes them and keeps no copy: each backup carries its data key, wrapped.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -139,7 +139,7 @@ impl DataKey {
         self.key()?.open_separate_gather(nonce, Aad::from(aad), ciphertext, tag, text).ok()
     }
 
-    /// Set up anew each time: a key schedule is as good as the key, and would not be in locked memory.
+    /// Made for each use: a key schedule reveals the key, and would not be in locked memory.
     fn key(&self) -> Option<LessSafeKey> {
         let bytes: &[u8; DATA_KEY_BYTES] = self.place.as_deref()?;
         Some(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, bytes).ok()?))

@@ -1,4 +1,4 @@
-//! The data keys at hand: the one that seals, and those that opened backups. KMS is asked once for each.
+//! The data keys at hand: the one that seals, and those that opened backups. Each costs one call to KMS.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ const MAX_DATA_KEYS: usize = 4096;
 /// Places for keys that were pushed out of the cache and are in use for a moment more, and for the one that seals.
 const SPARE_PLACES: usize = 64;
 
-/// What KMS binds to the wrapped data key, and what the key policy asks for.
+/// The encryption context that KMS binds to the wrapped data key, and that the key policy requires.
 const CONTEXT: EncryptionContext<'static> = &[("nitro-signer", "sealed-key")];
 
 type DataKeyFlight = Flight<DataKey, KmsError>;
@@ -58,7 +58,7 @@ impl DataKeyCache {
             Ok(key)
         };
         let key = self.sealing.get(DataKey::count_a_seal, fetch, KmsError::Lost).await?;
-        // What it sealed comes back without asking KMS.
+        // A backup that it sealed then opens without a call to KMS.
         self.remember(&key);
         Ok(key)
     }
@@ -82,7 +82,7 @@ impl DataKeyCache {
         };
         let outcome = flight.get(|_| true, fetch, KmsError::Lost).await;
         if outcome.is_err() {
-            // What does not open keeps no place.
+            // A wrapped key that does not open keeps no place.
             self.opening().forget(name, &flight);
         }
         outcome

@@ -1,5 +1,5 @@
-//! The attestation documents that hold no nonce: one for each TLS key, shared by all who ask for it within a minute. A
-//! failure to make one is shared too, for a second.
+//! The attestation documents without a nonce: one for each TLS key, shared by all requests within a minute. A failure
+//! to make one is shared too, for a second.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,7 +31,7 @@ struct Entry {
     flight: Arc<Flight<Outcome, Failure>>,
 }
 
-/// What the NSM made of one request.
+/// The NSM's answer to one request.
 struct Outcome {
     document: Result<Vec<u8>, Failure>,
     /// Of a document, from before it was made, so that its age is never taken for less than it is. Of a failure, from

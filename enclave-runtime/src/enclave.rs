@@ -1,4 +1,4 @@
-//! The signer as it runs in an enclave: it listens at once, opens when its secrets are there, and wipes at its end.
+//! The signer as it runs in an enclave: it listens at once, opens when its secrets are open, and wipes them at its end.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -39,7 +39,8 @@ const TIME_PATIENCE: Duration = Duration::from_secs(10);
 /// Time for the last lines to reach the parent.
 const LAST_LINES_PATIENCE: Duration = Duration::from_secs(2);
 
-/// What the certificate says that is presented until the provided one is there: that it is not that one (RFC 6761 §6.4).
+/// The name in the certificate that is presented until the provided one is open: a name that no server has (RFC 6761
+/// §6.4).
 const STARTING_SERVER_NAME: &str = "starting.invalid";
 
 /// The services of the parent.
@@ -83,7 +84,7 @@ impl Parent {
 pub struct Listen {
     /// For clients.
     pub api: Address,
-    /// For who validates its names by ACME, if its certificate is to be had so.
+    /// For ACME validators, with `tls.mode = "acme"`.
     pub acme_challenges: Option<Address>,
 }
 
@@ -101,7 +102,7 @@ impl Listen {
 pub enum Stopped {
     /// The configuration or the boot file is wrong.
     Misconfigured(String),
-    /// Something it needs of the machine is not to be had.
+    /// The machine lacks a part that the signer needs.
     Unavailable(String),
 }
 
@@ -196,7 +197,7 @@ pub fn run(
         Err(stopped) => tracing::error!("cannot start: {stopped}"),
     }
     runtime.block_on(writer.settle(LAST_LINES_PATIENCE));
-    // What still waits for the NSM is not waited for.
+    // Calls of the NSM that still run are not waited for.
     runtime.shutdown_timeout(LAST_LINES_PATIENCE);
     outcome
 }
@@ -206,7 +207,7 @@ struct BootFileRelay {
     interval: Duration,
 }
 
-/// What there is before the parent is asked for anything.
+/// The parts that exist before the first request to the parent.
 struct Started {
     nsm: Arc<dyn Nsm>,
     clock: Arc<TrustedClock>,
@@ -257,7 +258,7 @@ fn front(mode: &TlsMode, clock: &TrustedClock) -> Result<Option<Arc<TlsFront>>, 
     Ok(Some(Arc::new(TlsFront::new(identity))))
 }
 
-/// What the key policy has to name, for an operator whose KMS refuses.
+/// Logs the measurements that the key policy has to name, for an operator whose KMS refuses.
 fn tell_measurements(nsm: &dyn Nsm) -> Result<(), Stopped> {
     for index in [0, 1, 2] {
         let pcr = nsm.describe_pcr(index).map_err(|error| Stopped::Unavailable(error.to_string()))?;

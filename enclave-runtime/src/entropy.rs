@@ -11,7 +11,7 @@ use nix::errno::Errno;
 
 use crate::nsm::{Nsm, NsmUnavailable};
 
-/// What the kernel's pool gets: one answer of the NSM, and as much as the pool can hold.
+/// The seed of the kernel's pool: one answer of the NSM, and as much as the pool can hold.
 const SEED_BYTES: usize = 256;
 
 /// Shortest answer of the NSM that is worth mixing: a whole seed of the kernel's generator.
@@ -60,8 +60,8 @@ pub(crate) fn fill<const N: usize>(bytes: &mut [u8; N]) -> Result<(), EntropyUna
 /// Mixes randomness of the NSM into the kernel's pool, and waits for the kernel to give some. Blocks, for `patience`
 /// and for as long as the NSM takes. To be called before any key is made.
 ///
-/// What is mixed in is not counted as entropy, which takes a privileged ioctl. The kernel's own driver of the NSM
-/// feeds the pool too, and counts it: so the wait ends.
+/// The kernel does not count these bytes as entropy, because that takes a privileged ioctl. Its own driver of the NSM
+/// feeds the pool too, and counts it, so the wait ends.
 ///
 /// # Errors
 /// [`EntropyUnavailable`]
@@ -93,7 +93,7 @@ fn mix(nsm: &dyn Nsm, pool: &mut impl Write) -> Result<(), EntropyUnavailable> {
     Ok(())
 }
 
-/// What `wait` says, unless it says nothing for `patience`. Its thread is then left behind: nothing ends a
+/// The result of `wait`, or an error after `patience`. Then its thread stays behind, because nothing ends a
 /// getrandom(2) that waits.
 fn within(
     patience: Duration,

@@ -1,4 +1,4 @@
-//! What KMS returns instead of a plaintext to a caller that attests a public key: `CiphertextForRecipient`.
+//! The answer of KMS to a caller that attests a public key: `CiphertextForRecipient`, in place of a plaintext.
 //!
 //! It is CMS (RFC 5652), of which KMS uses one shape, and no other is read:
 //!
@@ -13,8 +13,8 @@
 //! which may be constructed again down to [`MAX_DEPTH`]; every other string is primitive. The parameters of a hash are
 //! NULL or absent (KMS writes NULL, OpenSSL nothing); an OAEP label may be there if it is the default, which is empty.
 //!
-//! Nothing in it authenticates the content: whoever bends it bends the plaintext. That KMS made it, and that nobody
-//! times how it opens, is for the TLS connection that brings it.
+//! Nothing in it authenticates the content: an attacker who changes it changes the plaintext. The TLS connection that
+//! brings it shows that KMS made it, and hides how long opening it takes.
 
 mod ber;
 #[cfg(test)]
@@ -30,8 +30,8 @@ use ber::Reader;
 /// The longest `CiphertextForRecipient` in the API reference of KMS.
 const MAX_ENVELOPE_BYTES: usize = 6144;
 
-/// What the shape needs, for the name of mgf1's hash. Chunks of content may thus be in five others, as many as OpenSSL
-/// takes.
+/// The depth of the shape, for the name of mgf1's hash. So chunks of content may be in five others, as many as OpenSSL
+/// accepts.
 const MAX_DEPTH: usize = 10;
 
 pub(crate) const IDENTIFIER_BYTES: usize = 32;

@@ -1,5 +1,5 @@
-//! One fetch for all who ask for the same thing at the same time: who comes while it is under way waits for it and
-//! shares what comes of it, good or bad. Who comes after a fetch that failed begins another.
+//! One fetch for all callers of the same thing: a caller that comes during a fetch waits for it and shares its result,
+//! good or bad. A caller that comes after a failed fetch begins another.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +26,7 @@ impl<T, E> Default for Flight<T, E> {
 }
 
 impl<T, E> Flight<T, E> {
-    /// What the last fetch brought.
+    /// The result of the last fetch.
     pub(crate) fn at_hand(&self) -> Option<Arc<T>> {
         self.value.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -38,8 +38,8 @@ impl<T: Send + Sync + 'static, E: Clone + Send + 'static> Flight<T, E> {
         Self { value: Arc::new(Mutex::new(Some(value))), ..Self::default() }
     }
 
-    /// What is at hand, if it still `serves`; else what `fetch` brings. A fetch goes on to its end even if everybody who
-    /// waited for it has gone.
+    /// The value at hand, if it still `serves`; otherwise the result of `fetch`. A fetch goes on to its end even if
+    /// every caller that waited for it has gone.
     ///
     /// # Errors
     /// The fetch's own.

@@ -1,12 +1,12 @@
-//! What the first process of an image has to do before it is anything else (AWS, nitro-enclaves-sdk-bootstrap
-//! `init/init.c`, is what images of Docker's do it with).
+//! The duties of the first process of an image. For Docker's images, `init/init.c` of AWS's
+//! nitro-enclaves-sdk-bootstrap performs them.
 //!
 //! ```text
 //! file_systems ─▶ nsm_module ─▶ loopback ─▶ descriptors ─▶ heartbeat ─▶ the signer ─▶ restart
 //!                                                 reaper ──────────────────▶
 //! ```
 //!
-//! Nothing here trusts the parent: it hears that the image is up, and that is all.
+//! The parent is not trusted here. It only learns that the image is up.
 
 mod file_systems;
 mod heartbeat;

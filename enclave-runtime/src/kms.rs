@@ -1,4 +1,4 @@
-//! AWS KMS, asked from inside the enclave: TLS ends here, and secrets come encrypted to our own key.
+//! AWS KMS, called from inside the enclave: TLS ends here, and secrets come encrypted to the enclave's own key.
 //!
 //! ```text
 //! data_keys, boot ─▶ Kms::{generate_data_key, decrypt}
@@ -9,8 +9,8 @@
 //!   reply: made with a key measured for this purpose? ─▶ recipient key opens CiphertextForRecipient
 //! ```
 //!
-//! What holds: a reply counts only if it came over TLS from a server that has the name of KMS, and names a key
-//! that is measured for this purpose. The parent chooses credentials and ciphertexts; neither gets it a reply of another key.
+//! A reply counts only if it came over TLS from a server with the name of KMS, and names a key that is measured for this
+//! purpose. The parent chooses credentials and ciphertexts. Neither gets it a reply under another key.
 
 mod answer;
 mod connection;
@@ -75,10 +75,10 @@ const DECRYPT: &str = "Decrypt";
 
 const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 
-/// What KMS binds to a ciphertext: whoever decrypts has to say the same.
+/// The encryption context that KMS binds to a ciphertext. A caller has to repeat it to decrypt.
 pub(crate) type EncryptionContext<'c> = &'c [(&'c str, &'c str)];
 
-/// What a ciphertext is decrypted for, which decides the keys that it may be under.
+/// The purpose of a decryption, which decides the keys that the ciphertext may be under.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Purpose {
     /// A backup: the sealing key, and those that only open backups.
@@ -113,7 +113,7 @@ pub(crate) struct Kms {
     state: Mutex<State>,
 }
 
-/// What calls share. A holder of the lock never waits.
+/// The state that calls share. A holder of the lock never waits.
 #[derive(Default)]
 struct State {
     /// Open connections that no call uses, the latest last.

@@ -1,4 +1,4 @@
-//! Sealing under KMS, as production does: each backup under a data key of KMS's.
+//! Sealing under KMS, as in production: each backup under a data key of KMS.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Talks to the world for `enclave-core`, which decides.
+//! The input and output of `enclave-core`, which decides.
 //!
 //! ```text
 //! transport::Listener ─▶ announcement ─▶ tls ─▶ http (head_gate ─ hyper ─ exchange) ─▶ service ─▶ enclave_core::Signer
@@ -14,7 +14,7 @@
 //! nsm ─▶ trusted_clock ─▶ service, kms, acme, tls
 //! ```
 //!
-//! What holds here:
+//! Invariants:
 //!
 //! * What decides whom the enclave trusts is in `configuration`, which is measured; the parent's `boot_file` selects
 //!   among that, and is refused where it says more.

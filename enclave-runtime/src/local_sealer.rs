@@ -1,4 +1,4 @@
-//! Sealing with a key from the environment, for development: the format of the signer being replaced.
+//! Sealing with a key from the environment, for development: the format of the replaced signer.
 //!
 //! `iv:ciphertext:tag`, each in hex: AES-256-GCM under `SEALING_KEY`, no associated data, and the plaintext is the 64
 //! hex digits of the private key. The format binds no identity.

@@ -1,5 +1,5 @@
 //! Memory for keys: never swapped, never in a core dump. The one module of this crate with unsafe code, because the
-//! kernel's memory calls are.
+//! kernel's calls for memory are unsafe.
 
 #![allow(unsafe_code)]
 
@@ -34,7 +34,7 @@ impl std::error::Error for MemoryNotLocked {}
 /// Makes `count` values in pages of their own, for as long as the process lives.
 ///
 /// The pages are locked (mlock(2)), left out of core dumps (`MADV_DONTDUMP`) and not given to a child (`MADV_DONTFORK`).
-/// The values are never dropped: whoever borrows them wipes them.
+/// The values are never dropped: the borrower wipes them.
 ///
 /// # Errors
 /// [`MemoryNotLocked`]
@@ -70,7 +70,7 @@ pub(crate) fn leak_locked<T: 'static>(
         unsafe { first.add(index).write(vacant()) };
     }
     // SAFETY: `count` values were written from `first` on, nothing else points to them, and the mapping is never
-    // unmapped, so the unique borrow may last for ever. Its size fits in `isize` because the kernel mapped it.
+    // unmapped, so the unique borrow may be `'static`. Its size fits in `isize` because the kernel mapped it.
     Ok(unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), count) })
 }
 

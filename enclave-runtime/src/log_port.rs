@@ -1,6 +1,6 @@
-//! The log: lines to standard error, which is the console, and to the parent's log port, which is the only place where
-//! they are seen outside debug mode. The parent reads every line, so none may hold a secret. Lines that it misses are
-//! counted, and one line says how many when it reads again.
+//! The log: lines to standard error, which is the console, and to the parent's log port. Outside debug mode an operator
+//! sees only the latter. The parent reads every line, so none may hold a secret. Lines that it misses are counted, and
+//! one line gives their number when it reads again.
 
 use std::io;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub(crate) struct LogQueue {
     counts: Arc<Counts>,
 }
 
-/// What both ends count.
+/// The counters of both ends.
 #[derive(Default)]
 struct Counts {
     /// Lines that were queued and are neither sent nor lost yet.

@@ -21,7 +21,7 @@ const MAX_USER_DATA_BYTES: usize = 512;
 /// Longest nonce: what a client may choose.
 pub const MAX_NONCE_BYTES: usize = AttestationNonce::MAX_BYTES;
 
-/// What an NSM does for us.
+/// The operations of an NSM that the signer uses.
 ///
 /// Every call blocks: the kernel lets one through at a time and waits up to 120 s for its answer. In async code, call
 /// within `tokio::task::spawn_blocking`.
@@ -45,14 +45,14 @@ pub trait Nsm: Send + Sync + 'static {
     fn describe_pcr(&self, index: u16) -> Result<Pcr, NsmUnavailable>;
 }
 
-/// What a document is to vouch for.
+/// The facts that a document has to vouch for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AttestationRequest<'a> {
     /// A key whose private half is in the enclave, DER.
     pub public_key: Option<&'a [u8]>,
     /// Anything.
     pub user_data: Option<&'a [u8]>,
-    /// What the verifier chose, so that it knows that the document is new.
+    /// Bytes of the verifier's choice, so that the verifier knows that the document is new.
     pub nonce: Option<&'a [u8]>,
 }
 

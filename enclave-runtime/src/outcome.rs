@@ -1,12 +1,12 @@
-//! What an operation returns: an outcome, or the reason why nothing was done. `http::response` gives each its status and
-//! its text.
+//! The result of an operation: an outcome, or the reason why nothing was done. `http::response` gives each its status
+//! and its text.
 
 use enclave_core::{KeyBinding, PublicKey, Refusal, Signature};
 
 use crate::entropy::EntropyUnavailable;
 use crate::sealer::{NotOpened, NotSealed};
 
-/// What an operation did.
+/// The effect of an operation.
 #[derive(Debug)]
 pub enum Outcome {
     /// A key was generated. This is its public half.

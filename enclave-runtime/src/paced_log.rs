@@ -1,4 +1,4 @@
-//! Log lines about what clients do, so few that no client can fill the log.
+//! Log lines about clients' actions, so few that no client can fill the log.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

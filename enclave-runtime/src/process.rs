@@ -1,4 +1,4 @@
-//! What is set once for the whole process.
+//! Settings that are made once for the whole process.
 
 use std::io::Write as _;
 

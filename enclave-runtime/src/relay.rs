@@ -1,4 +1,4 @@
-//! The way out of the enclave: services of the parent instance, which moves bytes for us and is believed in nothing.
+//! The way out of the enclave: services of the parent instance, which moves the bytes and is not trusted.
 
 use std::io;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl Relay {
     /// Connects. Has no deadline: the caller's patience ends it.
     ///
     /// # Errors
-    /// What dialing the last address gave.
+    /// The error of dialing the last address.
     pub(crate) async fn dial(&self) -> io::Result<Stream> {
         self.dial_patiently(OTHERS_LEFT_PATIENCE).await
     }
@@ -54,7 +54,7 @@ impl Relay {
     /// As [`Relay::dial`], but gives up an address after `others_left_patience`, while there is another.
     ///
     /// # Errors
-    /// What dialing the last address gave.
+    /// The error of dialing the last address.
     pub(crate) async fn dial_patiently(&self, others_left_patience: Duration) -> io::Result<Stream> {
         let count = self.addresses.len();
         let first = self.preferred.0.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! A server outside, which a relay leads to and which has to prove its name: TLS with it ends here, in the enclave.
+//! A server outside, reached through a relay. It has to prove its name by TLS, which ends in the enclave.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(crate) struct RemoteServer {
     impostor: &'static str,
 }
 
-/// What `nitro.toml` says of a server cannot be used.
+/// `nitro.toml` describes a server that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct UnusableServer(pub(crate) &'static str);
 
@@ -57,7 +57,7 @@ impl RemoteServer {
         HttpClient::over(stream).await.map_err(|_| "the connection was cut")
     }
 
-    /// What an operator should know: a server that is another is another matter than a relay that cuts.
+    /// The reason for an operator: a wrong server differs from a relay that cuts.
     fn reason(&self, error: &std::io::Error) -> &'static str {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match tls {

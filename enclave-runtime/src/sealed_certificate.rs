@@ -1,8 +1,9 @@
-//! What the ACME client keeps with the parent, which may read nothing of it: an [`AcmeState`] under a data key of ours.
+//! The state that the ACME client keeps with the parent, which can read nothing of it: an [`AcmeState`] under a data
+//! key.
 //!
 //! `version=1 ‖ u16be length ‖ wrapped data key ‖ nonce[12] ‖ ciphertext ‖ tag[16]`: AES-256-GCM, with
 //! `"nitro-signer/certificate/v1"` as associated data, so that no sealed key opens as a certificate, nor the other way
-//! around. Who keeps it can hold it back or give out an older one; it cannot make one.
+//! around. The parent can hold it back or give out an older one; it cannot make one.
 
 use aws_lc_rs::aead::NONCE_LEN;
 use zeroize::Zeroizing;
@@ -15,7 +16,7 @@ const VERSION: u8 = 1;
 /// The longest ciphertext that KMS takes (KMS API reference, Decrypt).
 const MAX_WRAPPED_BYTES: usize = 6144;
 
-/// What is neither the wrapped data key nor the ciphertext.
+/// The bytes besides the wrapped data key and the ciphertext.
 const OTHER_BYTES: usize = 1 + 2 + NONCE_LEN + TAG_BYTES;
 
 /// Of all: what is longer is not read to its end.
@@ -81,7 +82,7 @@ impl SealedCertificate {
         Some(Self { wrapped, nonce, ciphertext: text.to_vec(), tag })
     }
 
-    /// What [`SealedCertificate::parse`] takes apart.
+    /// The parts that [`SealedCertificate::parse`] takes apart.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         let Self { wrapped, nonce, ciphertext, tag } = self;

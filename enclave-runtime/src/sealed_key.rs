@@ -8,7 +8,7 @@
 //! Older backups are read too: `kms:` and, in base64, the ciphertext that `kms:Encrypt` made of the key's 32 bytes. They
 //! bind no identity.
 //!
-//! What is read has one spelling: no other text holds the same.
+//! A readable text has one spelling: no other text holds the same.
 
 use aws_lc_rs::aead::NONCE_LEN;
 use base64ct::{Base64, Base64UrlUnpadded, Encoding as _};
@@ -29,17 +29,17 @@ const KEY_BYTES: usize = 32;
 /// The longest ciphertext that KMS takes (KMS API reference, Decrypt).
 const MAX_WRAPPED_BYTES: usize = 6144;
 
-/// What is not the wrapped data key.
+/// The bytes besides the wrapped data key.
 const OTHER_BYTES: usize = 1 + 2 + NONCE_LEN + KEY_BYTES + TAG_BYTES;
 
 const AAD_PREFIX: &[u8] = b"nitro-signer/sealed-key/v1\0secp256k1\0";
 
 const AAD_BYTES: usize = AAD_PREFIX.len() + 16;
 
-/// What a text of a known form holds. Nothing in it is secret.
+/// The content of a text of a known form. Nothing in it is secret.
 #[derive(Debug)]
 pub enum SealedKeyText {
-    /// What is written now.
+    /// The form that is written now.
     V1(SealedKey),
     /// The ciphertext that KMS made of the key itself.
     Legacy(Vec<u8>),
@@ -95,7 +95,7 @@ impl SealedKey {
         key: &SecretKey,
     ) -> Option<Self> {
         let wrapped = data_key.wrapped().to_vec();
-        // What would not be read again is not written.
+        // A text that could not be read again is not written.
         if wrapped.is_empty() || wrapped.len() > MAX_WRAPPED_BYTES {
             return None;
         }

@@ -1,4 +1,4 @@
-//! How a key leaves the enclave and comes back: sealed.
+//! Sealing: how a key leaves the enclave and comes back.
 
 use std::future::Future;
 
@@ -13,13 +13,13 @@ pub enum NotOpened {
     UnknownForm,
     /// The form is known; the key inside cannot be had.
     Damaged,
-    /// What would open it cannot be had now.
+    /// The key that opens it is not available now.
     Unavailable,
     /// Too many others wait to be opened; nothing was asked about this one.
     Busy,
 }
 
-/// What sealing takes cannot be had now, so nothing was sealed.
+/// The sealing key is not available now, so nothing was sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotSealed;
 
@@ -28,7 +28,7 @@ pub struct NotSealed;
 /// Each takes two steps. The first may wait for a key service and sees no signing key. The second sees one and waits
 /// for nothing, so it can run on a stack that is overwritten afterwards.
 pub trait Sealer: Send + Sync + 'static {
-    /// What [`seal`](Self::seal) needs.
+    /// The key material that [`seal`](Self::seal) needs.
     type Sealing: Send;
 
     /// A sealed key, parsed, with what opens it.

@@ -1,8 +1,8 @@
-//! Performs each operation: a body in, an [`Outcome`] or a [`Failure`] out. Knows no HTTP, and waits only for what seals
-//! and opens backups and for attestation documents.
+//! Performs each operation: a body in, an [`Outcome`] or a [`Failure`] out. Knows no HTTP. Waits only for the sealer
+//! and for attestation documents.
 //!
-//! Whatever sees a signing key runs inside [`with_burnt_stack`], because moving a secret leaves its bytes behind in dead
-//! frames, and waits for nothing.
+//! Code that sees a signing key runs inside [`with_burnt_stack`], because moving a secret leaves its bytes behind in
+//! dead frames. It waits for nothing.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +33,7 @@ pub struct Service<S> {
     draining: AtomicBool,
 }
 
-/// What it takes to answer.
+/// The parts that requests need.
 struct Duty<S> {
     api_keys: ApiKeys,
     /// In locked memory; `None` once wiped. A holder of the lock never waits.
@@ -64,7 +64,7 @@ impl<S: Sealer> Service<S> {
         Self { attestor: Attestor::new(nsm), clock, duty, draining }
     }
 
-    /// What tickets are judged by.
+    /// The clock that judges tickets.
     pub(crate) fn clock(&self) -> &TrustedClock {
         &self.clock
     }
@@ -88,7 +88,7 @@ impl<S: Sealer> Service<S> {
         assert!(is_first, "a service opens once");
     }
 
-    /// What the holder of the API key that `presented` is may ask for.
+    /// The role of the API key that a client `presented`.
     ///
     /// # Errors
     /// [`Failure::InvalidApiKey`], and [`Failure::KeyServiceUnavailable`] before it is open.

@@ -8,13 +8,13 @@
 //! provided: reads the boot file again and puts a new identity in front
 //! ```
 //!
-//! What holds here:
+//! Invariants:
 //!
-//! * What is spoken is said in `policy`, and nowhere else.
+//! * `policy` alone decides the versions, suites and groups.
 //! * A connection keeps the identity that it was accepted with, whatever is put in front later, and documents that it
 //!   asks for name that identity's key. Sessions are remembered for each identity in itself.
-//! * No key of RSA is presented: `public_key` says why that would open KMS to whoever has a copy of it.
-//! * A pair is checked before it is presented, so that no client finds out what is wrong with it.
+//! * No RSA key is presented: `public_key` gives the reason, that a copy of it would open answers of KMS.
+//! * A pair is checked before it is presented, so that no client meets its error.
 //! * No private key is in the clear anywhere but in aws-lc-rs, and in memory that is wiped on the way there.
 
 mod expiry;

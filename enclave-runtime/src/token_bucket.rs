@@ -1,4 +1,4 @@
-//! How often something may be done: so many times at once, and again at an even pace.
+//! A token bucket: so many uses at once, and again at an even pace.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// A bucket that is full at first. Each use takes a token, and the pace brings one back.
 ///
-/// What it keeps is not how many tokens there are but when it will be full again, which needs no task that fills it.
+/// It stores the moment at which it is full again, and not the number of tokens. So no task has to fill it.
 #[derive(Debug)]
 pub(crate) struct TokenBucket {
     pace: Duration,

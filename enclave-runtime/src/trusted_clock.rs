@@ -1,12 +1,12 @@
-//! The time that tickets and certificates are judged by and that requests to AWS are signed with. It is the NSM's, and
-//! the monotonic clock carries it on. The parent cannot set it.
+//! The time that judges tickets and certificates and that signs requests to AWS. It comes from the NSM, and the
+//! monotonic clock advances it. The parent cannot set it.
 //!
 //! ```text
 //! NSM document, at the start and each minute ─▶ Anchor ─▶ start_unix_ms ─┐
 //! CLOCK_MONOTONIC, from the vDSO ─────────────────────▶ elapsed ─────────┴─▶ now_unix_ms
 //! ```
 //!
-//! What holds:
+//! Invariants:
 //!
 //! * There is no clock without two documents of the NSM that agree: nothing is judged before. A single wrong one that is
 //!   ahead would make every ticket expire, and no later document sets the clock back.
@@ -57,8 +57,8 @@ const DRIFT_DIVISOR: u64 = 2_000;
 /// While there is no anchor, one millisecond in so many is added: 50 ppm, five times the reported drift and 4 s a day.
 const ALLOWANCE_DIVISOR: u64 = 20_000;
 
-/// What a document may differ by from the clock, drift aside, or from another document. It is the longest round trip,
-/// and a second more for an NSM that tells whole seconds.
+/// The greatest difference of a document from the clock, drift aside, or from another document. It is the longest round
+/// trip, and a second more for an NSM that gives whole seconds.
 pub(crate) const MAX_DISAGREEMENT_MS: u64 = 2_000;
 
 /// Nitro Enclaves are of 2020. Years have four digits. Between the two, no sum below overflows.
@@ -138,7 +138,7 @@ struct Anchor {
     asked_ms: u64,
 }
 
-/// What became of an anchor.
+/// The result of an anchor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Judged {
     /// How far the clock was ahead of the anchor; negative if it was behind.
@@ -301,7 +301,7 @@ impl Anchor {
     }
 }
 
-/// What went wrong since the start.
+/// Errors since the start.
 struct Record {
     disagreements: u64,
     refusals: u64,

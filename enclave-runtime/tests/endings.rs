@@ -128,7 +128,7 @@ fn sign_body() -> String {
     format!(r#"{{"identity_id":"{IDENTITY}","digest":"{digest}","ticket":"{signed}.{mac}"}}"#)
 }
 
-/// What comes until the server closes; nothing if it resets the connection.
+/// The bytes until the server closes; empty if it resets the connection.
 async fn answer(client: &mut TcpStream) -> String {
     let mut answer = String::new();
     match timeout(2 * DRAIN, client.read_to_string(&mut answer)).await.expect("it closes") {

@@ -87,7 +87,7 @@ fn what_is_printed_shows_no_secret() {
     assert_prints(&identity, "TlsIdentity { .. }");
     assert_prints(&TlsFront::new(identity), "TlsFront { .. }");
     assert_prints(&PrivateKey::from_pem_or_der(&p256_key()).unwrap(), "PrivateKey { .. }");
-    // What holds a secret for a moment. Before zeroize 1.9.1 it printed it.
+    // This type holds secrets for a moment. Before zeroize 1.9.1 it printed them.
     assert_prints(&Zeroizing::new(SECRET), "Zeroizing { .. }");
 }
 

@@ -18,7 +18,7 @@ fn now_unix_ms() -> u64 {
 const FULL: AttestationRequest<'_> =
     AttestationRequest { public_key: Some(&[1; 294]), user_data: Some(&[2; 32]), nonce: Some(&[3; 512]) };
 
-/// What the operator's command checks.
+/// The operator's command makes these checks.
 #[test]
 fn verifiers_accept_a_document() {
     let directory = tempfile::tempdir().unwrap();
@@ -45,7 +45,7 @@ fn verifiers_accept_a_document() {
     let debug = other_image.measuring(Pcrs { pcr0: [0; 48], ..Pcrs::default() }).attest(&FULL).unwrap();
     assert_eq!(verify(&debug, &root, &Expectation::at(now_unix_ms())), Err(Refused::DebugMode));
 
-    // Who trusts AWS, or another root of the same name, trusts none of these.
+    // A verifier that trusts AWS, or another root of the same name, trusts none of these.
     let other = SoftwareNsm::ephemeral().unwrap();
     for root in [Root::aws_g1(), Root::from_pem(other.root_pem()).unwrap()] {
         verify(&full, &root, &expectation).unwrap_err();

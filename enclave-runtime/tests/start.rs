@@ -1,4 +1,4 @@
-//! What keeps each binary from starting, and how it says so: one line, one exit code, nothing of a secret.
+//! Reasons that keep each binary from starting: one line, one exit code, and nothing of a secret.
 
 #![cfg(feature = "dev")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]

@@ -1,5 +1,5 @@
-//! What an ACME server answers with is read as by another reader, leads nowhere but to that server, and is told in one
-//! line where it is refused.
+//! The signer reads answers of an ACME server like another reader, follows them to that server only, and refuses in one
+//! line.
 
 #![no_main]
 
@@ -140,7 +140,7 @@ fn check_body(body: &[u8], value: Option<&Value>, is_canonical: bool) {
     assert_eq!(challenge, acme::challenge(value), "{shown}");
 }
 
-/// What was read, or nothing, of which the reason is a line.
+/// The result of reading, or `None` after checking that the reason is one line.
 fn told<T>(read: Result<T, AcmeError>) -> Option<T> {
     read.inspect_err(is_one_line).ok()
 }

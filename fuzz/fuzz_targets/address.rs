@@ -1,4 +1,4 @@
-//! What an address prints is what it is read from.
+//! An address prints as the text that it was parsed from.
 
 #![no_main]
 

@@ -8,7 +8,7 @@ use attestation::{Document, Expectation, Root, verify};
 use fuzz::attestation::{Said, enclose, read};
 use libfuzzer_sys::fuzz_target;
 
-/// What AWS's hardware made once.
+/// A document of AWS's hardware.
 const GENUINE: &[u8] = include_bytes!("../seeds/attestation/genuine");
 
 static ROOT: LazyLock<Root> = LazyLock::new(Root::aws_g1);

@@ -11,7 +11,7 @@ use verification::{
     read_unverified,
 };
 
-/// What AWS's hardware made once.
+/// A document of AWS's hardware.
 const GENUINE: &[u8] = include_bytes!("../seeds/attestation/genuine");
 
 static EXPECTATION: LazyLock<Expectation> = LazyLock::new(|| Expectation::any_image().accepting_http());

@@ -79,7 +79,7 @@ fn is_new(new: &BackupTable, old: &BackupTable) {
     }
 }
 
-/// What each row says: identity in lower case and sealed key, or why it says nothing.
+/// The identity in lower case and the sealed key of each row, or the row's error.
 fn rows_of(table: &BackupTable) -> Vec<Result<(String, String), RowError>> {
     let said = |row: &signerctl::backup_table::Row| {
         let backup = row.backup.as_ref().map_err(|error| *error)?;
@@ -143,7 +143,7 @@ fn without_keys(bytes: &[u8], table: &BackupTable) -> Vec<Vec<String>> {
     records.iter().enumerate().map(fields).collect()
 }
 
-/// What the `csv` crate makes of it, if it reads it and finds both columns.
+/// The table as the `csv` crate writes it, if that reads it and finds both columns.
 fn rewritten(bytes: &[u8]) -> Option<Vec<u8>> {
     let records = records(bytes)?;
     columns(&records)?;

@@ -1,4 +1,4 @@
-//! What is accepted for a chain and its key is what rustls reads there, and belongs together; a refusal is one line.
+//! An accepted chain and its key are those that rustls reads, and belong together. A refusal is one line.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! What is accepted as `nitro.toml` holds together; what is refused is told in one short line.
+//! An accepted `nitro.toml` is consistent. A refusal is one short line.
 
 #![no_main]
 

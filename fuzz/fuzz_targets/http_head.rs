@@ -1,4 +1,4 @@
-//! What the head gate accepts, `httparse` reads to the same byte; and no split of the input changes a verdict.
+//! `httparse` reads every head that the gate accepts, to the same byte. No split of the input changes a verdict.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Whatever is asked of a small signer, and whatever its clock does, each reply is the one that the model expects.
+//! Each reply of a small signer is the one that the model expects, for any requests and any clock.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! Whatever nitro-cli, the allocator and chronyc print, it is read or refused; and what is read stands in the text.
+//! Output of nitro-cli, the allocator and chronyc is read or refused, whatever it is. Each value that is read stands in
+//! the text.
 //!
 //! The first character is the exit status: `o` for 0, `c` for 39, anything else for 1. A line `%%` ends the standard
 //! output and begins the standard error.

@@ -1,5 +1,5 @@
-//! Whatever the policy, its check ends, says each doubt in one line, and does not depend on what only looks otherwise: the
-//! order of statements, their names, and one more denial.
+//! The check of any policy ends and reports each doubt in one line. The order of statements, their names, and one more
+//! denial do not change its result.
 
 #![no_main]
 
@@ -55,7 +55,7 @@ fuzz_target!(|text: &str| {
     // Nothing is left to be done once all of it is denied, whatever is allowed.
     let all = json!({ "Effect": "Deny", "Principal": "*", "Action": "*", "Resource": "*" });
     if let Ok(denied) = again([&statements[..], &[all]].concat()) {
-        // What is said of values and operators, and where the check ends early.
+        // Doubts about values and operators, and doubts after which the check ends early.
         let is_about_words =
             |reason: &str| ["asks by ", "takes ", "has more cases"].iter().any(|it| reason.starts_with(it));
         assert!(denied.doubts.iter().all(|doubt| is_about_words(&doubt.reason)), "{denied:?}");

@@ -1,4 +1,4 @@
-//! Whatever the template, a policy that is rendered is JSON in which nothing stands for something else.
+//! A policy rendered from any template is JSON in which no value replaces another by accident.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! What the parent's proxy puts in place of a file is the bytes that a length was sent for, all of them and no others.
+//! The parent's proxy replaces a file with exactly the bytes whose length was announced.
 
 #![no_main]
 
@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use libfuzzer_sys::fuzz_target;
 use proxy::{REPLACEMENT_MAX_BYTES, receive_replacement};
 
-/// What follows `x` comes so many times over, so that a short input reaches the limit.
+/// The bytes after `x` are repeated so many times, so that a short input reaches the limit.
 const TIMES: usize = 1024;
 
 fuzz_target!(|data: &[u8]| {

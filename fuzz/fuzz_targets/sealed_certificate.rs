@@ -1,4 +1,5 @@
-//! What the ACME client keeps is read as by another reader, has one spelling, and opens to what another AES gives.
+//! The store of the ACME client is read like by another reader, has one spelling, and opens to the plaintext of another
+//! AES.
 
 #![no_main]
 

@@ -36,7 +36,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// What the text holds, and the key inside if that opens.
+/// The content of the text, and the key inside if it opens.
 fn check(text: &[u8], identity: &[u8; 16]) -> Result<(Content, Option<[u8; 32]>), NotOpened> {
     let judged = sealed_key_v1::read(text);
     let ours = SealedKeyText::parse(text);

@@ -1,4 +1,4 @@
-//! What an ACME server answers with, read into `serde_json`'s values and held against RFC 8555 by hand.
+//! Answers of an ACME server, read into `serde_json`'s values and checked by RFC 8555.
 
 use http::Uri;
 use serde_json::Value;

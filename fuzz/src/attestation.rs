@@ -1,4 +1,4 @@
-//! What an attestation document says, from the tree of its items.
+//! The content of an attestation document, from the tree of its items.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,7 +37,7 @@ pub fn enclose(payload: &[u8]) -> Vec<u8> {
     spell(&[0xa1, 0x01, 0x38, 0x22], payload, &[0; 96])
 }
 
-/// What `document` says, if it is well-formed.
+/// The content of `document`, if it is well-formed.
 #[must_use]
 pub fn read(document: &[u8]) -> Option<Said> {
     if document.len() > 16384 {

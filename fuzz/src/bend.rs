@@ -1,4 +1,4 @@
-//! What can happen to a text on its way.
+//! Changes that can happen to a text on its way.
 
 use arbitrary::Arbitrary;
 

@@ -13,7 +13,7 @@ pub const SEALING_KEY_ARN: &str =
 pub const OPENING_KEY_ARN: &str =
     "arn:aws:kms:us-east-1:111122223333:key/mrk-00000000000000000000000000000001";
 
-/// What a good boot file says.
+/// The content of a good boot file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Said {
     /// The secrets, or their ciphertexts.
@@ -35,8 +35,8 @@ pub type Secret = (u32, Vec<u8>);
 /// The generations that `nitro.toml` allows. Secrets without one have 0.
 pub const GENERATIONS: RangeInclusive<u32> = 6..=7;
 
-/// What the file says if the API key comes from KMS, or not, and the ticket secret the other way, and if a certificate is
-/// asked for, or not; nothing if it is to be refused.
+/// The content of the file, where one of API key and ticket secret comes from KMS, and with or without a certificate.
+/// `None` if the file has to be refused.
 #[must_use]
 pub fn judge(file: &[u8], api_key_from_kms: bool, is_certificate_asked_for: bool) -> Option<Said> {
     let assignments = assignments(std::str::from_utf8(file).ok()?)?;

@@ -41,7 +41,7 @@ impl Item {
         }
     }
 
-    /// What is below its tags.
+    /// The item below its tags.
     #[must_use]
     pub fn untagged(&self) -> &Self {
         let mut item = self;

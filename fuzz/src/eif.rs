@@ -18,7 +18,7 @@ const RAMDISK: u16 = 3;
 const SIGNATURE: u16 = 4;
 const METADATA: u16 = 5;
 
-/// What an image says.
+/// The content of an image.
 #[derive(Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "named as in the product's")]
 pub struct Said<'b> {
@@ -30,7 +30,7 @@ pub struct Said<'b> {
     pub signature: Option<&'b [u8]>,
 }
 
-/// What the sections say that the table at the file's start points to; nothing if it is to be refused.
+/// The content of the sections that the table at the file's start points to. `None` if the file has to be refused.
 #[must_use]
 pub fn read(file: &[u8]) -> Option<Said<'_>> {
     let number = |at: usize, size: usize| -> Option<u64> {

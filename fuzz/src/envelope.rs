@@ -12,7 +12,7 @@ use bcder::{Mode, Tag};
 use cbc::cipher::block_padding::NoPadding;
 use cbc::cipher::{BlockModeDecrypt as _, KeyIvInit as _};
 
-/// What all wrapped keys are made of: so many of this byte.
+/// Each byte of a wrapped key.
 const CONTENT_KEY_BYTE: u8 = 7;
 
 /// Under how many others a chunk of content can be.
@@ -164,7 +164,7 @@ fn oid<S: Source>(cons: &mut Constructed<'_, S>, expected: &str) -> Read<(), S> 
     }
 }
 
-/// What must open, of what has one of the known wrapped keys or a bent one.
+/// The plaintext of an envelope with one of the known wrapped keys or a changed one, if it has to open.
 #[must_use]
 pub fn open(bytes: &[u8]) -> Option<Vec<u8>> {
     let Parts { recipient, wrapped_key, iv, mut content } = read(bytes)?;

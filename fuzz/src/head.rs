@@ -6,7 +6,7 @@ use httparse::{EMPTY_HEADER, Request, Status};
 /// The framing that the fields of an accepted head declare, or what keeps another parser from agreeing with it.
 ///
 /// # Errors
-/// What is wrong, for the report.
+/// The error, for the report.
 pub fn framing(head: &[u8]) -> Result<Framing, &'static str> {
     let mut fields = [EMPTY_HEADER; MAX_HEADERS];
     let mut request = Request::new(&mut fields);
@@ -42,7 +42,7 @@ pub fn framing(head: &[u8]) -> Result<Framing, &'static str> {
 /// How many bytes a chunked body takes, its trailers included.
 ///
 /// # Errors
-/// What is wrong, for the report.
+/// The error, for the report.
 pub fn chunked_length(body: &[u8]) -> Result<usize, &'static str> {
     let mut rest = body;
     loop {

@@ -1,4 +1,4 @@
-//! What the contract takes for an identity.
+//! The identities that the contract accepts.
 
 /// The sixteen bytes that a `UUID` text stands for, if it is one that the contract accepts.
 #[must_use]

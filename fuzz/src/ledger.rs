@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use enclave_core::FORGOTTEN_PER_RECORD;
 
-/// What a signer said about a nonce whose ticket was good.
+/// The answer of a signer about a nonce of a good ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// It was unused, and is used now.

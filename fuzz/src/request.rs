@@ -23,7 +23,7 @@ pub enum Field {
     Nonce,
 }
 
-/// What a body gives for each field of its schema, or the reply to it.
+/// The value of each field of the schema, or the reply to the body.
 ///
 /// # Errors
 /// The reply's JSON.
@@ -72,7 +72,7 @@ pub fn query_nonce(query: &str) -> Result<Option<Vec<u8>>, BadNonce> {
     }
 }
 
-/// What hex, or else base64url, stands for.
+/// The bytes of hex, or else of base64url.
 fn nonce(text: &[u8]) -> Option<Vec<u8>> {
     let bytes = hex(text).or_else(|| URL_SAFE_NO_PAD.decode(text).ok())?;
     (1..=512).contains(&bytes.len()).then_some(bytes)

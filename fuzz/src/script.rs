@@ -1,4 +1,4 @@
-//! What a run asks of a signer, read from bytes that a person can write too.
+//! The requests of a run to a signer, read from bytes that a person can write too.
 //!
 //! An operation is a letter and its parameters, one character each, of which the digits count from zero; white space
 //! is ignored. `g00 s0000 r0` makes key 0, signs with it, and sends the same ticket again.
@@ -55,11 +55,11 @@ pub enum Operation {
     },
     /// `sINFL`: sign with a new ticket.
     Sign {
-        /// Whose.
+        /// The identity of the ticket.
         identity: u8,
-        /// Which.
+        /// The nonce of the ticket.
         nonce: u8,
-        /// What is wrong with it.
+        /// The error of the ticket.
         flaw: Flaw,
         /// How long it lives.
         life_ms: u64,
@@ -86,7 +86,7 @@ pub enum Operation {
     },
 }
 
-/// What is wrong with a ticket.
+/// The error of a ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
     /// Nothing: every other digit.

@@ -1,4 +1,4 @@
-//! What the ACME client keeps: another reader of it, another AES-GCM, and a maker of good and bent ones.
+//! The store of the ACME client: another reader of it, another AES-GCM, and a maker of good and changed ones.
 
 use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
 use aes_gcm::{Aes256Gcm, Key, Nonce};
@@ -13,7 +13,7 @@ const AAD: &[u8] = b"nitro-signer/certificate/v1";
 const MAX_WRAPPED_BYTES: usize = 6144;
 const MAX_STATE_BYTES: usize = 48 * 1024;
 
-/// What is kept, as far as its form is right.
+/// The content of the store, if its form is right.
 #[derive(Arbitrary, Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "named as they are documented")]
 pub struct State {
@@ -79,7 +79,7 @@ impl State {
     }
 }
 
-/// What `bytes` hold: read as loosely as can be, and held against what would be written.
+/// The content of `bytes`: read as loosely as possible, and compared with its written form.
 #[must_use]
 pub fn read(bytes: &[u8]) -> Option<State> {
     let mut rest = bytes.iter().copied();
@@ -112,7 +112,7 @@ pub fn read(bytes: &[u8]) -> Option<State> {
     is_right.then_some(state)
 }
 
-/// What a sealed state holds inside: the wrapped data key, and the plaintext if it opens. `None` if it has no such form.
+/// The content of a sealed state: the wrapped data key, and the plaintext if it opens. `None` if it has another form.
 #[must_use]
 pub fn open(bytes: &[u8]) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
     let length = usize::from(*bytes.get(1)?) * 256 + usize::from(*bytes.get(2)?);
@@ -150,14 +150,14 @@ pub struct Draft<'a> {
     bends: Vec<Bend<'a>>,
 }
 
-/// What a draft comes to.
+/// The result of a draft.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What is sealed: a state, or what became of one.
+    /// The sealed plaintext: a state, perhaps changed.
     pub plaintext: Vec<u8>,
     /// That, sealed.
     pub good: Vec<u8>,
-    /// What became of it then.
+    /// The sealed bytes, perhaps changed.
     pub bent: Vec<u8>,
 }
 

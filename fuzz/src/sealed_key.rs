@@ -11,7 +11,7 @@ use crate::identity::{hex, to_hex};
 /// `SEALING_KEY`
 pub const SEALING_KEY: [u8; 32] = [1; 32];
 
-/// What opening a blob gives.
+/// The result of opening a blob.
 ///
 /// # Errors
 /// [`NotOpened`]

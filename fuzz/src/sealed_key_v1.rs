@@ -17,7 +17,7 @@ pub const IDENTITY: [u8; 16] = *b"\x9b\x2f\x0c\x1e\x58\xf4\x4f\x0c\x8d\x3e\x0a\x
 
 const MAX_WRAPPED_BYTES: usize = 6144;
 
-/// What a text holds.
+/// The content of a text.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Content {
     /// After `ns1.`
@@ -36,7 +36,7 @@ pub struct V1 {
     pub tag: [u8; 16],
 }
 
-/// What `text` holds, if there is no other way to write it.
+/// The content of `text`, if there is no other way to write it.
 ///
 /// # Errors
 /// [`NotOpened`]
@@ -158,16 +158,16 @@ struct Frame {
     rest: Vec<u8>,
 }
 
-/// What a draft comes to.
+/// The result of a draft.
 #[derive(Debug)]
 pub struct Outcome {
     /// As it was written.
     pub good: String,
-    /// What it holds, if it may be read.
+    /// Its content, if it may be read.
     pub content: Option<Content>,
     /// The key inside, if it opens for the draft's identity.
     pub key: Option<[u8; 32]>,
-    /// What became of the text.
+    /// The text, perhaps changed.
     pub bent: Vec<u8>,
 }
 

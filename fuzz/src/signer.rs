@@ -236,7 +236,7 @@ fn public_key_reply(key: &[u8; 32]) -> String {
     format!(r#"{{"public_key":"{}"}}"#, to_hex(&public_key(key)))
 }
 
-/// What a document holds.
+/// The binding that a document holds.
 fn binding(identity: &[u8; 16], key: &[u8; 32], origin: &str) -> [u8; 32] {
     let hashed = [b"nitro-signer/key/v1", &identity[..], &public_key(key), origin.as_bytes()].concat();
     Sha256::digest(hashed).into()

@@ -25,7 +25,7 @@ pub enum TicketError {
     Digest,
 }
 
-/// What a ticket is judged against.
+/// The request that a ticket is judged against.
 #[derive(Clone, Copy, Debug)]
 pub struct Question {
     /// The identity in the request.
@@ -98,7 +98,7 @@ fn date(member: Member) -> Option<Option<f64>> {
     }
 }
 
-/// What is done to a ticket in the making.
+/// The change to a ticket while it is made.
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bend {
     /// The header's segment is the header's text.

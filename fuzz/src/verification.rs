@@ -59,7 +59,7 @@ pub fn document(file: &[u8]) -> Option<Vec<u8>> {
     STANDARD.decode(base64).ok().filter(|document| document.len() <= MAX_DOCUMENT_BYTES)
 }
 
-/// What an image may be noted to give away.
+/// The settings of an image that may be noted as giving trust away.
 const SETTINGS: [&str; 4] =
     ["kms.trust_anchors", "acme.trust_anchors", "secrets.ticket_signing_secret", "tls.mode"];
 

@@ -135,7 +135,7 @@ enum LogLevel {
 pub struct Config {
     /// The routes, no two on one address.
     pub routes: Vec<Route>,
-    /// What each route allows.
+    /// The limits of each route.
     pub limits: Limits,
     /// Whether the routes that lead tcp clients to a socket announce them.
     pub announces_clients: bool,

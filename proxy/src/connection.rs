@@ -24,7 +24,7 @@ use crate::metrics::RouteMetrics;
 use crate::phase::{Phase, reached};
 use crate::pump::{Carrier, Deadlines, Outcome, Pump};
 
-/// What the connections of one route share.
+/// The state that the connections of one route share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) local_address: Address,

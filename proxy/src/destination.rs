@@ -1,4 +1,4 @@
-//! What a route leads to.
+//! The destination of a route.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::enclave_file::EnclaveFile;
 use crate::file_source::parse_path;
 use crate::invalid_route::InvalidRoute;
 
-/// What a route leads to.
+/// The destination of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// A socket: bytes go both ways.

@@ -121,7 +121,7 @@ fn put(path: &Path, content: &[u8]) -> io::Result<()> {
         Ok(_) | Err(_) => {}
     }
     let new = beside(path);
-    // What a proxy that was killed left behind.
+    // A killed proxy may have left this file.
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
@@ -156,7 +156,7 @@ mod tests {
 
     use super::*;
 
-    /// What became of a client that sends this, and closes or not.
+    /// The outcome for a client that sends this, and closes or not.
     async fn replacing(path: &Path, sent: &[u8], closes: bool) -> (Replacing, Vec<u8>) {
         let (mut client, mut server) = duplex(4 << 20);
         client.write_all(sent).await.unwrap();
@@ -237,7 +237,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let [path, target, new] = ["state", "target", "state.new"].map(|name| directory.path().join(name));
         fs::write(&target, "another's").unwrap();
-        // What was left behind, or put there, is not written through.
+        // A file that was left or put there is not written through.
         symlink(&target, &new).unwrap();
         let (outcome, _) = replacing(&path, &framed(3, b"own"), true).await;
         assert!(matches!(outcome, Replacing::Done(3)));

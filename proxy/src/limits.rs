@@ -1,8 +1,8 @@
-//! What one route allows.
+//! The limits of one route.
 
 use std::time::Duration;
 
-/// What one route allows.
+/// The limits of one route.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Connections served at once; the others wait in the listen backlog.

@@ -10,7 +10,7 @@
 //! `acceptor`; each connection is a task of its own (`connection`), which dials (`connect`) and then moves
 //! bytes (`pump`).
 //!
-//! What always holds:
+//! Invariants:
 //!
 //! * No byte of a connection is interpreted, kept after it is written, or logged.
 //! * A connection holds two buffers of 16 KiB. A side that does not read stops the other from being read,

@@ -12,7 +12,7 @@ use crate::invalid_route::InvalidRoute;
 pub struct Route {
     /// The address to listen on.
     pub listen: Address,
-    /// What its connections lead to.
+    /// The destination of its connections.
     pub destination: Destination,
 }
 

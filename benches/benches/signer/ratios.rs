@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-/// What is measured, and the peer it is measured against in the same run.
+/// Each measurement, and the peer that it is compared with in the same run.
 const ROWS: [(&str, &str); 16] = [
     ("schnorr_sign/enclave-core", "schnorr_sign/libsecp256k1"),
     ("schnorr_sign/k256", "schnorr_sign/libsecp256k1"),

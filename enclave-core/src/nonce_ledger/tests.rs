@@ -87,7 +87,7 @@ fn a_clock_set_back_brings_no_used_ticket_back() {
     }
 }
 
-/// What operators are told to reckon with.
+/// The size that the documentation tells operators.
 #[test]
 fn a_slot_takes_40_bytes() {
     assert_eq!(size_of::<NonceSlot>(), 40);

@@ -235,7 +235,8 @@ fn their_verdict(ticket: &str) -> bool {
 }
 
 proptest! {
-    /// Whatever is accepted here, an independent library accepts: tickets of odd pieces under a right MAC, bent after.
+    /// An independent library accepts every ticket that is accepted here. The tickets are made of odd pieces under a
+    /// right MAC, and then changed.
     #[test]
     fn accepts_only_what_jsonwebtoken_accepts(
         alg in prop_oneof![Just("HS256"), Just("HS384"), Just("none"), Just("hs256")],

@@ -1,5 +1,5 @@
-//! What a program can ask of valgrind's memcheck that runs it. The one module here with unsafe code, because it asks by a
-//! sequence of instructions that no program would run otherwise (valgrind.h, "amd64-linux").
+//! The requests that a program can make of valgrind's memcheck while it runs under it. This is the one module here with
+//! unsafe code: a request is a sequence of instructions that no program runs otherwise (valgrind.h, "amd64-linux").
 
 #![allow(unsafe_code)]
 

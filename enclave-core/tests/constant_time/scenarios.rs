@@ -1,4 +1,4 @@
-//! What is run under memcheck. Each is an ignored test, so that it can be called by its name.
+//! The operations that run under memcheck. Each is an ignored test, so that a caller can select it by name.
 
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -49,7 +49,7 @@ fn good_ticket() -> String {
     Claims::good(1, DIGEST, "n").ticket()
 }
 
-/// What was computed of a secret is marked itself, or the scenario shows nothing; and is what it is without marks.
+/// Checks that a result of secrets is itself marked as secret, or the scenario shows nothing. Then checks its value.
 fn assert_computed_of_secrets(mut made: Vec<u8>, expected: &[u8]) {
     assert!(is_secret(&made), "the marks were lost on the way");
     mark_public(&mut made);

@@ -1,4 +1,4 @@
-//! What is checked before what, and what a refusal leaves as it was.
+//! The order of the checks, and the state that a refusal leaves unchanged.
 
 use std::num::NonZeroU32;
 

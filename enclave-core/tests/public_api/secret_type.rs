@@ -1,4 +1,4 @@
-//! What a secret type must not do. The runtime's tests use it for theirs.
+//! Traits that a secret type must not have. The runtime's tests use this module too.
 
 use std::fmt::Debug;
 

@@ -86,7 +86,7 @@ pub enum InvalidBootFile {
     Line {
         /// Counted from 1; the first line of an assignment of several lines.
         line: usize,
-        /// What is wrong with it.
+        /// The error of the line.
         error: LineError,
     },
     /// A variable that the signer reads is set twice, so its value is ambiguous.

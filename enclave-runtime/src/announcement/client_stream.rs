@@ -11,15 +11,15 @@ use transport::{PROXY_SIGNATURE, PROXY_TEXT_PREFIX};
 
 use super::Announcements;
 
-/// What a client sends and is sent. Notes in the log when the client begins with a PROXY header, which only the proxy may
-/// send. TLS and HTTP refuse the header like any other bytes that are not theirs.
+/// The bytes from and to a client. Notes in the log when the client begins with a PROXY header, which only the proxy
+/// may send. TLS and HTTP refuse the header like any other foreign bytes.
 #[derive(Debug)]
 pub(crate) struct ClientStream<S> {
     stream: S,
     client: Option<IpAddr>,
     /// Until something has come.
     announcements: Option<Arc<Announcements>>,
-    /// What came first.
+    /// The first bytes of the client.
     first: [u8; PROXY_SIGNATURE.len()],
     /// How much of it is handed on, and how much there is.
     first_bytes: (usize, usize),
@@ -31,7 +31,7 @@ impl<S> ClientStream<S> {
         Self { stream, client, announcements: Some(announcements), first, first_bytes }
     }
 
-    /// Who the client is, if it was announced.
+    /// The address of the client, if it was announced.
     pub(crate) fn client(&self) -> Option<IpAddr> {
         self.client
     }

@@ -1,8 +1,8 @@
-//! The time that requests to AWS are signed with: the trusted clock's, unless KMS refuses a signature for it. KMS takes
-//! no signature that is more than five minutes off.
+//! The time in signatures of requests to AWS: the trusted clock's, unless KMS refuses a signature for it. KMS refuses
+//! signatures that are more than five minutes off.
 //!
-//! Only signatures go by the correction. Tickets and certificates are judged by the trusted clock: KMS is no reason to
-//! take a ticket for valid. Where the two differ, that is counted and logged.
+//! Only signatures use the correction. The trusted clock alone judges tickets and certificates, so KMS cannot make a
+//! ticket valid. A difference of the two is counted and logged.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};

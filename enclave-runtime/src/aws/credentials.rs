@@ -1,4 +1,4 @@
-//! Credentials that are at hand: fetched when needed, renewed before they expire, kept when nobody renews them.
+//! Credentials at hand: fetched when needed, renewed before they expire, kept when a renewal fails.
 
 use std::time::{Duration, SystemTime};
 
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(service.current().await, "KEY1");
         service.cache.forget(&refused).await;
         assert_eq!(service.current().await, "KEY2");
-        // What is refused late is no longer what is held.
+        // A late refusal concerns credentials that are no longer held.
         tokio::time::advance(MIN_INTERVAL).await;
         service.cache.forget(&refused).await;
         assert_eq!(service.current().await, "KEY2");

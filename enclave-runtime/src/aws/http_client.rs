@@ -42,7 +42,7 @@ impl HttpClient {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|_| ExchangeFailed("the connection cannot be used"))?;
-        // How it ends is seen by whoever asks next.
+        // The next request sees how it ended.
         tokio::spawn(connection);
         Ok(Self(sender))
     }
@@ -52,7 +52,7 @@ impl HttpClient {
         !self.0.is_closed()
     }
 
-    /// Sends `request` and reads the whole response. Dropping the future leaves the connection of no use.
+    /// Sends `request` and reads the whole response. If the future is dropped, the connection cannot be used again.
     pub(crate) async fn exchange(
         &mut self,
         request: Request<Full<Bytes>>,

@@ -1,9 +1,9 @@
-//! The instance metadata service, version 2, spoken by the enclave itself; the parent moves its bytes
-//! (AWS, EC2 user guide, "Use the Instance Metadata Service to access instance metadata"). The service closes each
-//! connection after its answer, and some instances answer in HTTP/1.0: `infra/tests/transcripts/imds` has what it sends.
+//! A client of the instance metadata service, version 2 (AWS, EC2 user guide, "Use the Instance Metadata Service to
+//! access instance metadata"). The parent moves its bytes. The service closes each connection after its answer, and
+//! some instances answer in HTTP/1.0: `infra/tests/transcripts/imds` has the bytes.
 //!
-//! What comes back is the parent's to choose: it can hand us any credentials. They only let us ask KMS, and what KMS
-//! answers is decided by the key policy and by what our attestation document says.
+//! The parent chooses the answer: it can hand out any credentials. They only permit requests to KMS. The key policy and
+//! the attestation document decide the answers of KMS.
 
 use std::time::{Duration, SystemTime};
 
@@ -248,7 +248,7 @@ mod tests {
         format!("{}\r\n\r\n{body}", head.replace('\n', "\r\n")).into_bytes()
     }
 
-    /// What a visit makes of these answers, one on each connection, and the requests that it sent.
+    /// The result of a visit with these answers, one on each connection, and the requests that it sent.
     async fn visit(answers: &[Vec<u8>]) -> (Result<Issued, NoCredentials>, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
         let address: Address = format!("unix:{}", folder.path().join("imds").display()).parse().unwrap();

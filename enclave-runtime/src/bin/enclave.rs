@@ -1,5 +1,5 @@
-//! The production signer, PID 1 of the enclave image. It takes no arguments and no environment: what it is told is in
-//! the measured `/nitro.toml`, and what it is given comes from the parent and is believed only if KMS vouches for it.
+//! The production signer, PID 1 of the enclave image. It takes no arguments and no environment. Its configuration is
+//! the measured `/nitro.toml`. Its secrets come from the parent, and count only if KMS vouches for them.
 //!
 //! ```text
 //! init (as PID 1) ─▶ /nitro.toml ─▶ Configuration ─┐
@@ -21,7 +21,7 @@ use enclave_runtime::{
 /// Where the image holds it.
 const CONFIGURATION_PATH: &str = "/nitro.toml";
 
-/// EX_UNAVAILABLE of sysexits.h: something it needs of the system is not to be had.
+/// EX_UNAVAILABLE of sysexits.h: the system lacks a part that the signer needs.
 const EX_UNAVAILABLE: u8 = 69;
 
 /// EX_SOFTWARE of sysexits.h: a defect.

@@ -1,13 +1,13 @@
-//! The signer without hardware, for development and tests: the same core, API and limits as production. Its NSM is
-//! software. There are two of it:
+//! The signer without hardware, for development and tests: the same core, API and limits as production, with a software
+//! NSM. It runs in two ways:
 //!
 //! ```text
 //! alone:    environment, flags ─▶ secrets, LocalSealer ─▶ signer_memory ─▶ Service ─▶ http::serve ─▶ wipe
 //! attested: nitro.toml, boot file ─▶ enclave_runtime::run, as in production, with the parent's services on any address
 //! ```
 //!
-//! Alone, its secrets come from the environment and it seals under `SEALING_KEY`: whoever can read the environment can
-//! open every backup.
+//! Alone, its secrets come from the environment and it seals under `SEALING_KEY`. A process that can read the
+//! environment can open every backup.
 
 #![forbid(unsafe_code)]
 
@@ -65,8 +65,8 @@ struct Arguments {
     /// Takes only connections that begin with a PROXY protocol header of version 2, as `proxy --proxy-protocol` writes it
     #[arg(long)]
     proxy_protocol: bool,
-    /// Where the software NSM keeps its root, made if it is not there: root.pem is for verifiers. Forgotten at the end
-    /// unless given
+    /// Where the software NSM keeps its root, made if missing: root.pem is for verifiers. Without it the root is lost
+    /// at the end
     #[arg(long, value_name = "FOLDER")]
     software_nsm: Option<PathBuf>,
     /// PCR0 in the software NSM's documents, 96 hex digits
@@ -99,32 +99,32 @@ enum Tls {
 
 #[derive(clap::Args)]
 struct ParentAddresses {
-    /// What sends the boot file
+    /// Where the boot file comes from
     #[arg(long, value_name = "ADDRESS", requires = "nitro_toml")]
     boot_file: Option<Address>,
     /// How long after the last time the boot file is looked at again for a new certificate
     #[arg(long, value_name = "SECONDS", requires = "nitro_toml", default_value_t = 60,
           value_parser = within(BOOT_FILE_INTERVALS_S))]
     boot_file_interval_s: u32,
-    /// What reaches KMS
+    /// A relay to KMS
     #[arg(long, value_name = "ADDRESS", requires = "nitro_toml")]
     kms: Option<Address>,
-    /// What reaches the instance metadata service
+    /// A relay to the instance metadata service
     #[arg(long, value_name = "ADDRESS", requires = "nitro_toml")]
     imds: Option<Address>,
-    /// What takes log lines
+    /// Where log lines go
     #[arg(long, value_name = "ADDRESS", requires = "nitro_toml")]
     log: Option<Address>,
     /// Where to listen for the ACME server's validation, apart from the API; only with tls.mode acme
     #[arg(long, value_name = "ADDRESS", requires = "acme")]
     listen_acme: Option<Address>,
-    /// What reaches the ACME server
+    /// A relay to the ACME server
     #[arg(long, value_name = "ADDRESS", requires_all = ["nitro_toml", "certificate_store", "certificate_store_write"])]
     acme: Option<Address>,
-    /// What sends the certificate that it keeps
+    /// Where the kept certificate comes from
     #[arg(long, value_name = "ADDRESS", requires = "acme")]
     certificate_store: Option<Address>,
-    /// What takes the certificate that it is to keep
+    /// Where the certificate to keep goes
     #[arg(long, value_name = "ADDRESS", requires = "acme")]
     certificate_store_write: Option<Address>,
 }

@@ -10,7 +10,7 @@ const MAX_LENGTH_OCTETS: u8 = 4;
 /// The length of an element that ends where its end is marked; the highest bit of long lengths.
 const INDEFINITE: u8 = 0x80;
 
-/// What is left to read of one element.
+/// The unread rest of one element.
 pub(super) struct Reader<'a> {
     rest: &'a [u8],
     depth_left: usize,
@@ -38,8 +38,8 @@ impl<'a> Reader<'a> {
         self.take(length)
     }
 
-    /// What `read` makes of the contents of the next element, if it is this constructed one and `read` leaves nothing
-    /// of it.
+    /// The result of `read` on the contents of the next element, if it is this constructed one and `read` leaves
+    /// nothing of it.
     pub(super) fn constructed<T>(
         &mut self,
         tag: u8,

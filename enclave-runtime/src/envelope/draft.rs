@@ -1,4 +1,4 @@
-//! Makes envelopes, in any spelling that BER has, to be bent by tests.
+//! Makes envelopes in every spelling of BER, for tests to change.
 
 use aws_lc_rs::cipher::{
     AES_256, DecryptionContext, EncryptionContext, PaddedBlockEncryptingKey, UnboundCipherKey,

@@ -42,7 +42,7 @@ fn position(whole: &[u8], part: &[u8]) -> usize {
     position
 }
 
-/// What PKCS #7 says of a whole block.
+/// The padding rule of PKCS #7 for a whole block.
 fn unpadded(block: [u8; BLOCK_BYTES]) -> Option<Vec<u8>> {
     let count = usize::from(block[BLOCK_BYTES - 1]);
     let kept = BLOCK_BYTES.checked_sub(count).filter(|_| count > 0)?;
@@ -267,7 +267,7 @@ fn an_element_less_more_or_other_is_refused() {
             let same = match retagged.at(&path) {
                 Node::Primitive(tag, _) | Node::Constructed(tag, _) => std::mem::replace(tag, other) == other,
             };
-            // What is in the chunks is content too, but not a whole number of blocks.
+            // The chunks' bytes are content too, but not a whole number of blocks.
             assert_eq!(Envelope::parse(&retagged.encode(&[])).is_ok(), same, "{path:?} as {other:#04x}");
         }
 

@@ -64,7 +64,7 @@ pub use chunked::{
 pub use head::{Framing, HeadError, HeadScan, MAX_HEAD_BYTES, MAX_HEADERS, inspect_head};
 pub use verdict::{HeadVerdict, Verdicts};
 
-/// What hyper gets in place of a refused head: the least it parses, and closes after.
+/// The head that hyper gets in place of a refused one: the shortest that it parses, and that closes the connection.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: -\r\nconnection: close\r\n\r\n";
 
 /// How long a closed connection is still read, so that a client in the middle of sending gets its answer: closing over
@@ -84,18 +84,18 @@ pub struct HeadGate<S> {
     held: Held,
     /// How many of the held bytes are judged and hyper's to read.
     released: usize,
-    /// What `read_alarm` stands for.
+    /// The deadline that `read_alarm` stands for.
     wait: Wait,
     read_alarm: Alarm,
     /// Set while bytes of an answer wait for the client.
     write_alarm: Alarm,
-    /// Who reads once they are out.
+    /// The reader to wake once they are out.
     held_back: Option<Waker>,
     /// `Some` once the write side is shut down: how many bytes were discarded since.
     lingered_bytes: Option<usize>,
 }
 
-/// What the first held byte that is not released belongs to.
+/// The part of the message that the first held byte belongs to.
 #[derive(Debug)]
 enum Phase {
     /// A head, scanned as far as it is held.
@@ -118,7 +118,7 @@ enum Wait {
     Head,
 }
 
-/// What is to be done for hyper's read.
+/// The next step for hyper's read.
 enum Step {
     /// Bytes are released.
     HandOn,

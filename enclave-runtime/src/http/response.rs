@@ -10,7 +10,7 @@ use hyper::{Response, StatusCode};
 use super::nonce_query::InvalidNonce;
 use crate::outcome::{Failure, Outcome};
 
-/// What a client gets.
+/// An answer, before it is HTTP.
 pub(super) enum Answer {
     /// Whether the signer can sign.
     Health {

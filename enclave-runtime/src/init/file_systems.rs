@@ -1,4 +1,4 @@
-//! What is mounted, and where. The image's own files are in the kernel's first file system already.
+//! The mounted file systems and their places. The image's own files are in the kernel's first file system already.
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};

@@ -1,5 +1,5 @@
-//! One byte by which `nitro-cli` knows that the image has started; without it, it ends the enclave after three minutes
-//! (aws-nitro-enclaves-cli, `eif_loader/src/lib.rs`).
+//! One byte that tells `nitro-cli` that the image has started. Without it, `nitro-cli` ends the enclave after three
+//! minutes (aws-nitro-enclaves-cli, `eif_loader/src/lib.rs`).
 
 use std::io;
 use std::time::Duration;

@@ -1,5 +1,4 @@
-//! The loopback interface, which is down until somebody brings it up, by rtnetlink(7): the other way is an ioctl, and
-//! that takes unsafe code.
+//! Brings the loopback interface up, by rtnetlink(7): the other way is an ioctl, which takes unsafe code.
 
 use std::os::fd::AsRawFd as _;
 

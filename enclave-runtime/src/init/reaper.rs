@@ -1,5 +1,5 @@
-//! Orphans are handed to the first process, which has to take note of their ends. The signer starts no processes; what
-//! the kernel or a library might start must not pile up.
+//! The kernel hands orphans to the first process, which has to wait for their ends. The signer starts no processes, but
+//! the kernel or a library might, and their ends must not pile up.
 
 use std::io;
 use std::thread;

@@ -1,4 +1,4 @@
-//! What KMS answers to what we ask (KMS API reference).
+//! Answers of KMS (KMS API reference).
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
@@ -91,7 +91,7 @@ mod tests {
         }
     }
 
-    /// What KMS answers when it was not asked for a recipient, or does not know what one is.
+    /// The answer of a KMS that got no recipient, or does not know recipients.
     #[test]
     fn a_plaintext_is_no_answer() {
         let body = format!(r#"{{"KeyId":"{OURS}","CiphertextBlob":"AA==","Plaintext":"AA=="}}"#);

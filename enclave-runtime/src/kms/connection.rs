@@ -1,4 +1,4 @@
-//! The connection to KMS: TLS through the relay, to a server that can prove KMS's name.
+//! The connection to KMS: TLS through the relay, to a server that proves KMS's name.
 
 use std::sync::Arc;
 

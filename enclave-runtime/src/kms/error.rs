@@ -1,5 +1,5 @@
-//! What can go wrong between us and KMS, in words for the log. Clients are told that the key service is unavailable, or
-//! that a backup does not open.
+//! Errors of calls to KMS, in words for the log. Clients learn that the key service is unavailable, or that a backup
+//! does not open.
 
 use std::fmt;
 
@@ -30,17 +30,17 @@ pub(crate) enum KmsError {
     Troubled {
         /// `__type` of the answer, or its status.
         kind: String,
-        /// What it said.
+        /// The message of KMS.
         message: String,
     },
     /// KMS says no.
     Refused {
         /// `__type` of the answer, or its status.
         kind: String,
-        /// What it said.
+        /// The message of KMS.
         message: String,
     },
-    /// What was to be decrypted is no ciphertext of KMS, is damaged, or is bound to another context.
+    /// The bytes are no ciphertext of KMS, are damaged, or are bound to another context.
     InvalidCiphertext,
     /// KMS did as asked, but with a key that is not measured for this purpose.
     ForeignKey,

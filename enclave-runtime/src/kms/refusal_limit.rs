@@ -1,5 +1,5 @@
-//! How often KMS may refuse what clients send. A holder of the API key can send ciphertexts that KMS does not open.
-//! Each costs a call, an attestation document and a line of the log, which honest clients need too.
+//! Limits how often KMS refuses ciphertexts of clients. A holder of the API key can send ciphertexts that KMS does not
+//! open. Each costs a call, an attestation document and a line of the log, which honest clients need too.
 //!
 //! A ciphertext takes a place before KMS is asked. If KMS opens it, the place is free at once, so restores are not
 //! limited. If KMS refuses it, the place is free a second later. A ciphertext without a place waits, in the order of
@@ -79,7 +79,7 @@ impl RefusalLimit {
         }
     }
 
-    /// What `decrypt` makes of `ciphertext` with `context`, when there is a place for it in `lane`.
+    /// The result of `decrypt` on `ciphertext` with `context`, when `lane` has a place for it.
     ///
     /// # Errors
     /// That of `decrypt`; [`KmsError::InvalidCiphertext`] for a ciphertext that KMS has just refused, and
@@ -111,7 +111,7 @@ impl RefusalLimit {
         outcome
     }
 
-    /// What a ciphertext takes in `lane`. No semaphore is ever closed, so each place comes.
+    /// The places that a ciphertext takes in `lane`. No semaphore is ever closed, so each place comes.
     async fn places(&self, lane: Lane) -> [Option<OwnedSemaphorePermit>; 2] {
         let place = async |places: &Arc<Semaphore>| Arc::clone(places).acquire_owned().await.ok();
         match lane {

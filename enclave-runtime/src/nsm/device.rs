@@ -22,7 +22,7 @@ impl Device {
     /// # Errors
     /// [`NsmUnavailable::NotOpened`]
     pub fn open() -> Result<Self, NsmUnavailable> {
-        // What `nsm_init` does, which keeps the reason to itself and leaves the closing to us.
+        // `nsm_init` does the same, but hides the reason of a failure and leaves the closing to the caller.
         let file = File::options().read(true).write(true).open(PATH);
         file.map(Self).map_err(|error| {
             NsmUnavailable::NotOpened(error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw))

@@ -1,5 +1,5 @@
-//! An NSM without hardware, for development. Its documents are signed like Nitro's, by a root of its own: a verifier
-//! that is given that root checks them as it checks Nitro's, and one that is not refuses them.
+//! An NSM without hardware, for development. Its documents are signed like Nitro's, by a root of its own. A verifier
+//! with that root checks them like Nitro's, and any other verifier refuses them.
 
 mod chain;
 mod root;
@@ -18,7 +18,7 @@ use super::{AttestationRequest, Nsm, NsmUnavailable, Pcr};
 use chain::Chain;
 use root::Root;
 
-/// What Nitro's GetRandom gives at once.
+/// The most that Nitro's GetRandom returns in one answer.
 const RANDOM_BYTES: usize = 256;
 
 /// A register of SHA-384.
@@ -49,7 +49,7 @@ pub struct SoftwareNsm {
     chain: Mutex<Chain>,
 }
 
-/// What the software NSM says was measured. The other registers are zeros.
+/// The measurements that the software NSM reports. The other registers are zeros.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pcrs {
     /// The image.
@@ -60,7 +60,7 @@ pub struct Pcrs {
     pub pcr2: [u8; PCR_BYTES],
 }
 
-/// What is wrong with this machine's clock, seen from the software NSM.
+/// The error of this machine's clock, relative to the software NSM.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ClockError {
     /// By how many seconds the NSM is ahead of it in its first document; behind it if negative.
@@ -239,7 +239,7 @@ impl Nsm for SoftwareNsm {
     }
 }
 
-/// What is signed of a COSE_Sign1 (RFC 9052 §4.4).
+/// The signed bytes of a COSE_Sign1 (RFC 9052 §4.4).
 fn signed_text(payload: &[u8]) -> Option<Vec<u8>> {
     let bytes = |bytes: &[u8]| Value::Bytes(bytes.to_vec());
     let context = Value::Text("Signature1".to_owned());

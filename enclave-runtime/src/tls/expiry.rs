@@ -1,4 +1,4 @@
-//! Says in time that a certificate expires.
+//! Warns in time that a certificate expires.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ const DAY: Duration = Duration::from_hours(24);
 /// How many days before the end it is said: from "plan it" to "now".
 const WARNING_DAYS: [u32; 5] = [30, 14, 7, 3, 1];
 
-/// What has been said of one certificate.
+/// The warnings that one certificate has had.
 #[derive(Debug)]
 pub(crate) struct Expiry {
     not_after_unix_s: u64,
     said: Option<Notice>,
 }
 
-/// What there is to say; the later, the greater.
+/// The warnings; a later one is greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Notice {
     /// It ends within so many days (of [`WARNING_DAYS`]).

@@ -1,12 +1,12 @@
-//! What stands before the server: tells TLS from everything else, and does the handshakes.
+//! The front of the server: it tells TLS from everything else, and does the handshakes.
 //!
 //! A handshake computes in a few steps, each when the client has sent what the step takes. A step needs a turn, and
 //! gives it back before the handshake waits for the client again. So a client that stalls holds nothing that others
 //! need. Turns go round in the order of arrival, and a client that has gone leaves the queue.
 //!
-//! tokio computes as many steps at a time as it has workers, with or without turns. Turns are there for the clients
-//! that are served already: the workers take tasks in order, and only handshakes with a turn are among those. What a
-//! stalled handshake costs is the memory of a connection, and the server limits connections.
+//! tokio computes as many steps at a time as it has workers, with or without turns. Turns protect the clients that are
+//! served already: the workers take tasks in order, and only handshakes with a turn are among those. A stalled
+//! handshake costs the memory of a connection, and the server limits connections.
 
 use std::future::poll_fn;
 use std::mem;
@@ -56,11 +56,11 @@ impl std::fmt::Debug for TlsFront {
     }
 }
 
-/// What a connection turned out to be.
+/// The kind of a connection.
 pub(crate) enum Received<S> {
     /// TLS, with the identity that the client was shown.
     Secured(Box<TlsStream<Replayed<S>>>, Arc<TlsIdentity>),
-    /// What may be HTTP, in the clear.
+    /// Bytes in the clear, perhaps HTTP.
     Clear(Replayed<S>),
 }
 
@@ -76,7 +76,7 @@ impl TlsFront {
         }
     }
 
-    /// Presents `identity` from now on. Connections that are there already keep theirs.
+    /// Presents `identity` from now on. Open connections keep theirs.
     pub(crate) fn present(&self, identity: TlsIdentity) {
         self.current.send_replace(Arc::new(identity));
     }
@@ -210,7 +210,7 @@ mod tests {
         ServerName::try_from("signer").unwrap()
     }
 
-    /// What `front` makes of a client that sends `bytes` and ends.
+    /// The result of `front` for a client that sends `bytes` and ends.
     async fn receive(front: &TlsFront, bytes: &[u8]) -> Option<Received<DuplexStream>> {
         let (mut client, server) = duplex(64 * 1024);
         client.write_all(bytes).await.unwrap();

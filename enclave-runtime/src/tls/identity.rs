@@ -1,4 +1,4 @@
-//! Who the server is to a client: a certificate, its key, and the sessions begun with it.
+//! The server's identity to a client: a certificate, its key, and the sessions begun with it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl TlsIdentity {
         self.not_after_unix_s
     }
 
-    /// What is presented; in tests only, since rustls keeps it to itself.
+    /// The presented key and chain; in tests only, since rustls keeps them to itself.
     #[cfg(test)]
     pub(super) fn certificates(&self) -> &[rustls::pki_types::CertificateDer<'static>] {
         &self.certificates

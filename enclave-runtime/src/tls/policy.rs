@@ -1,5 +1,5 @@
-//! What is spoken with clients: versions, suites, groups, protocols and sessions. It stands here and nowhere else; the
-//! tests pin what is offered, so that an upgrade of rustls changes none of it unseen.
+//! The TLS policy for clients: versions, suites, groups, protocols and sessions. It is here and nowhere else. The tests
+//! pin the offer, so that an upgrade of rustls cannot change it unnoticed.
 
 use std::sync::Arc;
 
@@ -45,7 +45,8 @@ fn provider() -> CryptoProvider {
 /// How clients are spoken to by who has `key`.
 ///
 /// # Errors
-/// What rustls says of a version without a suite, or the other way around: never, as the tests show.
+/// The error of rustls for a version without a suite, or a suite without a version. The tests show that it never
+/// occurs.
 pub(super) fn server_config(key: CertifiedKey) -> Result<ServerConfig, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(VERSIONS)?
@@ -53,7 +54,8 @@ pub(super) fn server_config(key: CertifiedKey) -> Result<ServerConfig, rustls::E
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
     config.alpn_protocols = vec![ALPN.to_vec()];
-    // Kept in this process and for this key: no ticket that a key of tickets opens, in whoever's hands that comes.
+    // Sessions are kept in this process and for this key. There is no ticket key that an attacker could obtain to open
+    // them.
     config.session_storage = ServerSessionMemoryCache::new(MAX_SESSIONS);
     config.send_tls13_tickets = SESSIONS_PER_HANDSHAKE;
     // Early data can be replayed.
@@ -98,7 +100,7 @@ mod tests {
         "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
     ];
 
-    /// What rustls has besides.
+    /// The other suites of rustls.
     const RSA_SUITE_NAMES: [&str; 3] = [
         "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
         "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",

@@ -1,5 +1,5 @@
-//! A certificate that the parent provides, while the signer runs: the boot file is read again, and what is new in it is
-//! presented. No connection is dropped for it, and what cannot be presented changes nothing.
+//! A certificate that the parent provides while the signer runs: the boot file is read again, and a new certificate in
+//! it is presented. No connection is dropped. A certificate that cannot be presented changes nothing.
 
 use std::time::Duration;
 
@@ -20,11 +20,11 @@ pub(crate) const RELOAD_INTERVAL: Duration = Duration::from_mins(1);
 
 const KEPT: &str = "the TLS certificate stays as it is";
 
-/// What is known of the boot file's certificate.
+/// The state of the boot file's certificate.
 pub(crate) struct Provided {
     expiry: Expiry,
     presented: [u8; 32],
-    /// What was complained of last, so that it is done once.
+    /// The last complaint, so that each is logged once.
     refused: Option<Complaint>,
 }
 
@@ -164,7 +164,7 @@ mod tests {
         let (pair, early) = ([1; 32], InvalidChain::NotYetValid(1));
         assert!(provided.is_new(Complaint::Chain(pair, early)));
         assert!(!provided.is_new(Complaint::Chain(pair, early)));
-        // What keeps KMS from being asked again is another complaint.
+        // The reason why KMS is not called again is another complaint.
         assert!(provided.refused != Some(Complaint::Pair(pair)));
         assert!(provided.is_new(Complaint::Chain(pair, InvalidChain::Expired(1))));
         assert!(provided.is_new(Complaint::Chain([2; 32], early)));

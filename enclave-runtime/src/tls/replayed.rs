@@ -1,4 +1,4 @@
-//! A stream of which the next byte has been looked at.
+//! A stream whose next byte has been read ahead.
 
 use std::io;
 use std::pin::Pin;

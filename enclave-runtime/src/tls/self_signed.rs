@@ -1,5 +1,5 @@
-//! The certificate that the enclave makes for itself when it starts. What vouches for its key is an attestation document;
-//! the certificate is only the form that TLS wants it in.
+//! The certificate that the enclave makes for itself when it starts. An attestation document vouches for its key. The
+//! certificate is only the form that TLS requires.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ use configuration::tls_pair::{CertificateChain, PrivateKey};
 /// Clients' clocks may be behind.
 const NOT_BEFORE_TOLERANCE: Duration = Duration::from_hours(24);
 
-/// Longer than an enclave runs: nothing renews the certificate but a restart, which makes another key too. Its dates
-/// protect nobody, since the key ends with the process. Not for ever, which some clients cannot count to.
+/// Longer than an enclave runs: only a restart renews the certificate, and it makes another key too. The end date
+/// protects no client, because the key ends with the process. Some clients cannot handle later dates.
 const VALIDITY: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// Names no server: those are in subjectAltName.

@@ -28,7 +28,7 @@ fn anchor(unix_ms: u64, asked_ms: u64) -> Anchor {
     Anchor { unix_ms, asked_ms }
 }
 
-/// What a monotonic clock shows after `true_ms` that gains `ppm`.
+/// The reading, after `true_ms`, of a monotonic clock that gains `ppm`.
 fn counted(true_ms: u64, ppm: i64) -> u64 {
     let drift = i128::from(true_ms) * i128::from(ppm) / 1_000_000;
     u64::try_from(i128::from(true_ms) + drift).unwrap()
@@ -136,7 +136,7 @@ fn a_document_that_is_behind_by_more_than_drift_is_refused() {
         let clock = clock();
         let judged = clock.anchor(anchor(T0_UNIX_MS + MINUTE_MS - step_ms, MINUTE_MS));
         assert_eq!(judged, Judged { ahead_ms: step_ms.cast_signed(), is_taken });
-        // What is taken moves the clock by no more than it may have drifted.
+        // An accepted document moves the clock by no more than its possible drift.
         let moved_ms = if is_taken { step_ms.min(30) } else { 0 };
         assert_eq!(clock.at(MINUTE_MS), T0_UNIX_MS + MINUTE_MS - moved_ms, "{step_ms}");
     }
@@ -274,7 +274,7 @@ fn a_single_wrong_document_at_the_start_is_asked_about_again() {
     }
 }
 
-/// Whatever the system clock says, and after a document that says nothing.
+/// The system clock does not matter, nor does a document without a time.
 #[test]
 fn it_starts_with_the_time_of_the_nsm() {
     let clock = started(vec![signed(T0_UNIX_MS), signed(T0_UNIX_MS), Vec::new()]).unwrap();

@@ -42,7 +42,7 @@ enum Length {
     IndefiniteEvenIfPrimitive,
 }
 
-/// What becomes of an element, which is numbered from the outermost.
+/// The change to an element. Elements are numbered from the outermost.
 #[derive(Arbitrary, Debug)]
 enum Bend<'a> {
     Remove(u8),
@@ -76,7 +76,7 @@ impl Draft<'_> {
         self.opened % 16 == 1
     }
 
-    /// What the first of its envelopes holds, if nothing is wrong with it.
+    /// The content of the first of its envelopes, if that has no error.
     #[must_use]
     pub fn plaintext(&self) -> Option<&[u8]> {
         let key = self.wrapped_key().0 == 0;

@@ -1,4 +1,4 @@
-//! What webpki does not tell of a certificate: its validity, for a root, and its key usage.
+//! Facts about a certificate that webpki does not give: the validity of a root, and the key usage.
 //!
 //! Only certificates that webpki has read come here; for a root, webpki skips the validity. This reads them once more,
 //! in the same strict DER.
@@ -19,7 +19,7 @@ const EXTENSIONS: u8 = 0xa3;
 /// id-ce-keyUsage, 2.5.29.15.
 const KEY_USAGE: [u8; 3] = [0x55, 0x1d, 0x0f];
 
-/// What is wanted of a certificate.
+/// The needed facts about a certificate.
 pub(crate) struct Certificate {
     pub(crate) validity_unix_s: RangeInclusive<u64>,
     /// The first octet of the bits; none without the extension.

@@ -1,4 +1,4 @@
-//! What a document says.
+//! The content of a document.
 
 use crate::envelope::Envelope;
 use crate::payload;
@@ -20,7 +20,7 @@ pub struct Document {
     pub cabundle: Vec<Vec<u8>>,
     /// The enclave's key, as it gave it: a DER SPKI for KMS.
     pub public_key: Option<Vec<u8>>,
-    /// What else the enclave gave.
+    /// Further bytes of the enclave.
     pub user_data: Option<Vec<u8>>,
     /// The challenge of the verifier that asked for the document.
     pub nonce: Option<Vec<u8>>,

@@ -1,4 +1,4 @@
-//! What a document has to say.
+//! The content that a document has to have.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub const DEFAULT_MAX_AGE: Duration = Duration::from_mins(5);
 /// How far a document may be ahead unless told otherwise: what clocks that are kept differ by.
 pub const DEFAULT_MAX_AHEAD: Duration = Duration::from_mins(1);
 
-/// What is expected of a document beyond being authentic. That PCR0 is not all zeros is always expected.
+/// The expectations of a document beyond being authentic. A document whose PCR0 is all zeros is always refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expectation<'a> {
     /// The time, for certificates and age.

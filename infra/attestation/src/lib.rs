@@ -6,7 +6,7 @@
 //!    └ expectation: age, PCR0, nonce, PCRs
 //! ```
 //!
-//! What holds here:
+//! Invariants:
 //!
 //! * Nothing a document says is believed, and no expectation looked at, before its signature is verified over the
 //!   bytes as they came, with the key of a certificate that leads to the pinned root.

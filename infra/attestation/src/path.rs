@@ -92,7 +92,7 @@ fn verify_path(
 
 fn refusal(error: &webpki::Error, document: &Document, root: &Root) -> Refused {
     use webpki::Error;
-    // What the document takes for the root serves to tell apart two refusals, and nothing else.
+    // The root in the document decides between two refusals, and nothing else.
     let brings_other_root = document.cabundle.first() != Some(&root.der);
     match error {
         Error::UnknownIssuer | Error::InvalidSignatureForPublicKey if brings_other_root => Refused::OtherRoot,

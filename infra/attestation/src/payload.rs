@@ -23,7 +23,7 @@ const MAX_ISSUERS: usize = 7;
 /// Longest public key, user data and nonce. AWS's texts say 512 in one place and 1024 in another.
 const MAX_OPTIONAL_BYTES: usize = 1024;
 
-/// What AWS's documents are measured with.
+/// The digest of AWS's measurements.
 const DIGEST: &str = "SHA384";
 
 pub(crate) fn read(payload: &[u8]) -> Result<Document, Refused> {
@@ -36,7 +36,7 @@ pub(crate) fn read(payload: &[u8]) -> Result<Document, Refused> {
     }
 }
 
-/// Reads the map. What is wrong goes into `refused`: serde's errors carry texts only.
+/// Reads the map. The refusal goes into `refused`, because serde's errors carry texts only.
 struct Payload<'r> {
     refused: &'r mut Option<Refused>,
 }
@@ -88,7 +88,7 @@ impl Fields {
     ) -> Result<Result<(), Refused>, A::Error> {
         while let Some(field) = map.next_key_seed(Key)? {
             let Some(field) = field else { return Ok(Err(Refused::UnknownField)) };
-            // Whatever the decoder says from here on, unless it says that the payload has ended, is of this field.
+            // Errors of the decoder from here on concern this field, except the end of the payload.
             *refused = Some(Refused::InvalidField(field));
             let once = match field {
                 Field::ModuleId => put(&mut self.module_id, map.next_value_seed(ModuleId)?),

@@ -11,7 +11,7 @@ use crate::key_proof::{KeyProof, Origin, PublicKey};
 use crate::nonce::Nonce;
 use crate::reply::{self, Claim};
 
-/// What is checked, in this order. What a document says is looked at when it is authentic, and not before.
+/// The checks, in their order. The content of a document counts only if the document is authentic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
     /// The reply is JSON with a document.
@@ -75,7 +75,7 @@ impl fmt::Display for Check {
     }
 }
 
-/// What came of a check.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finding {
     /// As it should be.
@@ -123,7 +123,7 @@ pub struct KeyExamination {
 }
 
 impl Attested {
-    /// What it says of itself.
+    /// The document's content.
     #[must_use]
     pub const fn document(&self) -> &Document {
         &self.document

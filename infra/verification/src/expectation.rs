@@ -1,4 +1,4 @@
-//! What is expected of an enclave.
+//! The expectations of an enclave.
 
 use attestation::{Document, Root};
 
@@ -71,7 +71,8 @@ impl Expectation {
         &self.root
     }
 
-    /// What this image gives away, by the file in which its registers were noted. Registers alone do not tell.
+    /// The settings by which this image gives trust away, from the file with its noted registers. Registers alone do
+    /// not show them.
     #[must_use]
     pub fn exposures_of(&self, image: Image) -> &[Exposure] {
         match (&self.images, image) {

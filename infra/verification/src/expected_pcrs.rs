@@ -16,7 +16,7 @@ pub const MAX_MEASUREMENTS_BYTES: usize = 64 * 1024;
 /// Registers of a module.
 const PCR_COUNT: u8 = 32;
 
-/// What names a register, before its index.
+/// The name of a register, before its index.
 const PREFIX: &str = "PCR";
 
 /// The one member of `Measurements` that is no register; its value is a constant.
@@ -49,15 +49,15 @@ pub enum InvalidPcrs {
     NotJson,
     /// A register has another name than `PCR0` to `PCR31`.
     UnknownRegister,
-    /// This register is there twice.
+    /// This register occurs twice.
     Twice(u8),
     /// This register is not 96 hex digits.
     NotHex(u8),
-    /// This register is all zeros: those of an enclave in debug mode, of whatever image.
+    /// This register is all zeros, as in debug mode for every image.
     Zero(u8),
-    /// The image gives something away that this version does not know.
+    /// The image gives trust away by a setting that this version does not know.
     UnknownExposure,
-    /// What is there does not say what runs.
+    /// These registers do not identify a program.
     NoImage,
 }
 
@@ -103,7 +103,8 @@ impl ExpectedPcrs {
         Ok(Self { exposures, ..Self::from_registers(registers.collect::<Result<Vec<_>, _>>()?)? })
     }
 
-    /// What `signerctl eif build` and `nitro-cli build-enclave` print. The first also says what the image gives away.
+    /// Reads the output of `signerctl eif build` or `nitro-cli build-enclave`. The first also lists settings that give
+    /// trust away.
     ///
     /// # Errors
     /// [`InvalidPcrs`]
@@ -154,7 +155,7 @@ impl ExpectedPcrs {
         self.registers.iter().map(|(index, value)| (*index, value))
     }
 
-    /// What the image gives away, as far as the source of the registers tells.
+    /// The settings by which the image gives trust away, if the source of the registers has them.
     #[must_use]
     pub fn exposures(&self) -> &[Exposure] {
         &self.exposures

@@ -34,7 +34,7 @@
 //! # run(&nitro_toml, b"a key", 1_800_000_000_000).unwrap();
 //! ```
 //!
-//! What holds here:
+//! Invariants:
 //!
 //! * There is no [`Attested`] but by passing every check of [`Check::ALL`], or all but those that the caller waived by
 //!   name: [`Expectation::any_image`], [`Expectation::accepting_http`].

@@ -7,7 +7,7 @@ use aws_lc_rs::rand;
 /// Nobody meets one of these twice.
 const NONCE_BYTES: usize = 32;
 
-/// What a document has to repeat, to be the answer to one request and no other. Used once.
+/// The bytes that a document has to repeat, so that it answers one request and no other. Used once.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Nonce([u8; NONCE_BYTES]);
 
@@ -29,7 +29,7 @@ impl Nonce {
         Self(bytes)
     }
 
-    /// What the document repeats.
+    /// The bytes that the document repeats.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -1,4 +1,4 @@
-//! What a signer replies with: JSON with a document in base64.
+//! A reply of a signer: JSON with a document in base64.
 
 use attestation::MAX_DOCUMENT_BYTES;
 use base64ct::{Base64, Encoding as _};
@@ -24,7 +24,7 @@ struct KeyReply {
     origin: String,
 }
 
-/// What a reply says of a key, besides its document.
+/// The reply's claims about a key, besides its document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Claim {
     pub(crate) public_key: PublicKey,

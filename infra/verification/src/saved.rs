@@ -14,7 +14,7 @@ pub const MAX_SAVED_BYTES: usize = 2 * MAX_REPLY_BYTES;
 /// A COSE_Sign1 begins so, with or without its tag.
 const COSE_STARTS: [u8; 2] = [0x84, 0xd2];
 
-/// What one of Nitro's begins with.
+/// The first bytes of a document of Nitro.
 const SIGNED_START: &[u8] = b"\x84\x44\xa1\x01\x38\x22\xa0";
 
 /// A signature of zeros, with the length before it.
@@ -45,7 +45,7 @@ pub fn document_in(file: &[u8]) -> Result<Vec<u8>, Doubt> {
     if text.is_empty() { Err(Doubt::NotBase64) } else { reply::decode(&text) }
 }
 
-/// What `document` says, of which nobody knows who wrote it. An emulator's can be read too.
+/// The content of `document`, whose author is unknown. Reads an emulator's document too.
 ///
 /// # Errors
 /// [`Doubt::Refused`] of those reasons that tell what is malformed, or [`Doubt::Unsigned`] for an emulator's.

@@ -14,7 +14,7 @@ use crate::buffer::Buffer;
 /// after its answer; the time to linger usually ends first.
 const DISCARD_MAX_BYTES: usize = 16 * 1_024 * 1_024;
 
-/// What carries the bytes of one direction.
+/// The buffer and the counter of one direction.
 pub(crate) struct Carrier {
     /// May hold bytes already.
     pub(crate) buffer: Buffer,
@@ -45,7 +45,7 @@ enum State {
     Finished,
 }
 
-/// What is done with bytes that the source has for the sink.
+/// The treatment of bytes that the source has for the sink.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Intake {
     /// They are read.
@@ -81,7 +81,7 @@ impl Direction {
         match self.poll_to_end(cx, source, sink, now, intake) {
             Poll::Ready(Err(_)) => {
                 self.end_source();
-                // What was read before the failure is still to be delivered; the source is not read again.
+                // Bytes that were read before the failure are still delivered. The source is not read again.
                 let _ = self.poll_to_end(cx, source, sink, now, intake);
                 true
             }

@@ -1,4 +1,4 @@
-//! What stands in for the enclave: a unix socket in a directory of its own.
+//! A stand-in for the enclave: a unix socket in a directory of its own.
 
 use std::path::{Path, PathBuf};
 

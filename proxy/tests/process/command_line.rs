@@ -1,4 +1,4 @@
-//! What is refused before and while binding.
+//! Command lines that are refused before and while binding.
 
 use std::net::TcpListener;
 

@@ -116,7 +116,7 @@ async fn a_hybrid_destination_is_asked_for_its_port() {
             () = refuse => {}
         }
         assert!(start.elapsed() < ABOUT_A_SECOND);
-        // What it tried last may still be in the backlog.
+        // The last attempt may still be in the backlog.
         while let Ok(accepted) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
             drop(accepted);
         }

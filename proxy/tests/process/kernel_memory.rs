@@ -1,4 +1,4 @@
-//! What clients can make the kernel keep for the proxy.
+//! The kernel memory that clients can make the proxy's sockets take.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -21,7 +21,7 @@ async fn a_dead_enclave_closes_its_clients_and_a_new_one_serves_them() {
         let mut for_half = accept(&listener).await;
         for_half.read_exact(&mut [0; 10]).await.unwrap();
 
-        // What the kernel does for a process that is killed.
+        // The kernel does this for a killed process.
         drop((listener, for_silent, for_half));
         for client in [&mut silent, &mut half, &mut proxy.connect().await] {
             let start = Instant::now();

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 /// No test waits longer than this for anything that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What "within one second" may take on a machine with other things to do.
+/// A limit for "within one second" on a busy machine.
 pub(crate) const ABOUT_A_SECOND: Duration = Duration::from_millis(2_500);
 
 /// How often a condition of the process is looked at.

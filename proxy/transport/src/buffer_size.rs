@@ -21,13 +21,13 @@ pub(crate) const VSOCK_BUFFER_BYTES: u64 = 16 * 1_024;
 /// `virtio_transport_recv_enqueue`, which merges packets; older kernels keep more.
 pub const VSOCK_KERNEL_BYTES: u64 = 144 * 1_024;
 
-/// What is asked for each direction of a tcp socket. Linux doubles it, to count its own overhead too: `getsockopt` shows
-/// 65,536, and `/proc/net/sockstat` no more than about that for each full buffer. No more than 32 KiB of payload, which
-/// is the largest request, is on its way at once.
+/// The requested size for each direction of a tcp socket. Linux doubles it for its own overhead: `getsockopt` shows
+/// 65,536, and `/proc/net/sockstat` about as much for each full buffer. At most 32 KiB of payload, the size of the
+/// largest request, is on its way at once.
 const TCP_BUFFER_BYTES: u32 = 32 * 1_024;
 
-/// What is asked for the sending direction of a unix socket, and doubled as for tcp. It has no receive buffer: the
-/// sender pays.
+/// The requested size for the sending direction of a unix socket. Linux doubles it as for tcp. A unix socket has no
+/// receive buffer.
 const UNIX_SEND_BUFFER_BYTES: usize = 32 * 1_024;
 
 /// Bounds the buffers of a socket that is not connected yet. What a listener accepts inherits them.

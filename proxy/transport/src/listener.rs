@@ -74,8 +74,8 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// What the kernel says. The listener stays usable: an aborted connection or a lack of descriptors
-    /// passes, and the caller backs off before it tries again.
+    /// Errors of the kernel. The listener stays usable: an aborted connection or a lack of descriptors passes. The
+    /// caller waits before it tries again.
     pub async fn accept(&self) -> io::Result<Stream> {
         Ok(match &self.socket {
             Socket::Tcp(listener) => listener.accept().await?.0.into(),

@@ -6,10 +6,10 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// What every header of version 2 begins with, and neither a request of HTTP nor a handshake of TLS does.
+/// The first bytes of each header of version 2. No HTTP request and no TLS handshake begins with them.
 pub const PROXY_SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
-/// What every header of version 1 begins with. As a method of HTTP it is one that nobody has registered.
+/// The first bytes of each header of version 1. As an HTTP method they are not registered.
 pub const PROXY_TEXT_PREFIX: &[u8] = b"PROXY ";
 
 /// The longest header that is read, TLVs included. The specification recommends that no header is longer, so that it
@@ -169,8 +169,8 @@ impl std::error::Error for InvalidProxyHeader {}
 mod tests {
     use super::*;
 
-    /// What haproxy 2.6.12 sent to a server with `send-proxy-v2` for a client of 127.0.0.2, port 45571, and what that
-    /// client sent.
+    /// The bytes that haproxy 2.6.12 sent to a server with `send-proxy-v2`: its header for a client of 127.0.0.2, port
+    /// 45571, and the client's bytes.
     const HAPROXY_IPV4: &[u8] =
         b"\r\n\r\n\0\r\nQUIT\n!\x11\0\x0c\x7f\0\0\x02\x7f\0\0\x01\xb2\x03\xec\xc9GET / HTTP/1.1\r\n";
 

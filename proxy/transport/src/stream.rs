@@ -37,7 +37,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// What the kernel says, such as that the peer has gone.
+    /// Errors of the kernel, for example that the peer has gone.
     pub fn tcp_ends(&self) -> io::Result<Option<(SocketAddr, SocketAddr)>> {
         match self {
             Self::Tcp(tcp) => Ok(Some((tcp.peer_addr()?, tcp.local_addr()?))),

@@ -94,7 +94,7 @@ pub struct ChunkedFraming {
     trailer_fields: usize,
 }
 
-/// What the next byte may be.
+/// The kinds of the next byte.
 #[derive(Clone, Copy, Debug)]
 enum ChunkState {
     SizeStart,

@@ -106,7 +106,7 @@ pub struct HeadScan {
     scanned_bytes: usize,
 }
 
-/// What the next byte may be.
+/// The kinds of the next byte.
 #[derive(Clone, Copy, Debug)]
 enum ScanState {
     /// The first byte of the method, or of an empty line before it (RFC 9112 section 2.2).
@@ -209,7 +209,7 @@ pub(super) fn framing_of(head: &[u8]) -> Result<Framing, HeadError> {
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Err(HeadError::Syntax);
     };
-    // What hyper cannot turn into its own types it would answer by itself, past the status table.
+    // hyper would answer a method that it cannot represent by itself, past the status table.
     if Method::from_bytes(method.as_bytes()).is_err() {
         return Err(HeadError::Syntax);
     }

@@ -55,7 +55,7 @@ impl Held {
         stream: &mut S,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        // What is unread moves to the front once; `start` is then zero until a head or body is handed on.
+        // Unread bytes move to the front once. Then `start` is zero until a head or body is handed on.
         self.bytes.drain(..self.start.min(self.bytes.len()));
         self.start = 0;
 

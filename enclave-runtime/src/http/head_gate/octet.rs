@@ -12,12 +12,12 @@ pub(super) const fn is_token(octet: u8) -> bool {
     )
 }
 
-/// What a request target may hold: visible ASCII.
+/// The octets of a request target: visible ASCII.
 pub(super) const fn is_target(octet: u8) -> bool {
     matches!(octet, 0x21..=0x7e)
 }
 
-/// What a field value or a chunk extension may hold: tab, space, visible ASCII, and `obs-text` as opaque data.
+/// The octets of a field value or a chunk extension: tab, space, visible ASCII, and `obs-text` as opaque data.
 pub(super) const fn is_field_value(octet: u8) -> bool {
     matches!(octet, b'\t' | 0x20..=0x7e | 0x80..=0xff)
 }

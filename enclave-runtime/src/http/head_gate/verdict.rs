@@ -1,9 +1,9 @@
-//! What the gate found, on its way to the service that answers.
+//! The gate's verdict on a head, on its way to the service that answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// What the gate found about the head of the request that the service is called with.
+/// The gate's verdict on the head of the present request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum HeadVerdict {
     /// The request is the client's own.

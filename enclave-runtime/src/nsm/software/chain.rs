@@ -1,4 +1,4 @@
-//! The certificates between the root and a document: as many as Nitro's, with the same limits and about the same
+//! The certificates between the root and a document: as many as Nitro's, with the same limits and nearly the same
 //! lifetimes.
 
 use std::time::{Duration, SystemTime};

@@ -1,4 +1,4 @@
-//! The root of the software NSM, and the two files it is kept in.
+//! The root of the software NSM, and its two files.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write as _};
@@ -88,7 +88,7 @@ fn self_signed(key: &KeyPair, now: SystemTime) -> Result<String, NoSoftwareNsm> 
     params.self_signed(key).map(|certificate| certificate.pem()).map_err(|_| NoSoftwareNsm::NotMade)
 }
 
-/// What does not depend on when it is made: what it issues refers to these.
+/// The parts that do not depend on the time of making, because issued certificates refer to them.
 fn params() -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -100,8 +100,8 @@ fn params() -> CertificateParams {
     params
 }
 
-/// What is in the file `name`, after `make` gave it if it was not there. Of several that start at once, one makes it
-/// and all read the same.
+/// The content of the file `name`. `make` gives it if the file does not exist. Of several processes that start at once,
+/// one makes it and all read the same.
 fn keep(
     directory: &Path,
     name: &'static str,

@@ -27,7 +27,7 @@ fn documents_are_spelled_like_nitros() {
     let [_, _, Value::Bytes(payload), Value::Bytes(signature)] = parts.as_slice() else {
         panic!("no COSE_Sign1")
     };
-    // What we fill in and write is what Nitro wrote, byte for byte.
+    // The document that is filled in and written is Nitro's, byte for byte.
     assert_eq!(&AttestationDoc::from_binary(payload).unwrap().to_binary(), payload);
     assert_eq!(sign1(payload.clone(), signature).unwrap(), NITROS);
 }

@@ -17,7 +17,7 @@ pub(crate) const NOW_UNIX_S: u64 = 1_800_000_000;
 
 pub(crate) const DAY_S: u64 = 24 * 3600;
 
-/// What a certificate is to say.
+/// The content of a certificate.
 pub(crate) struct Plan {
     pub(crate) name: &'static str,
     pub(crate) is_ca: IsCa,

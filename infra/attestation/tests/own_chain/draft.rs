@@ -10,7 +10,7 @@ pub(crate) const NONCE: &[u8] = b"challenge";
 pub(crate) struct Draft(pub(crate) Vec<(Vec<u8>, Vec<u8>)>);
 
 impl Draft {
-    /// What verifies at [`NOW_UNIX_S`].
+    /// A draft that verifies at [`NOW_UNIX_S`].
     pub(crate) fn good(chain: &Chain) -> Self {
         let issuers: Vec<_> = chain.cabundle().iter().map(|der| cbor::bytes(der)).collect();
         let fields = [

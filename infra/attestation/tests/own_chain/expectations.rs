@@ -1,4 +1,4 @@
-//! What is expected of an authentic document.
+//! Expectations of an authentic document.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

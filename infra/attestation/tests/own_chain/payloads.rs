@@ -221,7 +221,7 @@ fn a_payload_is_one_map() {
     assert_eq!(read(&nested), Err(Refused::InvalidField(Field::Cabundle)), "lists in lists");
 }
 
-/// What the module does not do but CBOR allows has the meaning that CBOR gives it; it is signed as it stands.
+/// A form that CBOR allows and the module does not use has the meaning that CBOR gives it. It is signed as it stands.
 #[test]
 fn a_payload_may_be_spelled_otherwise() {
     let chain = Chain::good();

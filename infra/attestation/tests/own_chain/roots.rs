@@ -1,4 +1,4 @@
-//! What may be pinned.
+//! Roots that a caller may pin.
 
 use attestation::{InvalidRoot, Root};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P384_SHA384};

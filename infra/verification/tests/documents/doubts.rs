@@ -1,4 +1,4 @@
-//! What the endpoint may reply.
+//! Replies of the endpoint.
 
 use verification::{Check, Doubt, Expectation, Finding, Image, Nonce, Refused, Root, examine};
 
@@ -85,7 +85,7 @@ fn who_made_it_comes_first() {
     let of_expired = expired.document(&of(&expired).payload());
     assert_eq!(doubt(&of_expired, &expired.root()), Doubt::Refused(Refused::CertificateJustExpired));
 
-    // What such a document says is not looked at.
+    // The content of such a document is not examined.
     let nonce = Nonce::from_bytes(NONCE);
     let examination = examine(&reply(&forged), &nonce, Some(TLS_KEY), &expectation(), NOW_UNIX_MS);
     assert_eq!(examination.document(), None);

@@ -1,4 +1,4 @@
-//! What nobody thought of.
+//! Properties over random inputs.
 
 use base64ct::{Base64, Encoding as _};
 use proptest::prelude::*;
