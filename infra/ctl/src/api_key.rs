@@ -1,4 +1,4 @@
-//! What a client of the signer presents.
+//! The API key that a client of the signer presents.
 
 use std::fmt;
 

@@ -201,7 +201,7 @@ mod tests {
                 (_, Some(open)) if char == open => quote = None,
                 ('"' | '\'', None) => quote = Some(char),
                 ('|' | '>' | '<' | '#', None) => {
-                    // What is redirected to is no argument.
+                    // The target of a redirection is no argument.
                     let is_pipe = char == '|';
                     calls.push(vec![if is_pipe { String::new() } else { "file".to_owned() }]);
                 }

@@ -19,7 +19,7 @@ pub enum NotAttested {
     Later(u16),
     /// The other end gives no documents.
     Refused(u16),
-    /// What came does not prove it.
+    /// The answer does not prove it.
     Doubtful(Doubt),
 }
 

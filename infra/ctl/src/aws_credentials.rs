@@ -28,7 +28,7 @@ pub enum NoCredentials {
     NoCommand(io::Error),
     /// The AWS CLI has none, and says this.
     Refused(String),
-    /// What the AWS CLI printed is no credentials.
+    /// The output of the AWS CLI holds no credentials.
     Unintelligible,
 }
 
@@ -105,7 +105,7 @@ fn last_line(bytes: &[u8]) -> String {
     printable(last, MAX_REASON_CHARS)
 }
 
-/// What `credential_process` prints (AWS SDKs and tools reference guide, "Process credential provider").
+/// The output of `credential_process` (AWS SDKs and tools reference guide, "Process credential provider").
 #[derive(Deserialize)]
 struct Printed {
     #[serde(rename = "Version")]

@@ -1,6 +1,6 @@
 //! Backups as a database exports them: rows of an identity and its sealed key, and of whatever else stands beside them.
 //!
-//! What is written differs from what was read in sealed keys alone: everything else is copied, byte for byte.
+//! A written table differs from its source in sealed keys alone: all else is copied, byte for byte.
 
 mod csv;
 mod format;
@@ -45,7 +45,7 @@ pub struct BackupTable {
 pub struct Row {
     /// Where in the file it begins, from 1.
     pub line: usize,
-    /// What it says.
+    /// The backup in the row.
     pub backup: Result<Backup, RowError>,
 }
 
@@ -86,12 +86,12 @@ impl fmt::Display for RowError {
     }
 }
 
-/// What is wrong with a file as a whole, and in which line.
+/// The error of a file as a whole, and its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidTable {
     /// From 1.
     pub line: usize,
-    /// What.
+    /// The error.
     pub error: TableError,
 }
 
@@ -229,7 +229,7 @@ impl BackupTable {
 }
 
 impl Backup {
-    /// What a row says in its two values; the sealed key stands at `place`.
+    /// The backup of a row with these two values; the sealed key stands at `place`.
     fn new(identity: &str, sealed_key: &str, place: Range<usize>) -> Result<Self, RowError> {
         let identity = identity.parse().map_err(|_| RowError::Identity)?;
         let inner = sealed_key.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));

@@ -13,15 +13,15 @@ use zeroize::Zeroizing;
 
 use crate::api_key::{ApiKey, InvalidApiKey};
 
-/// What KMS encrypts (AWS KMS, `Encrypt`, `Plaintext`).
+/// The longest plaintext that KMS encrypts (AWS KMS, `Encrypt`, `Plaintext`).
 pub const MAX_SECRET_BYTES: usize = 4096;
 
 /// A variable of the boot file, less `_CIPHERTEXT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretName {
-    /// What clients present: `INTERNAL_API_KEY`, or the variable of another key.
+    /// A key that clients present: `INTERNAL_API_KEY`, or the variable of another key.
     ApiKey(String),
-    /// What tickets are signed with.
+    /// The secret that signs tickets.
     TicketSigningSecret,
     /// The private key of a TLS certificate, in PEM or DER.
     TlsKey,

@@ -1,4 +1,4 @@
-//! What a report tells of a certificate.
+//! The facts about a certificate in a report.
 
 use x509_parser::prelude::{FromDer as _, X509Certificate, X509Name};
 

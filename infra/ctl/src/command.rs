@@ -1,4 +1,4 @@
-//! What each subcommand takes and does.
+//! The arguments and the work of each subcommand.
 
 mod attest_key;
 mod attest_show;

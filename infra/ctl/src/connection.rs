@@ -33,7 +33,7 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Bytes of a response's body: an attestation document of 12 KiB in base64 is the longest.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// What a signer calls itself in its `/health`.
+/// The name of a signer in its `/health`.
 const SERVICE: &str = "nitro-enclave";
 
 /// The signer was not reached, or what it sent is no answer.
@@ -73,7 +73,7 @@ pub struct Client {
     tls: Option<Arc<ClientConfig>>,
 }
 
-/// What a signer answered.
+/// An answer of a signer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The status code.

@@ -1,11 +1,11 @@
-//! What is signed.
+//! The digest that is signed.
 
 use std::fmt;
 use std::str::FromStr;
 
 const DIGEST_BYTES: usize = 32;
 
-/// What is signed: 32 bytes.
+/// The digest that is signed: 32 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest([u8; DIGEST_BYTES]);
 

@@ -13,7 +13,7 @@ const MEMORY_PER_IMAGE: u64 = 4;
 /// Where the signer finds its configuration.
 const NITRO_TOML: &str = "nitro.toml";
 
-/// What an image is made of.
+/// The parts of an image.
 #[derive(Debug)]
 pub struct Parts<'b> {
     /// The kernel.
@@ -58,7 +58,7 @@ pub enum NotBuilt {
     NoRandomness,
     /// `enclave.memory_mib` is less than `nitro-cli` asks for.
     Memory {
-        /// What it has to be, at least.
+        /// The least value that is needed.
         needed_mib: u64,
     },
 }

@@ -35,7 +35,7 @@ const EX_NOPERM: u8 = 77;
 /// The configuration is wrong.
 pub(crate) const EX_CONFIG: u8 = 78;
 
-/// What the command looked at is not as it should be.
+/// The command found a defect in its subject.
 pub(crate) const NOT_GOOD: u8 = 1;
 
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! What differs between two images, part by part, and in the end why their measurements do.
+//! The differences of two images, part by part, and so the reason why their measurements differ.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::kernel::Kernel;
 use crate::printable::printable;
 use crate::ramdisk::{Entry, MalformedRamdisk, entries, unpack};
 
-/// What the image carries of the configuration.
+/// The configuration's file in the image.
 const NITRO_TOML: &str = "nitro.toml";
 
 /// A part that differs.
@@ -67,12 +67,12 @@ impl fmt::Display for NotComparable {
 
 impl std::error::Error for NotComparable {}
 
-/// What differs; nothing, if the files are the same.
+/// The differences; empty if the files are the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Difference {
     /// Part by part.
     pub changes: Vec<Change>,
-    /// What was not looked into.
+    /// The parts that were not compared.
     pub notes: Vec<String>,
 }
 
@@ -267,7 +267,7 @@ impl Archive {
     }
 }
 
-/// What is known of one image.
+/// The facts about one image.
 struct Facts<'b> {
     image: Image<'b>,
     measurements: MeasurementSet,

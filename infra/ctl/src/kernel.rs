@@ -1,5 +1,5 @@
-//! What has to hold for a file to be a kernel that an enclave can start (Documentation/arch/x86/boot.rst), and the
-//! command line of one that is to say more (Documentation/admin-guide/kernel-parameters.txt).
+//! The properties of a kernel that an enclave can start (Documentation/arch/x86/boot.rst), and the command line for
+//! more output (Documentation/admin-guide/kernel-parameters.txt).
 
 use std::fmt;
 

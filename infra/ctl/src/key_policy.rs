@@ -2,7 +2,7 @@
 //!
 //! A statement that asks for the PCRs of "the image" becomes one for each image that may be asked for, so that an old
 //! and a new image can both be served during a roll-over; account, region, key and roles become the operator's.
-//! Whatever is still a placeholder then is refused: it would match nothing, or the wrong thing.
+//! A placeholder that remains is refused: it would match nothing, or the wrong thing.
 
 mod conditions;
 
@@ -20,7 +20,7 @@ const PCR_KEY: &str = "kms:RecipientAttestation:PCR";
 /// A register in hex.
 const PCR_DIGITS: usize = 96;
 
-/// What stands for a register's value in a template, less the register.
+/// The rest of a placeholder for a register's value in a template, after the register.
 const PCR_PLACEHOLDER: &str = "-of-the-image";
 
 /// The account, region and key of the templates.
@@ -34,7 +34,7 @@ const MAX_IMAGES: usize = 4;
 /// One at work, one that takes its place, and two to spare. With two images they fit into the policies of a role.
 const MAX_PINNED_INSTANCES: usize = 4;
 
-/// Who and what is named in a policy.
+/// The names that a policy uses.
 #[derive(Clone, Debug)]
 pub struct Subjects {
     /// Such as `aws`.
@@ -47,7 +47,7 @@ pub struct Subjects {
     pub key_arns: Vec<String>,
     /// The roles that stand in place of the templates', as `(role name in the template, ARN)`.
     pub roles: Vec<(&'static str, String)>,
-    /// What an enclave has to measure of its parent instance, beside its image.
+    /// The measurements of its parent instance that an enclave needs, beside its image.
     pub pins: Vec<ParentPin>,
 }
 

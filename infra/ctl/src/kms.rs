@@ -22,7 +22,7 @@ use crate::boot_secret::SecretName;
 use crate::connection::{Client, Unreachable};
 use crate::printable::printable;
 
-/// What KMS takes for `Decrypt`, so that nothing longer is of use.
+/// The longest ciphertext that KMS accepts in `Decrypt`.
 const MAX_CIPHERTEXT_BYTES: usize = 6144;
 
 /// Longest explanation of KMS that is repeated; an ARN or two are in one.
@@ -41,7 +41,7 @@ pub enum KmsError {
         status: u16,
         /// The error's type, such as `AccessDeniedException`.
         kind: String,
-        /// What it said.
+        /// The message of KMS.
         message: String,
     },
     /// It used another key than the one that was asked for.

@@ -1,5 +1,5 @@
-//! What an operator does before and around an enclave: makes its image, says what the image measures, and writes the
-//! policies that name those measurements.
+//! An operator's work before and around an enclave: makes its image, prints the image's measurements, and writes the
+//! policies that name them.
 //!
 //! ```text
 //! kernel, cmdline ────────────────────────────┐
@@ -11,7 +11,7 @@
 //! endpoint, tls_trust ─▶ connection ─▶ a signer: reseal (backup_table), bench (ticket, bip340)
 //! ```
 //!
-//! What holds here:
+//! Invariants:
 //!
 //! * The same inputs give the same image, byte for byte, on any machine and at any time; a signature excepted.
 //! * What the signer would refuse is refused when its image is made: the configuration is read with the signer's own

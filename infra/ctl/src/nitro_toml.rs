@@ -107,13 +107,13 @@ impl NitroToml {
         }
     }
 
-    /// What the image carries.
+    /// The bytes in the image.
     #[must_use]
     pub fn measured(&self) -> &str {
         &self.measured
     }
 
-    /// What it says.
+    /// The configuration.
     #[must_use]
     pub const fn configuration(&self) -> &Configuration {
         &self.configuration
@@ -125,7 +125,7 @@ impl NitroToml {
         self.noted.as_ref()
     }
 
-    /// What it gives away.
+    /// The settings by which it gives trust away.
     #[must_use]
     pub fn exposures(&self) -> &[Exposure] {
         &self.exposures

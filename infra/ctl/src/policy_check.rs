@@ -36,7 +36,7 @@ use crate::printable::{MAX_WORDS_CHARS, printable};
 
 pub use document::{InvalidPolicy, MAX_POLICY_BYTES};
 
-/// What a policy has to be right for.
+/// The expectations of a policy.
 #[derive(Clone, Debug)]
 pub struct Expectation<'e> {
     /// The images that may use the key; at least one, and none of zeros.
@@ -45,7 +45,7 @@ pub struct Expectation<'e> {
     pub keys: &'e [KeyArn],
     /// The role of the instance, if it has another name than the usual one.
     pub instance_role: Option<&'e str>,
-    /// What of the parent instance each statement for an image has to ask for.
+    /// The pins of the parent instance that each statement for an image has to require.
     pub pins: &'e [ParentPin],
 }
 
@@ -56,7 +56,7 @@ pub struct Doubt {
     pub index: Option<usize>,
     /// Its Sid.
     pub sid: Option<String>,
-    /// What about it, in a sentence.
+    /// The doubt, in a sentence.
     pub reason: String,
 }
 
@@ -85,12 +85,12 @@ impl Doubt {
     }
 }
 
-/// What was found.
+/// The findings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Finding {
     /// By whom else than the image, and how, the key can be used.
     pub doubts: Vec<Doubt>,
-    /// What the images cannot do, which they need.
+    /// The actions that the images need and may not perform.
     pub lacks: Vec<String>,
     /// A name for several principals that may do the same.
     pub notes: Vec<String>,
@@ -277,7 +277,7 @@ impl Checker<'_> {
         (!named.is_empty()).then(|| doubt(statement, reason))
     }
 
-    /// What `subject` may do of that kind, by each kind of enclave that it may do it with.
+    /// The harm of that kind that `subject` can do, by each kind of enclave that allows it.
     fn harm_by(
         &self,
         statement: &Statement,
@@ -406,7 +406,7 @@ impl Checker<'_> {
         subject.is_one() && (is_named || comes_with_documents())
     }
 
-    /// What somebody should look at, though it may be meant.
+    /// Points that a person should look at, though they may be intended.
     fn notes(&self) -> Vec<String> {
         let several = [self.several("seal", ENCRYPT), self.several("change the policy", PUT_KEY_POLICY)];
         let not_compared = PARENT_REGISTERS.into_iter().filter(|register| {
@@ -448,7 +448,7 @@ impl Checker<'_> {
         self.expectation.pins.iter().fold(vec![Vec::new()], with_pin)
     }
 
-    /// What each image needs and is not allowed by anything.
+    /// The actions that each image needs and nothing allows.
     fn lacks(&self) -> Vec<String> {
         let needed =
             OF_KMS.iter().filter(|action| matches!(action.name, "kms:Decrypt" | "kms:GenerateDataKey"));
@@ -544,7 +544,7 @@ fn enclave_in_words(enclave: &Enclave, statement: &Statement) -> String {
     }
 }
 
-/// What is somebody's choice, as a part of one line.
+/// Text of a stranger's choice, as a part of one line.
 fn line(text: &str) -> String {
     printable(text, MAX_WORDS_CHARS)
 }

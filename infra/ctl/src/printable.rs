@@ -1,4 +1,4 @@
-//! What strangers write, for a terminal.
+//! Text of strangers, made safe for a terminal.
 
 use serde_json::Value;
 

@@ -21,7 +21,7 @@ pub enum Entry<'b> {
     Device {
         /// Without a slash at its start.
         path: &'b str,
-        /// What may be done with it.
+        /// The mode of the directory.
         permissions: u32,
         /// Which one it is.
         number: (u32, u32),
@@ -30,9 +30,9 @@ pub enum Entry<'b> {
     File {
         /// Without a slash at its start.
         path: &'b str,
-        /// What may be done with it.
+        /// The mode of the file.
         permissions: u32,
-        /// What is in it.
+        /// The content of the file.
         content: &'b [u8],
     },
 }

@@ -6,7 +6,7 @@
 //!                                             └─▶ RowFailure
 //! ```
 //!
-//! What holds here, for each row that is done:
+//! For each row that is done:
 //!
 //! * Its new sealed key opens, and to the key that the old one opens to. Both were compared, in the signer, with one live
 //!   key: an import over a live key is good only if it is the same (`reseal/task.rs` has the calls).
@@ -50,7 +50,7 @@ pub enum Halt {
     KeyRefused,
     /// The role of the API key does not allow this route.
     NotAllowed(&'static str),
-    /// What answers, with this status, is no signer.
+    /// The server that answers, with this status, is no signer.
     NoSigner(u16),
     /// The journal cannot be written.
     Journal(io::Error),
@@ -87,7 +87,7 @@ pub enum Cause {
     OtherKeyThan {
         /// The index of that row.
         row: usize,
-        /// What the signer said.
+        /// The signer's words.
         refusal: Refusal,
     },
     /// Another key is live under this identity.
@@ -103,7 +103,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// What the signer answered, if it was asked.
+    /// The signer's answer, if it got a request.
     #[must_use]
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
@@ -178,7 +178,7 @@ impl Progress {
     }
 }
 
-/// What a run came to. Its new sealed keys are in the journal.
+/// The result of a run. Its new sealed keys are in the journal.
 #[derive(Debug)]
 pub struct Outcome {
     /// Why it ended early, if it did.
@@ -238,7 +238,7 @@ impl Reseal {
 
     /// The journal.
     pub fn journal(&self) -> MutexGuard<'_, Journal> {
-        // What is in it was written whole before anything could panic.
+        // Its content was written whole before a panic could happen.
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

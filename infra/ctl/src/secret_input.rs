@@ -181,7 +181,7 @@ impl Silence {
         silent.local_flags.remove(LocalFlags::ECHO);
         // A stopped process would leave its terminal to the shell as it is.
         silent.control_chars[SpecialCharacterIndices::VSUSP as usize] = NO_CHARACTER;
-        // What was typed before the question is no answer to it.
+        // Text that was typed before the question is no answer to it.
         tcsetattr(&stdin, SetArg::TCSAFLUSH, &silent)?;
         Ok(Self(before))
     }

@@ -23,7 +23,7 @@ pub const DEFAULT_TTL_S: u64 = 90;
 /// The signer takes no longer one.
 const MAX_NONCE_BYTES: usize = 128;
 
-/// What tickets are signed with: the signer's `TICKET_SIGNING_SECRET`. Its MAC is wiped.
+/// The secret that signs tickets: the signer's `TICKET_SIGNING_SECRET`. Its MAC is wiped.
 pub struct TicketSecret {
     mac: Hmac<Sha256>,
 }
@@ -59,7 +59,7 @@ impl TicketSecret {
     }
 }
 
-/// What makes a ticket one of its kind; used up with it.
+/// The claim that makes a ticket unique. The ticket uses it up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nonce(String);
 

@@ -59,7 +59,7 @@ fn stored(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// What `signerctl PATH --help` prints.
+/// The output of `signerctl PATH --help`.
 fn help_of(path: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_signerctl"))
         .args(path)

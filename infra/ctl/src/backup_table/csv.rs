@@ -9,7 +9,7 @@ use super::{
     line_breaks,
 };
 
-/// What spreadsheets put before UTF-8.
+/// The mark that spreadsheets put before UTF-8.
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
 pub(super) fn rows(text: &str) -> Result<Vec<Row>, InvalidTable> {
@@ -59,7 +59,7 @@ pub(super) fn field(value: &str, with_quotes: bool) -> Cow<'_, str> {
     }
 }
 
-/// What a field holds.
+/// The value of a field.
 fn value<'t>(text: &'t str, field: &Range<usize>) -> Cow<'t, str> {
     let raw = &text[field.clone()];
     match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {

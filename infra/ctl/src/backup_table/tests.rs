@@ -35,7 +35,7 @@ fn only_sealed_keys_differ_in_csv() {
     let expected =
         text.replace("kms:AAAA", "ns1.a").replace("kms:BBBB", "ns1.b").replace("kms:CCCC", "ns1.c");
     assert_eq!(new, expected);
-    // What no sealed key is, and stays one value all the same.
+    // A text that is no sealed key still stays one value.
     let odd = written(&table, &[None, None, Some("a,\"b\"")]);
     assert_eq!(rows(&read(&odd, Format::Csv).unwrap())[2], (5, A.to_owned(), "a,\"b\""));
     let odd = written(&table, &[Some("a,\"b\""), None, None]);

@@ -27,7 +27,7 @@ pub enum Amount {
     Time(Duration),
 }
 
-/// What is done to a signer.
+/// The requests that a load consists of.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
     /// Clients, each with a connection and a request in flight.

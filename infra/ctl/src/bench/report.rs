@@ -1,4 +1,4 @@
-//! What a load came to.
+//! The result of a load.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use super::tally::Tally;
 /// The percentiles that are told, and what they are called.
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
 
-/// What a load came to, the warm-up not counted.
+/// The result of a load, without its warm-up.
 pub struct Report {
     took: Duration,
     successes: u64,
-    /// What it was, and how often; most often first.
+    /// Each error and its count; the most frequent first.
     errors: Vec<(String, u64)>,
     latency: Times,
     connecting: Times,

@@ -1,4 +1,4 @@
-//! What one client counts.
+//! The counters of one client.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,7 +29,7 @@ struct Sample {
     signature: [u8; 64],
 }
 
-/// What one client counts, or all.
+/// The counters of one client, or of all.
 pub(super) struct Tally {
     /// Of requests that were answered with a signature, in microseconds.
     pub(super) latency: Histogram<u64>,

@@ -86,7 +86,7 @@ pub(super) fn findings_json(questioned: &Questioned) -> Value {
     Value::Object(checks)
 }
 
-/// What `document` says, a fact on a line. Whether to believe it was said before.
+/// The content of `document`, one fact a line. The verdict stands before it.
 pub(super) fn document_text(document: &Document, now_unix_ms: u64) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
@@ -173,7 +173,7 @@ pub(super) fn limits(image: Image, has_tls: bool, expected: &Expected) -> Vec<&'
     limits
 }
 
-/// What was not checked of a document, or given away by the image.
+/// Checks that were not made of a document, and settings by which the image gives trust away.
 pub(super) fn limits_of_document(image: Image, expected: &Expected) -> Vec<&'static str> {
     let mut limits = Vec::new();
     if image == Image::Any {
@@ -190,7 +190,7 @@ pub(super) fn limits_of_document(image: Image, expected: &Expected) -> Vec<&'sta
     limits
 }
 
-/// What is soon to fail.
+/// A warning of a certificate that expires soon.
 pub(super) fn tls_expiry_warning(certificate: &Certificate, now_unix_ms: u64) -> Option<String> {
     let (now_unix_s, end_unix_s) = (now_unix_ms / 1000, certificate.not_after_unix_s);
     let end = utc(end_unix_s);

@@ -40,7 +40,7 @@ impl EifDescribe {
         let signature_check = signature_check.transpose().map_err(|error| not_an_image(&error))?;
 
         let mut description = Map::new();
-        // Whatever was read is of this version, and its checksum fits.
+        // A file that was read is of this version, and its checksum fits.
         description.insert("EifVersion".to_owned(), json!(4));
         description.insert("Measurements".to_owned(), measurements.to_json()["Measurements"].clone());
         description.insert("IsSigned".to_owned(), json!(certificate.is_some()));

@@ -1,4 +1,4 @@
-//! What a command that judges enclaves is told to expect.
+//! The options with the expectations of a command that judges enclaves.
 
 use std::path::PathBuf;
 
@@ -53,14 +53,14 @@ impl Expected {
         }
     }
 
-    /// What the image that was found gives away.
+    /// The settings by which the found image gives trust away.
     pub(crate) fn exposures_of(&self, image: Image) -> &[Exposure] {
         self.expectation.exposures_of(image)
     }
 }
 
 impl ExpectedEnclave {
-    /// What to expect, by all means.
+    /// The expectations. At least one is required.
     pub(crate) fn read(&self) -> Result<Expected, Failure> {
         let any_or_none = || {
             if self.any_image {
@@ -73,7 +73,7 @@ impl ExpectedEnclave {
         self.read_or(any_or_none)
     }
 
-    /// What to expect; any image if nothing is said.
+    /// The expectations; any image without one.
     pub(crate) fn read_or_any(&self) -> Result<Expected, Failure> {
         self.read_or(|| Ok(Expectation::any_image()))
     }

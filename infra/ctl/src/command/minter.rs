@@ -1,4 +1,4 @@
-//! What every command that mints tickets is told.
+//! The options of every command that mints tickets.
 
 use std::path::PathBuf;
 

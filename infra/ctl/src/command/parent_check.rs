@@ -39,7 +39,8 @@ Examples:
   signerctl parent check --pin-role --pin-instance i-0123456789abcdef0
   signerctl parent check --release . --policy kms-key-policy.json --role nitro-signer-instance")]
 pub(crate) struct ParentCheck {
-    /// What should run; its nitro.toml may be the one that you reviewed and committed, and its image need not be there
+    /// The expected release; its nitro.toml may be the one that you reviewed and committed, and its image may be
+    /// missing
     /// [default: /var/lib/nitro-signer/release]
     #[arg(long, value_name = "FOLDER")]
     release: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! What the commands share that change which enclave serves.
+//! The options of the commands that change which enclave serves.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,8 +22,8 @@ pub(super) fn instance() -> Result<Instance, Failure> {
 /// Which release.
 #[derive(Debug, Args)]
 pub(crate) struct ReleaseFolder {
-    /// What infra/build-eif.sh made: nitro-signer.eif, and nitro.toml with its PCRs [default: what was last started with
-    /// success, /var/lib/nitro-signer/release]
+    /// The output of infra/build-eif.sh: nitro-signer.eif, and nitro.toml with its PCRs [default: the last release that
+    /// started with success, /var/lib/nitro-signer/release]
     #[arg(long, value_name = "FOLDER")]
     release: Option<PathBuf>,
 }

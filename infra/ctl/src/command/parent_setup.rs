@@ -34,8 +34,8 @@ Examples:
   signerctl parent setup --release . --side-by-side
   signerctl parent setup --files infra --dry-run")]
 pub(crate) struct ParentSetup {
-    /// What infra/build-eif.sh made [default: the folder of --files, or target/image beside it]. Its nitro.toml says how
-    /// large the enclave is
+    /// The output of infra/build-eif.sh [default: the folder of --files, or target/image beside it]. Its nitro.toml
+    /// gives the size of the enclave
     #[arg(long, value_name = "FOLDER")]
     release: Option<PathBuf>,
 

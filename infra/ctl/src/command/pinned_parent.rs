@@ -20,7 +20,7 @@ impl PinnedParent {
         !self.pin_role && self.pin_instance.is_empty()
     }
 
-    /// What to ask for. `None` if the role is asked for and not known.
+    /// The pins to require. `None` if the role is required and not known.
     pub(super) fn pins(&self, role_arn: Option<&str>) -> Option<Vec<ParentPin>> {
         let mut pins = Vec::new();
         if self.pin_role {

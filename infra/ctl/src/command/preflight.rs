@@ -34,8 +34,8 @@ Examples:
   signerctl preflight --release .
   signerctl preflight --json")]
 pub(crate) struct Preflight {
-    /// What infra/build-eif.sh made [default: what was last started with success, /var/lib/nitro-signer/release, or else
-    /// the folder of signerctl]
+    /// The output of infra/build-eif.sh [default: the last release that started with success,
+    /// /var/lib/nitro-signer/release, or else the folder of signerctl]
     #[arg(long, value_name = "FOLDER")]
     release: Option<PathBuf>,
 

@@ -1,4 +1,4 @@
-//! What every command that talks to a signer is told.
+//! The options of every command that talks to a signer.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};

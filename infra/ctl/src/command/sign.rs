@@ -105,7 +105,7 @@ fn signature_of(hex: &str) -> Option<[u8; 64]> {
     (base16ct::lower::decode(hex, &mut bytes).ok()?.len() == 64).then_some(bytes)
 }
 
-/// What to tell of an answer that is no success: the signer's word for it, and what it means here.
+/// The line for an answer that is no success: the signer's word for it, and its meaning here.
 fn refusal(answer: &Answer) -> (u8, String) {
     let said = answer.text("error").unwrap_or_else(|| "no reason".to_owned());
     let (code, meaning) = match (answer.status, &said[..]) {

@@ -33,7 +33,7 @@ pub(crate) struct TicketMint {
     json: bool,
 }
 
-/// What is to be signed, and with which key.
+/// The digest to sign, and the key to sign with.
 #[derive(Debug, Args)]
 pub(crate) struct Order {
     /// The key's identity, a UUID

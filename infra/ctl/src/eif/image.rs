@@ -24,14 +24,14 @@ const OFFSETS: usize = 28;
 const SIZES: usize = OFFSETS + 8 * MAX_SECTIONS;
 const CRC: Range<usize> = 544..548;
 
-/// What AWS's tools write, and nothing reads.
+/// The value that AWS's tools write. Nothing reads it.
 const DEFAULT_MEMORY_BYTES: u64 = 1 << 30;
 const DEFAULT_CPUS: u64 = 2;
 
 /// Bit 0 of the flags: an image for aarch64.
 const FLAG_ARM64: u16 = 1;
 
-/// What x86 keeps of a command line (`COMMAND_LINE_SIZE`, arch/x86/include/asm/setup.h).
+/// The longest command line that x86 keeps (`COMMAND_LINE_SIZE`, arch/x86/include/asm/setup.h).
 const MAX_CMDLINE_BYTES: usize = 2048;
 
 /// AWS's own bound for its part, CustomMetadata, is 4 KiB.

@@ -1,4 +1,4 @@
-//! What the platform measures of an image (AWS, Nitro Enclaves user guide, "Cryptographic attestation").
+//! The measurements that the platform makes of an image (AWS, Nitro Enclaves user guide, "Cryptographic attestation").
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use super::Image;
 
 const PCR_BYTES: usize = 48;
 
-/// What AWS's tools print there, and nobody compares.
+/// The text that AWS's tools print there. Nothing compares it.
 const HASH_ALGORITHM: &str = "Sha384 { ... }";
 
 /// One platform configuration register: a chain of SHA-384, here of one link.
@@ -108,7 +108,7 @@ impl fmt::Debug for Pcr {
 }
 
 impl MeasurementSet {
-    /// What the platform will measure. `certificate` is the DER of the one that the image is signed with.
+    /// The measurements that the platform will make. `certificate` is the DER of the signing certificate.
     #[must_use]
     pub fn of(image: &Image<'_>, certificate: Option<&[u8]>) -> Self {
         let kernel_and_cmdline = [image.kernel, image.cmdline];

@@ -1,4 +1,4 @@
-//! What an image says about itself. Nothing measures it: it is for people, and believed by nobody.
+//! The metadata in an image. It is not measured: it is for people, and no program trusts it.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,18 +11,18 @@ pub struct Metadata {
     /// Of the signer.
     #[serde(rename = "ImageVersion")]
     pub image_version: String,
-    /// What it was made with.
+    /// The tools that built the image.
     #[serde(rename = "BuildMetadata")]
     pub build: BuildMetadata,
-    /// What AWS's tools copy from Docker.
+    /// The part that AWS's tools copy from Docker.
     #[serde(rename = "DockerInfo")]
     pub docker_info: serde_json::Value,
-    /// What an operator adds.
+    /// The part that an operator adds.
     #[serde(rename = "CustomMetadata")]
     pub custom: serde_json::Value,
 }
 
-/// What an image was made with.
+/// The tools that built an image.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BuildMetadata {
     /// RFC 3339. Ours is always the beginning of time, or no two builds would be alike.

@@ -28,7 +28,7 @@ pub struct SigningKey {
 /// Starts each part of a PEM file.
 const PEM_BEGIN: &[u8] = b"-----BEGIN";
 
-/// What COSE calls an algorithm, and aws-lc-rs two.
+/// The names of an algorithm in COSE, and the two in aws-lc-rs.
 struct Curve {
     cose_algorithm: i128,
     signing: &'static EcdsaSigningAlgorithm,
@@ -92,10 +92,10 @@ impl fmt::Display for MalformedSignature {
 
 impl std::error::Error for MalformedSignature {}
 
-/// What the certificate of a signature says.
+/// The certificate of a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFacts {
-    /// What PCR8 measures.
+    /// The bytes that PCR8 measures.
     pub der: Vec<u8>,
     /// As OpenSSL writes it.
     pub issuer: String,
@@ -113,7 +113,7 @@ struct PcrSignature {
     signature: Vec<u8>,
 }
 
-/// What is signed.
+/// The signed text.
 #[derive(Serialize)]
 struct PcrInfo<'p> {
     register_index: i32,
@@ -153,7 +153,7 @@ impl SigningKey {
             })
             .ok_or(NotSigned::PrivateKey)?;
         let signer = Self { certificate_pem: certificate_pem.to_vec(), certificate, key, curve };
-        // What it signs has to be what the certificate verifies.
+        // The certificate has to verify a signature of the key.
         let probe = signer.section(&Pcr::of(&[])).ok_or(NotSigned::PrivateKey)?;
         match verify(&probe, &Pcr::of(&[])) {
             Ok(true) => Ok(signer),
@@ -214,7 +214,7 @@ pub fn verify(section: &[u8], pcr0: &Pcr) -> Result<bool, MalformedSignature> {
     Ok(is_signed && *payload == expected)
 }
 
-/// What the certificate of a signature section says.
+/// The certificate of a signature section.
 ///
 /// # Errors
 /// [`MalformedSignature`]

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{PCR_KEY, is_pcr_key};
 use crate::wildcard::matches;
 
-/// What gives away what the key protects, or the right to (AWS KMS, "Actions").
+/// The actions that reveal what the key protects, or give a right to it (AWS KMS, "Actions").
 const USES: [&str; 10] = [
     "kms:decrypt",
     "kms:reencryptfrom",
@@ -25,7 +25,7 @@ const REGISTERS: [&str; 3] = ["0", "1", "2"];
 /// The statement after rendering.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Refuses a statement, with the reason.
 pub(super) fn check(statement: &Value) -> Result<(), &'static str> {
     let mut asked_for = [false; REGISTERS.len()];
     let operators = statement.get("Condition").and_then(Value::as_object).into_iter().flatten();

@@ -26,7 +26,7 @@ pub enum Cpus {
     Pool(String),
 }
 
-/// What the file reserves for all enclaves together.
+/// The file's reservation for all enclaves together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allocation {
     /// Memory in MiB.
@@ -197,7 +197,7 @@ const FAILURES: [(&str, &str); 14] = [
 pub struct AllocatorFailure {
     /// The allocator's own words.
     pub line: String,
-    /// What to do.
+    /// The remedy.
     pub remedy: &'static str,
 }
 

@@ -138,7 +138,7 @@ impl BootFile {
     }
 }
 
-/// What stands behind the equals sign, if `line` assigns to `name`.
+/// The text behind the equals sign, if `line` assigns to `name`.
 fn assigned<'a>(line: &'a [u8], name: &str) -> Option<&'a [u8]> {
     line.trim_ascii_start().strip_prefix(name.as_bytes())?.trim_ascii_start().strip_prefix(b"=")
 }
@@ -295,7 +295,7 @@ pub fn remove_drafts(machine: &Machine) {
     for entry in entries.flatten() {
         let is_draft = entry.file_name().to_str().is_some_and(|name| name.starts_with(DRAFT_PREFIX));
         if is_draft {
-            // What stays is found by the next run.
+            // The next run finds the rest.
             let _ = fs::remove_file(entry.path());
         }
     }

@@ -42,7 +42,7 @@ const PRIVATE: u32 = 0o600;
 const KEY_POLICY: &str = "key policy";
 const ENCRYPT: &str = "kms:Encrypt";
 
-/// What to check against.
+/// The expected state.
 pub struct Options {
     /// The folder of what should run. Its image need not be there.
     pub release: PathBuf,
@@ -245,7 +245,7 @@ impl Check<'_> {
         Some(format!("arn:{partition}:iam::{account}:role/{name}"))
     }
 
-    /// What the key's policy has to ask for of this instance. `None` if the role is asked for and not known.
+    /// The pins that the key's policy has to require of this instance. `None` if the role is required and not known.
     fn pins(&self, instance_role: Option<&str>) -> Option<Vec<ParentPin>> {
         let mut pins = Vec::new();
         if self.options.is_role_pinned {

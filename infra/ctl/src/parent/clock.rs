@@ -15,7 +15,7 @@ impl fmt::Display for NotTracking {
 
 impl std::error::Error for NotTracking {}
 
-/// What chrony knows of the clock.
+/// The state of the clock as chrony reports it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Tracking {
     /// By how many seconds the clock is ahead of the time servers; behind them if negative.

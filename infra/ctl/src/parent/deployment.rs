@@ -46,7 +46,7 @@ const SWITCH_POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Looks at `/health` for each look at the list of enclaves, which takes nitro-cli a second.
 const LOOKS_PER_LISTING: u32 = 10;
 
-/// What to start, and how.
+/// The release to start, and the options.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The release's folder.
@@ -68,7 +68,7 @@ pub struct Times {
     pub drain: Duration,
 }
 
-/// What a new enclave has to answer before it takes over.
+/// The answer that a new enclave has to give before it takes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Enough {
     /// 200 on `/health`.

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 
 use super::nitro_cli::NitroCliFailed;
 
-/// What kind of failure it is; each kind is one exit status.
+/// The kind of a failure; each kind has one exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A release or a boot file is missing.
@@ -30,9 +30,9 @@ pub enum Kind {
 /// Why work on the parent ended early, in one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
-    /// What kind of failure it is.
+    /// The kind of the failure.
     pub kind: Kind,
-    /// What happened, what was expected, what to do.
+    /// The event, the expectation and the remedy.
     pub line: String,
 }
 

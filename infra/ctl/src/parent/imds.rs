@@ -87,7 +87,7 @@ pub struct Imds {
     client: Client,
 }
 
-/// What a visit is allowed by.
+/// The token that permits a visit.
 pub struct Token(String);
 
 #[derive(Deserialize)]

@@ -66,7 +66,7 @@ impl fmt::Display for Call {
     }
 }
 
-/// What a command that ended by itself left.
+/// The output and status of a command that ended by itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ended {
     /// Its exit status; 128 and the signal's number if a signal ended it, as shells report it.

@@ -36,7 +36,7 @@ pub struct Enclave {
     /// The name that it was started with; `nitro-cli` adds `_1`, `_2` and so on to a name that is taken.
     #[serde(rename = "EnclaveName")]
     pub name: String,
-    /// What it is ended by.
+    /// The identifier that ends it.
     #[serde(rename = "EnclaveID")]
     pub id: String,
     /// Its vsock address.
@@ -79,7 +79,7 @@ impl Enclave {
     }
 }
 
-/// What `describe-enclaves` lists. An enclave that still boots is in no list.
+/// The list of `describe-enclaves`. An enclave that still boots is in no list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
     /// The enclaves whose processes answered, in no certain order.
@@ -88,7 +88,7 @@ pub struct Listing {
     pub is_complete: bool,
 }
 
-/// What to start.
+/// The image to start, and its resources.
 #[derive(Clone, Debug)]
 pub struct Start<'a> {
     /// The image.
@@ -128,7 +128,7 @@ impl Start<'_> {
 /// An enclave that `run-enclave` started.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Started {
-    /// What it is ended by.
+    /// The identifier that ends it.
     #[serde(rename = "EnclaveID")]
     pub id: String,
     /// Its vsock address.
@@ -254,7 +254,7 @@ impl<'a> NitroCli<'a> {
         Ok(Listing { enclaves, is_complete })
     }
 
-    /// What the image `eif` measures.
+    /// The measurements of the image `eif`.
     ///
     /// # Errors
     /// [`NitroCliFailed`]

@@ -35,7 +35,7 @@ struct Records {
     enclaves: Vec<Record>,
 }
 
-/// What tells our enclaves from others.
+/// The marks that tell the signer's enclaves from others.
 #[derive(Debug)]
 pub(super) struct Ours {
     path: PathBuf,

@@ -1,10 +1,10 @@
-//! What was looked at on the parent, and what came of it: a line each.
+//! The points that were examined on the parent, one line each.
 
 use std::fmt;
 
 use serde_json::{Value, json};
 
-/// What came of a look.
+/// The outcome of a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It is as it should be.
@@ -18,13 +18,13 @@ pub enum Outcome {
 /// Something that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Point {
-    /// What, in one to three words.
+    /// The subject, in one to three words.
     pub name: &'static str,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Outcome,
-    /// What was found.
+    /// The finding.
     pub finding: String,
-    /// What to do, if anything helps.
+    /// The remedy, if there is one.
     pub remedy: Option<String>,
 }
 

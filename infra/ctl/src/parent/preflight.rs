@@ -1,4 +1,4 @@
-//! What a first start needs, looked at before anything is started. Nothing is changed.
+//! Checks the needs of a first start before it. Changes nothing.
 
 mod kms_route;
 
@@ -40,11 +40,11 @@ const MIN_FREE_MIB: u64 = 256;
 /// Where releases are kept.
 const RELEASES_VOLUME: &str = "/var/lib";
 
-/// What to do where there is room for one enclave only.
+/// The remedy where there is room for one enclave only.
 const ROOM_IS_TAKEN: &str =
     "an enclave has them: a start needs run-enclave.sh --replace, or setup-parent.sh --side-by-side";
 
-/// What a start will need.
+/// The needs of a start.
 #[derive(Clone, Debug)]
 pub struct Need<'n> {
     /// That of the release.
@@ -65,7 +65,7 @@ pub async fn preflight(machine: &Machine, imds: &Imds, need: &Need<'_>) -> Vec<P
     points
 }
 
-/// What the metadata service said.
+/// The answers of the metadata service.
 struct Visit {
     token: Result<(), ImdsError>,
     instance_type: Option<String>,
@@ -248,7 +248,7 @@ fn metadata_service(visit: &Visit) -> Point {
     }
 }
 
-/// What to do when the service does not give what it should.
+/// The remedy for an error of the metadata service.
 fn service_remedy(error: &ImdsError) -> &'static str {
     match error.status() {
         Some(403) => {

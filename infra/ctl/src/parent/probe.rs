@@ -9,7 +9,7 @@ use super::instance::Instance;
 use super::local_proxy::LocalProxy;
 use crate::endpoint::Endpoint;
 
-/// What tells the proxy to announce clients.
+/// The option with which the proxy announces clients.
 pub(super) const PROXY_PROTOCOL: &str = "--proxy-protocol";
 
 /// How clients connect to a port of this machine.

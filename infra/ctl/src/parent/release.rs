@@ -140,7 +140,7 @@ impl Release {
 impl Drop for Release {
     fn drop(&mut self) {
         if self.is_staged {
-            // What stays is found by the next run.
+            // The next run finds the rest.
             let _ = fs::remove_dir_all(&self.folder);
         }
     }
@@ -158,7 +158,7 @@ impl Staged {
 impl Drop for Staged {
     fn drop(&mut self) {
         if !self.0.as_os_str().is_empty() {
-            // What stays is found by the next run.
+            // The next run finds the rest.
             let _ = fs::remove_dir_all(&self.0);
         }
     }
@@ -222,8 +222,8 @@ pub(super) fn open_regular(path: &Path) -> Result<File, Failed> {
     }
 }
 
-/// What is opened is what is copied, whatever has the name by then: `max_bytes` of it and one more, by which it is seen to
-/// be too long.
+/// Copies the file that was opened, whatever has its name by then. Reads `max_bytes` and one more, which shows that the
+/// file is too long.
 fn copy_regular(from: &Path, to: &Path, max_bytes: u64) -> Result<(), Failed> {
     let mut from = open_regular(from)?.take(max_bytes.saturating_add(1));
     OpenOptions::new()
@@ -251,7 +251,7 @@ fn remove_leftovers(machine: &Machine) {
     let Ok(entries) = fs::read_dir(machine.path(RELEASES)) else { return };
     for entry in entries.flatten() {
         if entry.path().canonicalize().ok() != current {
-            // What stays is found by the next run.
+            // The next run finds the rest.
             let _ = fs::remove_dir_all(entry.path());
         }
     }

@@ -133,7 +133,7 @@ pub(super) fn terminate_all(
     loop {
         let listing = instance.nitro_cli().describe_enclaves()?;
         let is_listed = |enclave: &Enclave| listing.enclaves.iter().any(|listed| listed.id == enclave.id);
-        // What could not be told to end may be what does not answer.
+        // An enclave that could not be told to end may be the one that does not answer.
         let may_be_silent = error.is_some() && !listing.is_complete;
         if !enclaves.iter().any(is_listed) && !may_be_silent {
             break;

@@ -37,12 +37,12 @@ const SCRIPTS: [&str; 2] = ["run-enclave.sh", "check.sh"];
 
 const EXECUTABLE: u32 = 0o755;
 
-/// What to set up.
+/// The options of the set-up.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The folder with the scripts and `parent/`.
     pub files: PathBuf,
-    /// What infra/build-eif.sh made; if it is not named, the folder of the files, or target/image beside it.
+    /// The output of infra/build-eif.sh. Without it, the folder of the files, or target/image beside it.
     pub release: Option<PathBuf>,
     /// Another proxy than the release's.
     pub proxy: Option<PathBuf>,

@@ -18,7 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The name of our own program, which holds the ports of a parent that serves.
 const PROXY: &str = "proxy";
 
-/// What the kernel adds to the name of a program whose file was replaced while it runs.
+/// The kernel adds this to the name of a program whose file was replaced while it runs.
 const REPLACED: &str = " (deleted)";
 
 /// The unit of our proxy.
@@ -41,21 +41,21 @@ pub struct Port {
 pub struct Taken {
     /// Which.
     pub port: Port,
-    /// Who listens there, if that is known.
+    /// The program that listens there, if it is known.
     pub program: Option<String>,
     /// Whether it is certain that our proxy does not.
     pub is_foreign: bool,
 }
 
 impl Taken {
-    /// What is wrong.
+    /// The defect.
     #[must_use]
     pub fn finding(&self) -> String {
         let program = self.program.as_deref().unwrap_or("a program that ss does not name");
         format!("{program} listens on vsock port {}, which {} needs", self.port.number, self.port.key)
     }
 
-    /// What to do.
+    /// The remedy.
     #[must_use]
     pub fn remedy(&self) -> String {
         let other = format!("or give {} another number in nitro.toml and build the image", self.port.key);

@@ -1,4 +1,4 @@
-//! What `nitro-enclave.service` runs: starts the stored release, and looks after it.
+//! The program of `nitro-enclave.service`: starts the stored release, and watches it.
 
 use std::time::Duration;
 
@@ -103,7 +103,7 @@ fn tell_manager(state: &str) {
     }
 }
 
-/// What a look at our enclave found.
+/// The finding of one look at the signer's enclave.
 struct Finding {
     is_alive: bool,
     text: String,

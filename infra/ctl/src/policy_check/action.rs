@@ -1,11 +1,11 @@
-//! What may be done with a key that matters here (AWS KMS, "Actions", and the API reference for `Recipient`).
+//! The actions on a key that matter here (AWS KMS, "Actions", and the API reference for `Recipient`).
 
-/// What becomes of a key that this is done with.
+/// The harm of an action to the key's secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Harm {
     /// Somebody gets at what is sealed, or at keys that are made to seal.
     Opens,
-    /// What is sealed moves under another key.
+    /// Sealed secrets move under another key.
     Moves,
     /// Secrets of somebody's choice are taken for ours.
     Plants,
@@ -15,7 +15,7 @@ pub(super) enum Harm {
     Copies,
     /// The policy becomes another.
     Governs,
-    /// What is sealed is lost.
+    /// Sealed secrets are lost.
     Destroys,
 }
 

@@ -29,7 +29,7 @@ const PURPOSE: &str = "kms:encryptioncontext:nitro-signer";
 const BOOT_SECRET: &str = "boot-secret";
 const SEALED_KEY: &str = "sealed-key";
 
-/// What vouches for the recipient of an answer.
+/// The document that vouches for the recipient of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Enclave {
     /// There is no document: the answer is in the clear.
@@ -81,7 +81,7 @@ pub(super) struct Attempts<'a> {
     /// Whether it can come with an attestation document.
     pub(super) has_recipient: bool,
     pub(super) images: &'a [MeasurementSet],
-    /// What of the parent instance has to be asked for.
+    /// The pins of the parent instance that have to be required.
     pub(super) pins: &'a [ParentPin],
     pub(super) stand_ins: &'a StandIns,
     /// Whether boot secrets are no error.
@@ -139,7 +139,7 @@ impl Attempts<'_> {
                 };
                 values.insert(register_key(pin.register()), value);
             }
-            // What else is measured may be as the statement asks.
+            // Other measurements may be as the statement requires.
             let measured = self.statement.conditions.iter().filter(|condition| condition.is_of_attestation());
             satisfy(measured, &mut values);
             self.any(values, true)
@@ -147,7 +147,7 @@ impl Attempts<'_> {
         self.images.iter().any(is_possible_for)
     }
 
-    /// What is known of a request by its principal and by the image.
+    /// The facts about a request that follow from its principal and the image.
     fn of_image(&self, image: &MeasurementSet) -> BTreeMap<String, Option<String>> {
         let registers = [
             ("pcr0", &image.pcr0),
@@ -199,7 +199,7 @@ impl Attempts<'_> {
         self.any(values, false)
     }
 
-    /// What is known of a request by its principal.
+    /// The facts about a request that follow from its principal.
     fn of_subject(&self) -> BTreeMap<String, Option<String>> {
         let mut values = BTreeMap::new();
         if let Some(account) = self.subject.account() {
@@ -257,7 +257,7 @@ impl Attempts<'_> {
         for condition in self.conditions() {
             let key = &condition.key_in_lower_case[..];
             let is_measured = condition.is_of_attestation();
-            // What a document does not have, it does not have; what it has is in `values`.
+            // A document lacks some registers; those that it has are in `values`.
             let is_register = is_measured && !key.ends_with(":pcr0") && !key.ends_with(":imagesha384");
             let is_chosen = match values.get(key) {
                 None => !is_measured,

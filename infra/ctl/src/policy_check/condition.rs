@@ -75,7 +75,7 @@ impl Request {
     }
 }
 
-/// What IAM compares otherwise than as text.
+/// The operators that do not compare text.
 const NOT_TEXT: [&str; 16] = [
     "Bool",
     "BinaryEquals",

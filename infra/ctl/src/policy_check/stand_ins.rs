@@ -18,7 +18,7 @@ const STAND_INS: usize = 2;
 /// Longest pattern of nothing but wildcards that a text is made to evade.
 const MAX_TEXT_CHARS: usize = 64;
 
-/// What nobody named.
+/// Names that no policy uses.
 #[derive(Clone, Debug)]
 pub(super) struct StandIns {
     /// Two that are in no value and described by no pattern; fewer if none are left.
@@ -44,7 +44,7 @@ impl StandIns {
         let char = chars.find(is_free);
         let named_registers: Vec<String> =
             conditions().filter(|it| it.is_of_attestation()).flat_map(named).collect();
-        // What describes every register cannot be evaded.
+        // A pattern that matches every register cannot be evaded.
         let is_wild = |pattern: &&String| pattern.bytes().all(|byte| matches!(byte, b'*' | b'?'));
         let evaded: Vec<&String> = named_registers.iter().filter(|pattern| !is_wild(pattern)).collect();
         let is_evading =
@@ -62,7 +62,7 @@ impl StandIns {
         &self.registers
     }
 
-    /// What a wildcard stands for in an example.
+    /// The text that replaces a wildcard in an example.
     pub(super) fn filler(&self) -> String {
         self.char.unwrap_or('-').to_string()
     }

@@ -8,13 +8,13 @@ use flate2::bufread::GzDecoder;
 
 use super::{ALIGNMENT, Entry, S_IFCHR, S_IFDIR, S_IFREG, TRAILER};
 
-/// What a ramdisk may unpack to. The signer has some 12 MB, and a bomb makes a thousand bytes of one.
+/// The largest unpacked ramdisk. The signer has some 12 MB, and a bomb makes a thousand bytes of one.
 pub const MAX_UNPACKED_BYTES: usize = 256 << 20;
 
 /// Ours have seven at most.
 pub const MAX_ENTRIES: usize = 64;
 
-/// What Linux takes for one name (`NAME_MAX`); ours have 11 bytes.
+/// The longest name of Linux (`NAME_MAX`); the signer's have 11 bytes.
 const MAX_PATH_BYTES: usize = 255;
 
 /// Deflate; no flags; no time; made small; no system.
@@ -34,7 +34,7 @@ const PERMISSIONS: u32 = 0o7777;
 pub enum MalformedRamdisk {
     /// It is compressed, or put together, in another way than ours. The kernel may take it all the same.
     Foreign,
-    /// What is compressed is damaged, cut, or followed by something.
+    /// The compressed bytes are damaged, cut, or followed by others.
     Damaged,
     /// It unpacks to more than [`MAX_UNPACKED_BYTES`], or to more than [`MAX_ENTRIES`].
     TooLarge,
@@ -73,7 +73,7 @@ pub fn unpack(ramdisk: &[u8]) -> Result<Vec<u8>, MalformedRamdisk> {
     if decoder.into_inner().is_empty() { Ok(archive) } else { Err(MalformedRamdisk::Damaged) }
 }
 
-/// What is in an archive, in its order.
+/// The entries of an archive, in its order.
 ///
 /// # Errors
 /// [`MalformedRamdisk`]
@@ -111,7 +111,7 @@ pub fn entries(archive: &[u8]) -> Result<Vec<Entry<'_>>, MalformedRamdisk> {
     }
 }
 
-/// What stands before the content of an entry.
+/// The header before the content of an entry.
 struct Header<'b> {
     fields: [u32; FIELDS],
     path: &'b str,
@@ -121,14 +121,14 @@ impl Header<'_> {
     /// ino, mode, uid, gid, nlink, mtime, filesize, dev (2), rdev (2), namesize, check
     fn fields(inode: usize, mode: u32, device: (u32, u32), size: usize, path: &str) -> [u32; FIELDS] {
         let links = if mode & S_IFDIR == S_IFDIR { 2 } else { 1 };
-        // What is longer was not read.
+        // A longer text was not read.
         let number = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
         let (inode, size, name) = (number(inode), number(size), number(path.len() + 1));
         [inode, mode, 0, 0, links, 0, size, 0, 0, device.0, device.1, name, 0]
     }
 }
 
-/// What is left of an archive.
+/// The unread rest of an archive.
 struct Rest<'b> {
     archive: &'b [u8],
     at: usize,
@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(entries(&archive(&[]).unwrap()).unwrap(), []);
     }
 
-    /// Whatever bit is bent: refused, or another content that is written so.
+    /// Each changed bit leads to a refusal, or to another content whose form it is.
     #[test]
     fn no_archive_has_a_second_spelling() {
         let good = archive(&OURS).unwrap();

@@ -87,7 +87,7 @@ pub(super) struct Caller {
     connection: Option<Connection>,
 }
 
-/// What a signer said in the end.
+/// The last answer of a signer.
 struct Reply {
     answer: Answer,
     /// It did not answer one of the tries before.
@@ -156,7 +156,7 @@ impl BackupApi for Caller {
         if answer.status == 404 && answer.text("error").as_deref() == Some(KEY_NOT_FOUND) {
             return Ok(Export::NotLive);
         }
-        // What the journal could not give back is no backup.
+        // A text that the journal could not store is no backup.
         let is_backup = |text: &String| (1..=MAX_SEALED_KEY_BYTES).contains(&text.len());
         match answer.text("sealed_key").filter(|text| answer.status == 200 && is_backup(text)) {
             Some(sealed_key) => Ok(Export::Sealed(sealed_key)),

@@ -1,4 +1,4 @@
-//! What has been done, on disk, so that a run that was killed goes on where it was.
+//! The finished work, on disk, so that a run that was killed continues.
 //!
 //! A line for each thing that happened: the CRC-32 of a JSON object in 8 hex digits, a blank, the object. The first names
 //! the input. What was being written when the end came is dropped; a line that is wrong before others that are right is
@@ -35,7 +35,7 @@ enum Entry {
     Done { row: usize, sealed_key: String },
 }
 
-/// What a journal says.
+/// The content of a journal.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Past {
     /// For each row, whether its key was put into the signer by us.
@@ -49,8 +49,8 @@ impl Past {
         Self { began: vec![false; rows], done: vec![None; rows] }
     }
 
-    /// What the journal in `bytes` says, of an input with this SHA-256 in hex and so many rows; and how many of its bytes
-    /// are whole lines.
+    /// The content of the journal in `bytes`, of an input with this SHA-256 in hex and so many rows; and the number of
+    /// its bytes in whole lines.
     ///
     /// # Errors
     /// [`JournalError`]
@@ -72,7 +72,7 @@ impl Past {
                 {
                     past.done[fits(row)?] = Some(sealed_key);
                 }
-                // What was cut is a part of a line of ours, or what the system left where one was to be.
+                // The cut part is the start of a line, or the system left it in the place of one.
                 (0, None) if !line.ends_with(b"\n") && is_begun_line(line) => break,
                 (1.., None) => {
                     if lines.any(|(_, line)| entry_of(line).is_some()) {
@@ -186,7 +186,7 @@ impl Journal {
         Ok(journal)
     }
 
-    /// What it says.
+    /// Its content.
     #[must_use]
     pub fn past(&self) -> &Past {
         &self.past
@@ -212,7 +212,7 @@ impl Journal {
         Ok(())
     }
 
-    /// What brings to disk what was noted so far. It may take its time: on a thread of its own.
+    /// A function that writes the noted lines to disk. It may take long: run it on a thread of its own.
     ///
     /// # Errors
     /// The system's.

@@ -38,7 +38,7 @@ pub(super) struct Task<'t> {
     journal: &'t Mutex<Journal>,
 }
 
-/// What all calls together came to.
+/// The result of all calls together.
 enum Attempt {
     /// The rows that `sealed_key` holds for, and those that failed.
     Settled { sealed_key: String, accepted: Vec<usize>, failures: Vec<RowFailure> },
@@ -48,7 +48,7 @@ enum Attempt {
     Changed,
 }
 
-/// What is live when all rows have failed, as far as is known, if it was not before.
+/// The key that is live when all rows have failed, as far as is known, if it was not before.
 #[derive(Clone, Copy)]
 enum Left {
     /// Nothing of ours.
@@ -98,7 +98,7 @@ impl<'t> Task<'t> {
                     let may_stay = match left {
                         Left::Nothing => false,
                         Left::OfBackup => api.destroy(self.identity).await? != Destroy::Done,
-                        // What may be somebody else's is not ours to take out.
+                        // A key that may be another client's stays.
                         Left::Unknown => true,
                     };
                     return Ok(if may_stay {

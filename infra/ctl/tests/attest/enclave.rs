@@ -81,7 +81,7 @@ pub(crate) fn reply(document: &[u8]) -> Answer {
     Answer { status: 200, body: body.into_bytes() }
 }
 
-/// What the expected enclave answers.
+/// The answer of the expected enclave.
 pub(crate) fn good(nonce: &[u8], spki: Option<&[u8]>) -> Answer {
     reply(&CHAIN.document(&payload(&CHAIN, nonce, spki).payload()))
 }

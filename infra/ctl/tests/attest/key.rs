@@ -127,7 +127,7 @@ fn a_saved_proof_is_checked_without_the_enclave() {
     assert_eq!(shown.code, Some(0), "{shown:?}");
     assert!(shown.stdout.contains("key: generated, by what this enclave said\n"), "{shown:?}");
     assert!(shown.stdout.contains("image: that of nitro.toml\n"), "{shown:?}");
-    // What the text says is in the JSON too.
+    // The JSON holds the lines of the text too.
     let limits = |text: &Outcome| -> Vec<String> {
         text.stdout.lines().filter_map(|line| line.strip_prefix("LIMITED: ")).map(str::to_owned).collect()
     };

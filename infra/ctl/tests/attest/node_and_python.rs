@@ -55,7 +55,7 @@ fn python_client() -> Command {
     command
 }
 
-/// What gives trust away, and the settings that are named then.
+/// Configurations that give trust away, and the settings that a verifier names then.
 const GIVEN_AWAY: [(&str, &[&str]); 9] = [
     ("[kms]\ntrust_anchors = \"\"\"\n-----BEGIN CERTIFICATE-----\n\"\"\"", &["kms.trust_anchors"]),
     ("kms = { trust_anchors = [] }", &["kms.trust_anchors"]),
@@ -71,7 +71,7 @@ const GIVEN_AWAY: [(&str, &[&str]); 9] = [
     ),
 ];
 
-/// What is printed of each document under a root of the tests.
+/// The line for each document under a root of the tests.
 const OTHER_ROOT: &str = "limited: another root than AWS's: anybody with its key can make such a document\n";
 
 const KMS_ANCHORS: &str = "limited: kms.trust_anchors: anybody with a key of these authorities can pass for KMS, choose \

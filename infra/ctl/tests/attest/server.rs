@@ -123,11 +123,11 @@ impl<S: Write> Write for Spoiling<S> {
     }
 }
 
-/// What a server sends a byte at a time.
+/// The layer that a server sends a byte at a time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Drips {
     Nothing,
-    /// What TLS makes of its answers, and the handshake.
+    /// The TLS records of its answers, and of the handshake.
     Tls,
     /// Its answers, in TLS.
     Answers,

@@ -15,7 +15,7 @@ const REAL: &[u8] = include_bytes!("../../../attestation/tests/data/attestation-
 
 const OTHER_ROOT: &str = "the root in root.pem, which is not aws's";
 
-/// What a document proves less if no image is named.
+/// The limit of a document if no image is named.
 const ANY_IMAGE: &str =
     "some enclave of somebody's: no image was expected, so nobody knows what program runs in it";
 

@@ -1,4 +1,4 @@
-//! What the command takes and refuses: an exit status of sysexits.h, and why in one line.
+//! The accepted and the refused command lines: an exit status of sysexits.h, and the reason in one line.
 
 use std::fs;
 
@@ -94,7 +94,7 @@ fn a_wrong_command_line_makes_nothing() {
     assert_eq!(workshop.names(), before);
 }
 
-/// What a test left over makes no image, unless the command names it.
+/// A setting left over from a test makes no image, unless the command names it.
 #[test]
 fn settings_for_tests_make_no_image_unless_they_are_accepted_by_name() {
     let workshop = Workshop::new();

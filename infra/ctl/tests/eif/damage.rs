@@ -54,7 +54,7 @@ fn an_image_that_is_cut_or_bent_is_not_described() {
     refuses(&bent, "kernel", Some("damaged: its checksum is that of other bytes"));
 }
 
-/// Whoever can write an image can write a checksum too, but no signature.
+/// An attacker who can write an image can write a checksum too, but no signature.
 #[test]
 fn a_signature_is_over_its_own_image_only() {
     let workshop = signed();

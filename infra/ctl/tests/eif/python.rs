@@ -11,7 +11,7 @@ fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/eif/python").join(name)
 }
 
-/// What `script` says about a file.
+/// The output of `script` about a file.
 pub(crate) fn ask(script: &str, file: &Path) -> Value {
     let python = python("signerctl-python", &source("requirements.txt"));
     let said = succeed(Command::new(python).arg(source(script)).arg(file));

@@ -1,4 +1,4 @@
-//! What an image's kernel unpacks, according to GNU cpio and Python; and that it depends on nothing but the parts.
+//! The files that an image's kernel unpacks, by GNU cpio and Python. They depend on nothing but the parts.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -113,7 +113,7 @@ fn python_finds_every_field_as_it_should_be() {
     }
 }
 
-/// What is noted under `[pcr]`, and how the file ends, does not get into the image.
+/// Notes under `[pcr]`, and the end of the file, do not get into the image.
 #[test]
 fn the_same_parts_make_the_same_image_anywhere() {
     let workshop = Workshop::new();

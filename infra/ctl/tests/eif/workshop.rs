@@ -17,7 +17,7 @@ const NO_KEY: &str = "00000000-0000-0000-0000-000000000000";
 pub(crate) const KEY: &str = "1234abcd-12ab-34cd-56ef-1234567890ab";
 pub(crate) const ACCOUNT: &str = "999988887777";
 
-/// What a part is called if a test does not say otherwise.
+/// The names of the parts, unless a test gives others.
 const BUILD: [(&str, &str); 5] = [
     ("--enclave", "enclave"),
     ("--nitro-toml", "nitro.toml"),

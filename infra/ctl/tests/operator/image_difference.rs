@@ -59,7 +59,7 @@ fn the_lines_of_the_configuration_are_shown() {
     assert_eq!(parts(&workshop), ["PCR0", "PCR2", "ramdisk 2", "nitro.toml in ramdisk 2"]);
 }
 
-/// What is changed, how, with which options, and the parts that differ then.
+/// The changed part, the change, its options, and the parts that differ then.
 type Row = (&'static str, fn(&Workshop), &'static [(&'static str, &'static str)], &'static [&'static str]);
 
 #[test]

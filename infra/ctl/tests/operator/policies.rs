@@ -111,7 +111,7 @@ fn root() -> Value {
     to("arn:aws:iam::999988887777:root")
 }
 
-/// What opens the key for more than the image.
+/// Policies that open the key for more than the image.
 pub(crate) fn wrong() -> Vec<Case> {
     let ours = image().pcr0.to_string();
     let theirs = other_image().pcr0.to_string();
@@ -715,7 +715,7 @@ pub(crate) fn wrong() -> Vec<Case> {
     ]
 }
 
-/// What opens the key for the image only, though some of it looks otherwise.
+/// Policies that open the key for the image only, though some look otherwise.
 pub(crate) fn good() -> Vec<Case> {
     let ours = image().pcr0.to_string();
     let condition = |condition: Value| move |it: &mut Value| it["Statement"][OPENS]["Condition"] = condition;

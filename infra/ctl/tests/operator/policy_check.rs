@@ -85,7 +85,7 @@ fn a_copy_on_another_parent_is_a_doubt_where_pins_are_expected() {
             assert_eq!(lines.iter().filter(|line| line.contains(words)).count(), 2, "{words}: {lines:#?}");
         }
     }
-    // What holds in another case, or for no register at all, is no pin.
+    // A condition in another letter case, or on no register at all, is no pin.
     let mut policy = with(&both);
     for operator in ["StringEqualsIfExists", "StringNotEquals"] {
         let condition = &mut policy["Statement"][1]["Condition"];
@@ -473,7 +473,7 @@ fn an_old_key_for_boot_secrets_is_noted_and_no_doubt() {
     assert_eq!((&json["good"], &json["notes"]), (&json!(true), &json!([line])), "{json}");
 }
 
-/// Whoever writes a policy does not decide how long its check takes.
+/// The author of a policy does not decide how long its check takes.
 #[test]
 fn a_policy_with_too_many_cases_is_a_doubt() {
     let keys: serde_json::Map<String, Value> =

@@ -1,4 +1,4 @@
-//! What the KMS emulator lets happen by a policy is what the check doubts, and nothing else is.
+//! The check doubts exactly those requests that the KMS emulator allows by a policy.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::policies::{
     rendered_with, wrong,
 };
 
-/// Whoever could ask: those whom the policy names, and those whom it does not.
+/// The possible callers: those that the policy names, and others.
 const PRINCIPALS: [&str; 6] = [
     INSTANCE,
     "arn:aws:sts::999988887777:assumed-role/nitro-signer-instance/i-1",
@@ -47,7 +47,7 @@ const CONTEXTS: [&[(&str, &str)]; 5] = [
 
 type Registers = BTreeMap<u8, Vec<u8>>;
 
-/// What enclaves other than the image's measure.
+/// The measurements of enclaves other than the image's.
 fn documents() -> Vec<Registers> {
     let registers = |pcr0: &[u8], pcr1: &[u8], pcr2: &[u8]| {
         BTreeMap::from([

@@ -411,7 +411,7 @@ fn what_kms_says_is_told() {
     seal("AKIASEALER", "its-secret")
         .refuses(EX_UNAVAILABLE, &format!("{url}: the connection was cut, or its answer is no HTTP"));
 
-    // Who is not KMS gets nothing, whatever it can do.
+    // A server that is not KMS gets no secret, whatever it can do.
     let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     account.configure("kms", "kms", &key.cert.pem());
     let outcome = seal("AKIASEALER", "its-secret");

@@ -65,7 +65,7 @@ fn the_key_that_was_sealed_is_the_one_that_is_presented() {
         let url = format!("https://localhost:{}", attested.server().address().port());
         let outcome = run(&mut account.signerctl(&["health", &url, "--ca", "authority.pem"]));
         assert_eq!((outcome.code, &outcome.stdout[..]), (Some(0), "ready\n"), "{outcome:?}");
-        // Whoever has not that authority takes it for nobody's.
+        // A client without that authority does not trust the certificate.
         let outcome = run(&mut account.signerctl(&["health", &url]));
         assert!(outcome.stderr.contains("TLS handshake failed: invalid peer certificate"), "{outcome:?}");
     }

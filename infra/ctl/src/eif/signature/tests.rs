@@ -50,7 +50,7 @@ fn only_a_pair_of_certificate_and_key_signs() {
     assert_eq!(refused(&certificate, ""), NotSigned::PrivateKey);
     assert_eq!(refused(&key, &key), NotSigned::Certificate);
     assert_eq!(refused("", &key), NotSigned::Certificate);
-    // What is in the file would be in the image.
+    // The content of the file would be in the image.
     for both in
         [format!("{key}{certificate}"), format!("{certificate}{key}"), format!("{certificate}{certificate}")]
     {

@@ -61,7 +61,7 @@ impl Pages {
             *count -= whole;
             needed_mib -= whole * size_mib;
         }
-        // What is needed still is less than a page of any size that is left.
+        // The remaining need is less than any remaining page.
         let mut surplus_mib = 0;
         for (size_mib, count) in &mut left {
             if needed_mib == 0 {

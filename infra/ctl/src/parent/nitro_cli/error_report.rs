@@ -1,4 +1,4 @@
-//! What `nitro-cli` prints on its standard error when it fails.
+//! The output of `nitro-cli` on its standard error when it fails.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What `nitro-cli` prints on its standard output.
+//! The output of `nitro-cli` on its standard output.
 
 use std::fmt;
 

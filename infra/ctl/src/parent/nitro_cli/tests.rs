@@ -9,7 +9,7 @@ fn transcript(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_default()
 }
 
-/// What a call printed whose transcript is `name`.
+/// The output of the call whose transcript is `name`.
 fn recorded(name: &str, status: i32) -> Ended {
     let [stdout, stderr] = ["stdout", "stderr"].map(|stream| transcript(&format!("{name}.{stream}")));
     assert!(!stdout.is_empty() || !stderr.is_empty(), "no transcript {name}");

@@ -29,9 +29,9 @@ const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The program that makes the way to KMS.
 pub(super) struct Program {
-    /// What runs.
+    /// The program.
     path: PathBuf,
-    /// What messages call it.
+    /// The program's name in messages.
     name: PathBuf,
     /// Holds what `path` leads to, if that is a copy.
     _copy: Option<File>,

@@ -91,7 +91,7 @@ impl Rack {
         (Machine::new(self.folder.path().into(), Box::new(self.commands)), self.folder)
     }
 
-    /// What `look` finds here: the outcomes, and the lines.
+    /// The findings of `look` here: the outcomes, and the lines.
     fn look(self, look: impl Fn(&Machine) -> Vec<Point>) -> (Vec<Outcome>, String) {
         let (machine, _folder) = self.machine();
         let points = look(&machine);

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::Setup;
 use crate::parent::failed::Failed;
 
-/// What the agent reads, and nitro-logs.service writes.
+/// The file that nitro-logs.service writes and the agent reads.
 const LOG_FILE: &str = "/var/log/nitro-signer/signer.log";
 
 const AGENT_CONTROL: &str = "/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl";

@@ -13,10 +13,10 @@ use crate::parent::nitro_cli::NitroCli;
 use crate::parent::preflight::allocator_failure;
 use crate::parent::report;
 
-/// What the parent itself keeps: Amazon Linux, the proxy, nitro-cli while it loads an image.
+/// The memory that the parent itself keeps: Amazon Linux, the proxy, nitro-cli while it loads an image.
 const PARENT_MEMORY_MIB: u32 = 768;
 
-/// What all enclaves need together.
+/// The needs of all enclaves together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reservation {
     enclaves: u32,

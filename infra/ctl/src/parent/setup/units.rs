@@ -1,4 +1,4 @@
-//! What the unit of the proxy is told: the drop-in that comes from nitro.toml.
+//! The drop-in for the proxy's unit, made from nitro.toml.
 
 use configuration::{Acme, Configuration, TlsMode, Vsock};
 use transport::VSOCK_KERNEL_BYTES;

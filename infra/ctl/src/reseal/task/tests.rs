@@ -15,7 +15,7 @@ const OTHER_A: &str = "kms:also-A";
 const OLD_B: &str = "kms:B";
 const BROKEN: &str = "kms:";
 
-/// What others do.
+/// The actions of others.
 #[derive(Clone, Copy, Debug)]
 enum Deed {
     Destroy,
@@ -32,7 +32,7 @@ struct Model {
     /// Of what was exported.
     sealed: HashMap<String, char>,
     calls: usize,
-    /// What others do just before the call of that number.
+    /// The actions of others just before the call of that number.
     deeds: Vec<(usize, Deed)>,
     /// The calls that are refused.
     refused: Vec<usize>,
@@ -275,7 +275,8 @@ fn a_key_that_may_have_stayed_is_told() {
         let words = cause.to_string();
         assert!(words.ends_with(", and its key may still be in the signer"), "{refused:?} {lost:?}: {words}");
     }
-    // What the signer itself refused is not there, and who wants a key to stay is not told that it does.
+    // A key that the signer itself refused does not exist, and a caller that wants it to stay gets no note that it
+    // does.
     assert!(matches!(run(None, &[1], &[], false), (Cause::Signer(_), None)));
     assert!(matches!(run(None, &[2, 3], &[], true), (Cause::Signer(_), Some('A'))));
 }
