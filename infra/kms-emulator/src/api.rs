@@ -61,7 +61,7 @@ pub(crate) async fn answer(emulator: &Emulator, request: Request<Incoming>) -> R
     Ok(reply)
 }
 
-/// What is answered in place of a result.
+/// The answer in place of a result.
 enum Failed {
     Refused(ApiError),
     /// As the control port said.

@@ -65,7 +65,7 @@ pub(crate) fn server_config(
     now: OffsetDateTime,
 ) -> Result<Arc<ServerConfig>, NoCertificate> {
     let ca_key = KeyPair::from_pem(&state.ca_key_pem).map_err(failed)?;
-    // What a certificate takes from its issuer, name and key, is the same for every CA made here.
+    // Each CA made here has the same name and key, which its certificates refer to.
     let issuer = Issuer::new(ca_params(now)?, ca_key);
     let key = KeyPair::generate().map_err(failed)?;
     let kms = format!("kms.{region}.amazonaws.com");

@@ -1,4 +1,4 @@
-//! What was asked, and how it went.
+//! The calls and their results.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};

@@ -12,12 +12,12 @@ use crate::principal::Principal;
 pub(crate) struct Credentials {
     pub(crate) access_key_id: String,
     pub(crate) secret_access_key: String,
-    /// What temporary credentials have beside the key.
+    /// The additional parts of temporary credentials.
     pub(crate) session: Option<Session>,
     pub(crate) principal: Principal,
 }
 
-/// What makes credentials temporary.
+/// The parts that make credentials temporary.
 pub(crate) struct Session {
     pub(crate) token: String,
     pub(crate) issued_at: OffsetDateTime,

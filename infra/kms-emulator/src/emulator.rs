@@ -1,4 +1,4 @@
-//! What the ports share.
+//! The state that the ports share.
 
 use std::sync::Mutex;
 

@@ -22,7 +22,7 @@ pub(crate) struct Fault {
     answer: Answer,
 }
 
-/// What is answered for [`FaultKind::Answer`].
+/// The answer for [`FaultKind::Answer`].
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Answer {

@@ -6,7 +6,7 @@
 //!        └▶ control (faults, a shifted clock, forgotten keys; what was asked)
 //! ```
 //!
-//! What holds here:
+//! Invariants:
 //!
 //! * No operation is answered before its signature is verified, and none on a key before its policy allows it.
 //! * A policy of which one word is not understood stops the start.

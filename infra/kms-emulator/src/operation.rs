@@ -1,4 +1,4 @@
-//! What can be asked for.
+//! The operations of KMS.
 
 /// An operation of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

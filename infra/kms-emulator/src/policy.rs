@@ -22,7 +22,7 @@ pub(crate) struct Policy {
     statements: Vec<Statement>,
 }
 
-/// What a policy says to a request.
+/// The decision of a policy on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     Allowed,

@@ -29,7 +29,7 @@ pub(crate) struct Recipient {
     pub(crate) pcrs: BTreeMap<u8, Vec<u8>>,
 }
 
-/// What is needed of a document.
+/// The needed facts about a document.
 struct Claims {
     pcrs: BTreeMap<u8, Vec<u8>>,
     public_key: Option<Vec<u8>>,

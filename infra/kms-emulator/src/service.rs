@@ -21,13 +21,13 @@ use crate::request::{
     GenerateRandomRequest, ReEncryptRequest, RecipientRequest, SYMMETRIC, read,
 };
 
-/// What KMS takes.
+/// The longest ciphertext that KMS accepts.
 const CIPHERTEXT_MAX_BYTES: usize = 6_144;
 
-/// What KMS encrypts.
+/// The longest plaintext that KMS encrypts.
 const PLAINTEXT_MAX_BYTES: usize = 4_096;
 
-/// What KMS makes at once.
+/// The most random bytes that KMS makes at once.
 const RANDOM_MAX_BYTES: u64 = 1_024;
 
 /// KMS without its HTTP.

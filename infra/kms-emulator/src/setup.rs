@@ -24,7 +24,7 @@ use crate::recipient_document::DocumentCheck;
 use crate::service::Service;
 use crate::state_file::State;
 
-/// What is to be served.
+/// The parts to serve.
 pub(crate) struct Setup {
     pub(crate) emulator: Arc<Emulator>,
     pub(crate) imds: Option<Imds>,

@@ -39,7 +39,7 @@ Check your AWS Secret Access Key and signing method. Consult the service documen
 ///
 /// # Errors
 ///
-/// What AWS answers to a request that is not signed, or not like this.
+/// The caller of a request, or AWS's answer to a request that is not signed, or wrongly.
 pub(crate) fn authenticate(
     parts: &Parts,
     body: &[u8],

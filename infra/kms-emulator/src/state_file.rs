@@ -1,4 +1,4 @@
-//! What outlives a restart.
+//! The state that outlives a restart.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};

@@ -69,7 +69,7 @@ impl Issuer {
         ])
     }
 
-    /// What EC2 answers instead when the role's trust policy does not name it.
+    /// The answer of EC2 when the role's trust policy does not name it.
     pub(crate) fn not_assumable(&self, now: OffsetDateTime) -> String {
         let message = format!(
             "EC2 cannot assume the role {}.  Please see documentation at \

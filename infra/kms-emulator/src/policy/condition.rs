@@ -1,4 +1,4 @@
-//! What must hold for a statement to apply.
+//! The conditions under which a statement applies.
 
 use std::fmt;
 use std::marker::PhantomData;

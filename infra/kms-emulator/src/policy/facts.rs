@@ -1,4 +1,4 @@
-//! What a policy is evaluated against.
+//! The facts that a policy is evaluated against.
 
 use std::collections::BTreeMap;
 

@@ -13,7 +13,7 @@ pub(crate) struct Principals(Vec<Pattern>);
 #[derive(Debug)]
 enum Pattern {
     Anyone,
-    /// What a key policy leaves to the identity policies of an account, all of which are taken to allow it.
+    /// An account to whose identity policies a key policy delegates. All of them are taken to allow the request.
     Account(String),
     /// A role or user, with its sessions, or one session.
     Arn(String),

@@ -19,7 +19,7 @@ pub(crate) struct Statement {
     conditions: Vec<Condition>,
 }
 
-/// What a statement does when it applies.
+/// The effect of a statement that applies.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 pub(crate) enum Effect {
     Allow,

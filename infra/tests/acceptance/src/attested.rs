@@ -22,7 +22,7 @@ const BOOT: Duration = Duration::from_secs(30);
 /// In a parent's folder: the root that the software NSM's documents lead to.
 const ATTESTATION_ROOT: &str = "nsm/root.pem";
 
-/// What `enclave-dev`'s NSM measures unless it is told otherwise.
+/// The measurements of `enclave-dev`'s NSM by default.
 #[must_use]
 pub fn software_pcrs() -> [String; 3] {
     [0, 1, 2]
@@ -45,7 +45,7 @@ pub struct Parent {
     pub nitro_toml: NitroToml,
     /// The lines of the boot file.
     pub boot_file: Vec<(String, String)>,
-    /// What is on disk in place of the boot file when the signer starts.
+    /// The content on disk in place of the boot file when the signer starts.
     pub boot_file_on_disk: Option<Vec<u8>>,
     /// Where the enclave dials instead of KMS's socket, for a relay that does not just move bytes.
     pub kms_relay: Option<String>,
@@ -56,7 +56,7 @@ pub struct Parent {
     directory: tempfile::TempDir,
 }
 
-/// What differs from test to test in `nitro.toml`.
+/// The part of `nitro.toml` that differs from test to test.
 #[derive(Clone)]
 pub struct NitroToml {
     /// `kms.sealing_key_arn`.
@@ -310,7 +310,7 @@ impl Parent {
 }
 
 impl Attested {
-    /// What clients see.
+    /// The server as clients see it.
     #[must_use]
     pub fn server(&self) -> Server {
         let server = Server::at_address(self.address, self.secrets.clone());

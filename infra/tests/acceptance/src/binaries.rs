@@ -10,7 +10,7 @@ pub struct Binaries {
     pub enclave_dev: PathBuf,
     /// The byte mover in front of it.
     pub proxy: PathBuf,
-    /// What stands for KMS.
+    /// The stand-in for KMS.
     pub kms_emulator: PathBuf,
 }
 
@@ -55,7 +55,7 @@ pub fn signerctl() -> &'static Path {
     })
 }
 
-/// What cargo says that it built.
+/// Cargo's report of a build.
 fn built(options: &[[&str; 2]]) -> String {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);

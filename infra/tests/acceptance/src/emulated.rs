@@ -192,7 +192,7 @@ fn answer_heartbeats(path: &Path, heartbeats: Arc<AtomicU32>) -> Result<(), Fail
     Ok(())
 }
 
-/// What a parent instance has: the proxy, the boot file, the way to KMS; and a KMS.
+/// A parent instance: the proxy, the boot file, the way to KMS; and a KMS.
 pub struct EmulatedParent {
     /// The KMS and the metadata service.
     pub kms: Kms,
@@ -237,7 +237,7 @@ impl EmulatedParent {
         Ok(stream)
     }
 
-    /// What clients see.
+    /// The server as clients see it.
     #[must_use]
     pub fn server(&self) -> Server {
         let server = Server::at_address(self.address, self.secrets.clone());
@@ -322,7 +322,7 @@ impl EmulatedParent {
         Ok(())
     }
 
-    /// What the enclave told its log port.
+    /// The lines that the enclave sent to its log port.
     #[must_use]
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&self.proxy.output()).into_owned()
@@ -344,7 +344,7 @@ impl EmulatedEnclave {
         self.started.elapsed()
     }
 
-    /// What it wrote on its console.
+    /// The console's output.
     #[must_use]
     pub fn console(&self) -> String {
         String::from_utf8_lossy(&self.qemu.output()).into_owned()
@@ -357,8 +357,8 @@ impl EmulatedEnclave {
     }
 }
 
-/// What an emulated machine needs of its kernel and a real one does not. QEMU measures it no more than Nitro measures
-/// the words it adds itself.
+/// Words for the kernel that an emulated machine needs and a real one does not. QEMU does not measure them, just as
+/// Nitro does not measure the words that it adds.
 ///
 /// The machine has no keyboard controller to restart by (`reboot=k` of the measured line): a triple fault does it.
 /// Timers are not calibrated on a CPU that the host takes away at any moment. The kernel does not overwrite memory that is

@@ -9,7 +9,7 @@ use crate::raw_http::{Connection, Response, has_json_headers, has_no_banner, sho
 /// How long a server may take to close after it said that it does.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// What was sent and what came back.
+/// A request and its answer.
 pub struct Exchange {
     sent: Vec<u8>,
     answer: Result<Response, Failure>,

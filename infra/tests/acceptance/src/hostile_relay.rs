@@ -19,7 +19,7 @@ pub enum Direction {
     ToEnclave,
 }
 
-/// What is done to one connection.
+/// The attack on one connection.
 #[derive(Clone, Debug)]
 pub enum Meddling {
     /// Ends it, both ways, after so many bytes of one direction.
@@ -41,7 +41,7 @@ struct State {
     target: PathBuf,
     /// For the next connections; those after are only moved and recorded.
     plan: VecDeque<Meddling>,
-    /// What an untouched connection carried.
+    /// The bytes of an untouched connection.
     recorded: [Vec<u8>; 2],
     open: Vec<UnixStream>,
     connections: usize,
@@ -94,7 +94,7 @@ impl HostileRelay {
         state.recorded = [Vec::new(), Vec::new()];
     }
 
-    /// What the last untouched connections carried in this direction.
+    /// The bytes of the last untouched connections in this direction.
     #[must_use]
     pub fn recorded(&self, direction: Direction) -> Vec<u8> {
         self.state().recorded[direction as usize].clone()

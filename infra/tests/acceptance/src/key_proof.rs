@@ -1,4 +1,4 @@
-//! What the proof of a key says, told apart without the product's code.
+//! The content of a key's proof, read without the product's code.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -31,7 +31,7 @@ impl KeyProof {
         Ok(Self { document: STANDARD.decode(document)?, public_key, origin })
     }
 
-    /// What the document has to say, for these to be true of `identity`.
+    /// The binding that the document has to hold, for these to be true of `identity`.
     pub fn binding(&self, identity: &str) -> Result<[u8; 32], Failure> {
         binding(identity, &self.public_key, &self.origin)
     }

@@ -20,7 +20,7 @@ pub struct Operator {
     process: Process,
 }
 
-/// What a command came to.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Ended {
     /// Its exit status, if no signal ended it.

@@ -50,7 +50,7 @@ struct Start {
     management_port: u16,
 }
 
-/// What differs from test to test.
+/// The part that differs from test to test.
 pub struct Behaviour {
     /// How long a certificate is valid.
     pub validity_s: u64,

@@ -57,7 +57,7 @@ impl Process {
     pub fn ready(&mut self, prefix: &str) -> Result<String, Failure> {
         let deadline = Instant::now() + START;
         loop {
-            // What it said last may still be in the pipe when it has ended.
+            // Its last output may still be in the pipe when it has ended.
             let has_said_all = self.readers.iter().all(JoinHandle::is_finished);
             let stdout = String::from_utf8_lossy(&bytes_of(&self.stdout)).into_owned();
             let complete = stdout.split_inclusive('\n').filter(|l| l.ends_with('\n'));

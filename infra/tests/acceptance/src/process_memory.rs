@@ -13,7 +13,7 @@ const WINDOW: usize = 1 << 20;
 
 /// A needle with the name it has in a report.
 pub struct Needle {
-    /// What it is, for example `key, big-endian`.
+    /// Its name, for example `key, big-endian`.
     pub name: String,
     /// The bytes.
     pub bytes: Vec<u8>,

@@ -108,7 +108,7 @@ impl Connection {
         }
     }
 
-    /// What was sent so far.
+    /// The bytes sent so far.
     #[must_use]
     pub fn sent(&self) -> &[u8] {
         &self.sent
@@ -190,7 +190,7 @@ impl Connection {
         }
     }
 
-    /// What came, for at most `patience`, until the server closed or fell silent.
+    /// The bytes that came, for at most `patience`, until the server closed or fell silent.
     pub fn drain(&mut self, patience: Duration) -> Vec<u8> {
         let deadline = Instant::now() + patience;
         while let Ok(Read1::Bytes) = self.read_some(deadline) {}

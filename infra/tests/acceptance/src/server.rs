@@ -13,7 +13,7 @@ use crate::{Failure, Request, Signer};
 /// An address with the secrets that go with it.
 pub struct Server {
     address: SocketAddr,
-    /// What the server was started with.
+    /// The secrets that the server was started with.
     pub secrets: Secrets,
     tls: Option<TlsClient>,
     stack: Option<Stack>,

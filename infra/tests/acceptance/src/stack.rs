@@ -8,7 +8,7 @@ use crate::Failure;
 use crate::binaries::binaries;
 use crate::process::Process;
 
-/// What the stack is started with; random, so that a leak is recognised.
+/// The secrets of a stack; random, so that a leak is recognised.
 #[derive(Clone)]
 pub struct Secrets {
     /// `INTERNAL_API_KEY`.

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::Failure;
 use crate::installation::run;
 
-/// What a server's certificate says.
+/// The extensions of a server's certificate.
 pub const SERVER: &str = "basicConstraints=CA:FALSE\nsubjectAltName=DNS:localhost,IP:127.0.0.1\n\
                           keyUsage=digitalSignature\nextendedKeyUsage=serverAuth\n";
 

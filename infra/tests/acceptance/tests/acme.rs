@@ -100,7 +100,7 @@ impl Signer {
         ensure(self.said(text) == 0, || format!("`{text}` is in:\n{}", self.log()))
     }
 
-    /// What a client of `name` that trusts `root` finds out; `Ok` if it would go on.
+    /// The judgement of a client of `name` that trusts `root`; `Ok` if it would go on.
     fn verifies(&self, root: &Path, name: &str) -> Result<(), Failure> {
         let (verified, text) = self.openssl(&[
             "-CAfile",
@@ -228,7 +228,7 @@ fn a_certificate_is_ordered_presented_and_kept() -> Result<(), Failure> {
     // It may be cut before it has sent all.
     let _ = clear.read_to_end(&mut said);
     ensure(said.is_empty(), || said.escape_ascii().to_string())?;
-    // What the parent has of it tells no key.
+    // The parent's copy reveals no key.
     let certificate = signer.certificate()?;
     let stored = std::fs::read(place.stored())?;
     let log = signer.attested.enclave.output();
@@ -256,7 +256,7 @@ fn a_certificate_is_ordered_presented_and_kept() -> Result<(), Failure> {
 
 #[test]
 fn other_names_take_an_order_and_no_account() -> Result<(), Failure> {
-    // What the server has validated already, it need not again.
+    // The server need not validate again what it has validated.
     let mut place = Place::new(&Behaviour { reused_validations_percent: 100, ..Behaviour::default() })?;
     let first = place.issued()?;
     ensure(first.said(NEW_ACCOUNT) == 1, || first.log())?;
@@ -448,7 +448,7 @@ fn a_server_that_cannot_prove_its_name_is_not_asked() -> Result<(), Failure> {
     let signer = place.start()?;
     signer.says("the server has no certificate for the host of acme.directory", 1)?;
     signer.never_says(ORDERED)?;
-    // What was made at boot serves.
+    // The certificate made at boot serves.
     ensure(signer.verifies(&place.pebble.root, NAME).is_err(), || "who vouches for it?".to_owned())?;
     let (_, text) = signer.openssl(&["-servername", NAME])?;
     ensure(text.contains("BEGIN CERTIFICATE"), || text.clone())?;

@@ -1,5 +1,5 @@
-//! What a hostile parent tries: the two attacks that shape the configuration (its own KMS key, its own ticket secret),
-//! and a relay that does worse than moving bytes.
+//! Attacks of a hostile parent: the two that shape the configuration (its own KMS key, its own ticket secret), and a
+//! relay that does worse than moving bytes.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -106,7 +106,7 @@ fn a_key_that_only_opens_backups_never_seals() -> Result<(), Failure> {
         parent.set("KMS_KEY_ARN", named);
         let attested = parent.ready()?;
         let server = attested.server();
-        // What was opened under the weak key is sealed under the other.
+        // A key opened under the weak key is sealed under the other.
         let identity = new_identity();
         let blob = parent.kms.encrypt(&parent.next_key, &json!({}), &[3; 32])?;
         server.signer().imported(&identity, &format!("kms:{blob}"))?;

@@ -155,7 +155,7 @@ fn a_flood_of_nonces_is_told_to_come_back_and_harms_nobody() -> Result<(), Failu
 
     let mut rows = Rows::new("Attestation, under a flood");
     for round in 0..4 {
-        // What has come back meanwhile is taken again.
+        // Tokens that have come back meanwhile are taken again.
         ensure(flood().is_some(), || "it is no flood any more".to_owned())?;
         rows.check(format!("{round}, sign"), signer.signs_under(&identity, &public_key[2..]));
         rows.check(
@@ -173,7 +173,7 @@ fn a_flood_of_nonces_is_told_to_come_back_and_harms_nobody() -> Result<(), Failu
     Ok(())
 }
 
-/// Who cannot get a signer to work can still see what it is; and what was measured is in it.
+/// An operator whose signer does not work can still see its document, with its measurements.
 #[test]
 fn it_is_served_before_the_signer_is_ready() -> Result<(), Failure> {
     let parent = Parent::new()?;

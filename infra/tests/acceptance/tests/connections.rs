@@ -20,7 +20,7 @@ use nix::sys::signal::{Signal, kill};
 
 /// The deadline of `docs/api.md`, "11. Connections" for a head, a body, and a write without progress.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// What a busy machine and a second process in the path may add to it.
+/// The delay that a busy machine and a second process in the path may add.
 const SLACK: Duration = Duration::from_secs(4);
 
 /// `limits.idle_timeout_s` by default, as answers announce it.
@@ -583,7 +583,7 @@ fn sigterm_answers_what_has_arrived() -> Result<(), Failure> {
 /// accepted any more.
 #[test]
 fn a_drain_under_load_answers_whom_it_accepts() -> Result<(), Failure> {
-    /// What a drain may take.
+    /// The longest drain.
     const DRAIN: Duration = Duration::from_secs(10);
     let mut server = Server::own(&[]);
     let identity = new_identity();

@@ -14,7 +14,7 @@ use acceptance::signer::new_identity;
 use acceptance::{Connection, Failure, Request, Rows, Server};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// What a newcomer may take on a busy machine. Idle connections are kept for 75 s, and silent ones for 10 s.
+/// The longest wait of a newcomer on a busy machine. Idle connections are kept for 75 s, and silent ones for 10 s.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// From the order to close to the end, with the proxy on the way.

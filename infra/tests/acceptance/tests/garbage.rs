@@ -19,7 +19,7 @@ use serde_json::json;
 /// Connections on which garbage comes all the time.
 const GARBAGE_CLIENTS: usize = 256;
 
-/// What KMS takes for a call.
+/// The duration of a call to KMS.
 const KMS_LATENCY_MS: u32 = 60;
 
 /// Refusals that the signer lets KMS make in a second.
@@ -65,7 +65,7 @@ fn import(server: &Server, sealed: &str, status: u16, error: &str) -> Result<(),
     server.signer().import(&new_identity(), sealed).is_error(status, error)
 }
 
-/// What was restored beside garbage.
+/// The result of a restore beside garbage.
 #[derive(Debug)]
 struct Restored {
     took: Duration,

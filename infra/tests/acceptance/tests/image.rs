@@ -288,7 +288,7 @@ fn what_is_fatal_is_said_and_ends_the_machine() -> Result<(), Failure> {
     ensure(enclave.console().contains(line), || enclave.console())
 }
 
-/// What the API does when an enclave has lost its keys: 404, import of the backup, the same ticket again.
+/// The API's reaction to an enclave that has lost its keys: 404, import of the backup, the same ticket again.
 #[test]
 #[ignore = "needs an emulated image: infra/emulator/image.test.sh"]
 fn power_off_under_load_loses_nothing() -> Result<(), Failure> {
@@ -373,7 +373,7 @@ fn hundreds_of_connections_and_a_soak_in_constant_memory() -> Result<(), Failure
     /// Long enough for some hundred rounds under emulation. `SOAK_S` makes it longer: a minute in
     /// `infra/test.sh --thorough`.
     const SOAK: Duration = Duration::from_secs(15);
-    /// What the guest touches stays with the machine. Buffers of the host's own come and go.
+    /// Pages that the guest touches stay with the machine. The host's own buffers come and go.
     const GROWTH_MAX_KIB: u64 = 8 * 1024;
     let soak = match std::env::var("SOAK_S") {
         Ok(seconds) => Duration::from_secs(seconds.parse()?),
@@ -430,7 +430,7 @@ fn hundreds_of_connections_and_a_soak_in_constant_memory() -> Result<(), Failure
 #[ignore = "needs an emulated image: infra/emulator/image.test.sh"]
 fn a_thousand_clients_that_read_no_answers_take_no_more_memory_than_is_stated() -> Result<(), Failure> {
     const CONNECTIONS: usize = 1000;
-    /// What `nitro.toml` says of `max_connections`, for each: heads, and the kernel's part.
+    /// The bytes that `nitro.toml` states for each of `max_connections`: heads, and the kernel's part.
     const GROWTH_MAX_KIB: u64 = CONNECTIONS as u64 * (32 + 144);
     /// Linux copies a packet of up to 128 bytes into the one before it. A longer one keeps a page of its own.
     const PACKET_BYTES: usize = 130;

@@ -48,7 +48,7 @@ impl Bench {
         Self::over(directory, &server.secrets)
     }
 
-    /// What `nonce` gets, once the document has been verified to hold that nonce.
+    /// The proof for `nonce`, once the document has been verified to hold that nonce.
     fn proof(&self, signer: &mut Signer<'_>, identity: &str, nonce: Nonce<'_>) -> Result<KeyProof, Failure> {
         let proof = KeyProof::of(&signer.attest(identity, nonce.map(|(text, _)| text)))?;
         let document = self.verified(&proof, nonce)?;
@@ -150,7 +150,7 @@ fn after_a_restart_a_key_is_what_its_backup_makes_it() -> Result<(), Failure> {
     signer.attest(&identity, None).is_error(404, KEY_NOT_FOUND)?;
     signer.imported(&identity, &backup)?;
     bench.says(&mut signer, &identity, &public_key, "imported")?;
-    // What was kept still says what was true then.
+    // A kept document still proves what was true then.
     let document = bench.verified(&kept, None)?;
     let born = binding(&identity, &public_key, "generated")?;
     ensure(document.user_data.as_deref() == Some(&born), || format!("{document:?}"))
@@ -192,7 +192,7 @@ fn the_nonce_comes_back_in_either_spelling() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whatever of the answer is replaced by something else, the document does not vouch for it.
+/// The document does not vouch for an answer in which any part was replaced.
 #[test]
 fn a_proof_is_of_one_key_of_one_identity() -> Result<(), Failure> {
     let bench = Bench::new()?;

@@ -1,4 +1,4 @@
-//! What both processes write: nothing a client sent, and no secret.
+//! The output of both processes: no bytes of a client, and no secret.
 
 use std::time::Duration;
 

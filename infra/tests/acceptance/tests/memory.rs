@@ -1,5 +1,5 @@
-//! What is left of a secret in the signer's memory. Needs the right to read another process's
-//! memory: root, or the same user where nothing forbids it.
+//! Traces of a secret in the signer's memory. Needs the right to read another process's memory: root, or the same user
+//! where nothing forbids it.
 
 use std::fs;
 use std::ops::Range;

@@ -40,7 +40,7 @@ fn parent() -> Result<Parent, Failure> {
     Parent::over(directory, kms, keys)
 }
 
-/// What was asked, with which context, and what came of it.
+/// The operations that were called, their contexts, and their results.
 fn calls(parent: &Parent) -> Result<Vec<[Value; 3]>, Failure> {
     let answer = parent.kms.tell("GET", "/calls", &Value::Null)?;
     let calls = answer["calls"].as_array().ok_or_else(|| Failure::new(answer.to_string()))?;

@@ -11,7 +11,7 @@ use acceptance::failure::{ensure, fail};
 use acceptance::stack::PROXY_PROTOCOL;
 use acceptance::{Connection, Failure, Request, Rows, Server};
 
-/// What haproxy 2.6.12 sends to a server with `send-proxy-v2`, for a client of 198.51.100.7.
+/// The header that haproxy 2.6.12 sends to a server with `send-proxy-v2`, for a client of 198.51.100.7.
 const HEADER: &[u8; 28] = b"\r\n\r\n\0\r\nQUIT\n!\x11\0\x0c\xc6\x33\x64\x07\x7f\0\0\x01\xb2\x03\xec\xc9";
 
 const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nhost: signer\r\nconnection: close\r\n\r\n";
@@ -19,7 +19,7 @@ const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nhost: signer\r\nconnection: clos
 /// How long the signer waits for a header.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// What a busy machine may add to it.
+/// The delay that a busy machine may add.
 const SLACK: Duration = Duration::from_secs(5);
 
 /// Longer than any wait of the signer here.

@@ -39,7 +39,7 @@ fn a_refused_signature_uses_up_no_ticket() -> Result<(), Failure> {
     let [identity, other] = [new_identity(), new_identity()];
     server.signer().generated(&identity)?;
     server.signer().generated(&other)?;
-    // What is refused otherwise costs nothing of the limit.
+    // A request that is refused for another reason costs nothing of the limit.
     let forged = Ticket::new(&identity, &[7; 32]).mint("another ticket secret");
     for _ in 0..5 {
         server.signer().sign(&identity, &hex::encode([7; 32]), &forged).is_error(401, TICKET)?;

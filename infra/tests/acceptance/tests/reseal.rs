@@ -304,7 +304,7 @@ fn keys_stay_loaded_only_if_asked() -> Result<(), Failure> {
     signer.export(&backups[0].identity).is_error(404, KEY_NOT_FOUND)
 }
 
-/// What is refused before anything is done, each in its own words.
+/// Inputs that are refused before anything is done, each with its own message.
 #[test]
 fn what_cannot_go_well_is_refused() -> Result<(), Failure> {
     let server = Server::own(&[]);

@@ -23,10 +23,10 @@ const LEGACY_BACKUPS: usize = 500;
 /// Imports that one connection makes of them.
 const LEGACY_BACKUPS_OF_A_CLIENT: usize = 8;
 
-/// What the signer has in flight with KMS at most.
+/// The most calls to KMS that the signer has in flight.
 const CALLS_IN_FLIGHT: u32 = 8;
 
-/// What KMS takes for a call.
+/// The duration of a call to KMS.
 const KMS_LATENCY: Duration = Duration::from_millis(60);
 
 fn called(parent: &Parent, expected: &[&str]) -> Result<(), Failure> {
@@ -188,7 +188,7 @@ fn a_signature_is_made_again_once() -> Result<(), Failure> {
     imports_legacy(&parent, &server)?.is(200, OK)
 }
 
-/// What a client is to get for an error of KMS.
+/// The answer to a client for an error of KMS.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Told {
     /// 502: KMS refuses.
@@ -489,7 +489,7 @@ fn a_new_kms_key_takes_over() -> Result<(), Failure> {
     attested.server().signer().import(&new_identity(), &old).is_error(502, KEY_SERVICE)
 }
 
-/// What KMS sent once, of `infra/tests/transcripts/kms`.
+/// An answer of KMS, of `infra/tests/transcripts/kms`.
 fn transcript(file: &str) -> Result<String, Failure> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../transcripts/kms");
     Ok(std::fs::read_to_string(folder.join(file))?.trim_end().to_owned())

@@ -23,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 
 /// The deadline of a handshake.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// What a busy machine and a second process in the path may add to it.
+/// The delay that a busy machine and a second process in the path may add.
 const SLACK: Duration = Duration::from_secs(4);
 
 /// The exit code for what is configured wrong.
@@ -36,7 +36,7 @@ fn own() -> Server {
     Server::own(&["--tls", "self-signed"])
 }
 
-/// What `openssl s_client` says of a connection on which it sends `request`.
+/// The output of `openssl s_client` about a connection on which it sends `request`.
 fn s_client(address: SocketAddr, arguments: &[&str], request: &str) -> Result<String, Failure> {
     let mut client = Command::new("openssl")
         .args(["s_client", "-connect", &address.to_string()])
@@ -150,7 +150,7 @@ fn groups_protocols_and_what_is_off() -> Result<(), Failure> {
             for wanted in ["No ALPN negotiated", "Compression: NONE", "No client certificate CA names sent"] {
                 ensure(said.contains(wanted), || format!("not `{wanted}`: {said}"))?;
             }
-            // What TLS 1.3 calls a ticket is a session's number here: another process does not know it, see below.
+            // A ticket of TLS 1.3 is the number of a session here. Another process does not know it: see below.
             let has_ticket = version == "-tls1_2" && said.contains("TLS session ticket:");
             ensure(!has_ticket, || format!("a ticket: {said}"))
         });
@@ -193,7 +193,7 @@ fn a_session_is_good_for_one_process() -> Result<(), Failure> {
             ensure(said.contains("New, ") && said.contains(HEALTHY), || said.clone())?;
             let said = ask(&first, "-sess_in")?;
             ensure(said.contains("Reused, ") && said.contains(HEALTHY), || said.clone())?;
-            // What a restart leaves of it.
+            // The session after a restart.
             let said = ask(&second, "-sess_in")?;
             ensure(said.contains("New, ") && said.contains(HEALTHY), || said.clone())
         });
@@ -352,7 +352,7 @@ fn a_new_client_does_not_wait_for_handshakes_that_stall() -> Result<(), Failure>
     Ok(())
 }
 
-/// What follows an `Upgrade` header ends as TLS has it too.
+/// A connection with an `Upgrade` header ends with close_notify too.
 #[test]
 fn a_connection_with_an_upgrade_header_ends_with_close_notify() -> Result<(), Failure> {
     let server = own();
@@ -748,7 +748,7 @@ fn a_pair_that_clients_would_refuse_refuses_the_start() {
     rows.finish();
 }
 
-/// What is open when the signal comes ends as TLS has it, and handshakes that go nowhere hold nothing up.
+/// Connections that are open when the signal comes end with close_notify. Stalled handshakes do not delay the end.
 #[test]
 fn a_drain_ends_connections_cleanly() -> Result<(), Failure> {
     let mut server = own();

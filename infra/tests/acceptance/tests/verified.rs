@@ -82,7 +82,7 @@ fn a_document_of_debug_mode_is_named_so() -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a self-signed signer is for: nobody vouches for its certificate, and its attestation does.
+/// The use of a self-signed signer: no authority vouches for its certificate, and its attestation does.
 #[test]
 fn over_tls_a_self_signed_signer_is_known_by_its_attestation() -> Result<(), Failure> {
     let notes = Notes::new()?;

@@ -15,7 +15,7 @@ use acceptance::{Exchange, Failure, Request, Server, bip340};
 use serde_json::json;
 use tempfile::TempDir;
 
-/// What `workerd` reports when it listens, up to the port.
+/// The report of `workerd` when it listens, up to the port.
 const LISTENING: &str = r#"{"event":"listen","socket":"http","port":"#;
 
 /// A Worker that serves on a loopback port.

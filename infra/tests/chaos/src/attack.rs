@@ -22,7 +22,7 @@ use crate::plan::Kind;
 const SLOW_READERS: usize = 40;
 const UNREAD_REQUESTS: usize = 3;
 
-/// What the kernel keeps for a client that does not read: little, so that the bytes are the proxy's and the signer's.
+/// The kernel's buffer for a client that does not read: small, so that the bytes are the proxy's and the signer's.
 const RECEIVE_BUFFER_BYTES: usize = 4_096;
 
 /// Connections of clients that send byte by byte.
@@ -50,7 +50,7 @@ const OUTSTAY: Duration = Duration::from_secs(3);
 /// Between two bytes of a slow writer, and two looks at `stop`.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What attackers share.
+/// The state that attackers share.
 pub(crate) struct Attack<'a> {
     pub(crate) server: &'a Server,
     pub(crate) journal: &'a Journal,

@@ -121,7 +121,7 @@ pub(crate) struct Comparison {
     pub(crate) ratio: f64,
 }
 
-/// What a history comes to.
+/// The verdict on a history.
 #[derive(Default)]
 pub(crate) struct Verdict {
     /// How often each operation had each outcome: a status, or `cut`.

@@ -15,7 +15,7 @@ use crate::history::{Exchange, Journal, Outcome, Request, Way};
 /// Longer than every deadline, so that the checker sees how late an answer is.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the API gives its tickets.
+/// The lifetime of the API's tickets.
 const TICKET_LIFE_S: u64 = 90;
 
 /// Clocks are off by up to half a minute here.

@@ -1,4 +1,4 @@
-//! What happened in a run, as it was seen from outside.
+//! The events of a run, as seen from outside.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,7 @@ pub(crate) struct Exchange {
     pub(crate) outcome: Outcome,
 }
 
-/// What was asked.
+/// A request.
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
     Health,
@@ -76,7 +76,7 @@ pub(crate) enum Way {
     Hostile,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
     Answered {

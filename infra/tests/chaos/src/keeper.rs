@@ -49,7 +49,7 @@ impl Keeper<'_> {
                     &format!("was not replaced: {error}"),
                 ),
             }
-            // What was not acknowledged may be in place all the same.
+            // A version that was not acknowledged may be in place.
             let is_right = |found: u64| found <= version && kept.is_none_or(|kept| found >= kept);
             let began = self.journal.now();
             match self.read() {

@@ -21,7 +21,7 @@ const PAUSE_MS: std::ops::Range<u64> = 5..40;
 /// Keys that a client generates unless it has lost all, so that they can be restored at the end within seconds.
 const MAX_KEYS: usize = 30;
 
-/// What honest clients are told.
+/// The state that honest clients read.
 #[derive(Default)]
 pub(crate) struct Orders {
     /// Close the connection, and wait.

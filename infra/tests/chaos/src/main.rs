@@ -6,7 +6,7 @@
 //!          load    (honest clients), keeper (the proxy's files)            ──┘
 //! ```
 //!
-//! What holds here:
+//! Invariants:
 //!
 //! * One seed decides the plan and each choice of a client. How the machine interleaves them is not repeatable.
 //! * Each request is noted down with its outcome. Only the checker judges, when all is over, by the API contract.
@@ -69,7 +69,7 @@ const CLOSING: Duration = Duration::from_secs(15);
 /// backups, and requests that have waited are answered.
 const AFTERMATH: Duration = Duration::from_millis(1_500);
 
-/// What a process may have open more than at first, without clients: a connection to KMS that is kept.
+/// The descriptors that a process may have beyond its first ones, without clients: a kept connection to KMS.
 const MORE_DESCRIPTORS: u64 = 4;
 
 /// By how much memory may be more than after the rehearsal: a quarter, and what lines of the log, tickets and keys take.

@@ -73,7 +73,7 @@ impl Kind {
         Self::ClockJumps,
     ];
 
-    /// What clients on the network do. The others happen to processes, one after the other.
+    /// The faults of clients on the network. The others concern processes, one after the other.
     pub(crate) const OF_CLIENTS: [Self; 5] =
         [Self::SocketsCut, Self::SlowReaders, Self::SlowWriters, Self::StalledHandshakes, Self::BadRequests];
 

@@ -1,4 +1,4 @@
-//! What a run came to, for people and for programs.
+//! The result of a run, for people and for programs.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::checker::{Comparison, Verdict};
 use crate::plan::Episode;
 use crate::resources::Resources;
 
-/// What a run came to.
+/// The result of a run.
 pub(crate) struct Report {
     pub(crate) seed: u64,
     pub(crate) duration_s: u64,
@@ -22,7 +22,7 @@ pub(crate) struct Report {
     pub(crate) holdings: Vec<Holding>,
 }
 
-/// What a process held when.
+/// The resources of a process at a moment.
 pub(crate) struct Holding {
     pub(crate) process: &'static str,
     /// Before the faults, without clients: descriptors before the rehearsal, memory after it.

@@ -1,4 +1,4 @@
-//! What a process holds.
+//! The resources that a process holds.
 
 use std::fs;
 

@@ -44,7 +44,7 @@ const BEGUN_REQUESTS: usize = 8;
 /// The bytes of such a request that come only during the drain.
 const MISSING_BYTES: usize = 10;
 
-/// What is sent has arrived after this time, and a signal too.
+/// Bytes and signals have arrived after this time.
 const ARRIVAL: Duration = Duration::from_millis(300);
 
 /// For the answer to a request that had begun.
@@ -103,7 +103,7 @@ impl<'a> Stage<'a> {
         Ok((stage, server))
     }
 
-    /// What has its file kept by the proxy.
+    /// The client whose file the proxy keeps.
     pub(crate) fn keeper(&self) -> Keeper<'a> {
         let [write, read] = ["keep.sock", "kept.sock"].map(|name| self.parent.directory().join(name));
         Keeper { journal: self.journal, write, read }
@@ -129,7 +129,7 @@ impl<'a> Stage<'a> {
             .collect()
     }
 
-    /// What proxy and signer hold.
+    /// The resources that proxy and signer hold.
     pub(crate) fn resources(&self) -> Result<[Resources; 2], Failure> {
         Ok([Resources::of(self.proxy.pid())?, Resources::of(self.signer.pid())?])
     }
@@ -191,7 +191,7 @@ impl<'a> Stage<'a> {
                 self.parent.options = vec!["--nsm-clock-offset-s".to_owned(), self.nsm_offset_s.to_string()];
                 self.replace_signer(server)
             }
-            // What clients do happens elsewhere.
+            // Faults of clients happen elsewhere.
             Kind::SocketsCut
             | Kind::SlowReaders
             | Kind::SlowWriters

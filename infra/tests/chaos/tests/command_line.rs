@@ -1,4 +1,4 @@
-//! What the command says before it starts anything.
+//! The command's output before it starts anything.
 
 use std::process::{Command, Output};
 

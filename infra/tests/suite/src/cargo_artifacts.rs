@@ -1,4 +1,4 @@
-//! What cargo reports of a build (`--message-format=json-render-diagnostics`).
+//! Cargo's report of a build (`--message-format=json-render-diagnostics`).
 
 use std::path::PathBuf;
 

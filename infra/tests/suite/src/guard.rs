@@ -17,7 +17,7 @@ use signal_hook::iterator::Signals;
 
 use crate::process_groups;
 
-/// What the second process gets as its first argument.
+/// The first argument of the second process.
 pub(crate) const GUARDED: &str = "guarded";
 
 /// Why a run did not begin.

@@ -1,4 +1,4 @@
-//! What the machine has: cores, space on its disks, and how long its cores were idle.
+//! The machine: its cores, the space on its disks, and the idle time of its cores.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

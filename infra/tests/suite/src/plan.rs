@@ -23,7 +23,7 @@ const EIF_BUILD_VERSION: &str = "0.2.1";
 /// A database that has not been fetched by then is taken for unreachable.
 const ADVISORIES_TIMEOUT_S: u32 = 120;
 
-// What only one step may use at a time: first the build folders, which cargo locks.
+// Resources that one step uses at a time: first the build folders, which cargo locks.
 const DEBUG: &str = "target/debug";
 const RELEASE: &str = "target/release";
 const IMAGE: &str = "target/image-build";
@@ -204,7 +204,7 @@ fn each_package_alone(place: &Place) -> Step {
     Step::commands("each package alone", Load::Build, checks).alone_in(DEBUG).after(&[BUILD_SIGNER])
 }
 
-/// What a run of this depth leaves out, and why, for its last lines.
+/// The checks that a run of this depth leaves out, and the reasons, for its last lines.
 pub(crate) fn left_out(depth: Depth) -> &'static [&'static str] {
     match depth {
         Depth::Quick => &[
@@ -318,7 +318,8 @@ fn over_tls(table: &str, mut command: Command) -> Step {
         .after(&[BUILD_SIGNER])
 }
 
-/// What `dev-up.sh` builds, in the same way, so that it finds it built; and the signer without development parts.
+/// Builds the programs of `dev-up.sh` in the same way, so that it finds them built; and the signer without development
+/// parts.
 fn build_the_signer(place: &Arc<Place>) -> Step {
     let place = Arc::clone(place);
     Step::new(BUILD_SIGNER, Load::Build, move |log| {

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 use crate::machine;
 
-/// What the signer and its proxy take to drain, and a little more.
+/// The time that the signer and its proxy take to drain, and a little more.
 const STOP_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// Each process that a step starts leads a group of its own.

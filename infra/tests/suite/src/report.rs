@@ -1,4 +1,4 @@
-//! What a run says at its start and at its end.
+//! The first and the last lines of a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -19,16 +19,16 @@ const GIB: u64 = 1 << 30;
 /// Of sysexits.h.
 const EX_UNAVAILABLE: u8 = 69;
 
-/// What builds leave in the target folder: an estimate with some room, by depth.
+/// The size of the target folder after a run: an estimate with some room, by depth.
 const TARGET_GIB: [u64; 3] = [6, 10, 12];
 
-/// What tools, kernel and QEMU leave in the cache, and take there while they are built.
+/// The size of tools, kernel and QEMU in the cache, while they are built too.
 const CACHE_GIB: u64 = 4;
 
-/// What the image's second build, the builds of tools and the tests leave for a while in the folder of temporary files.
+/// The temporary files of the image's second build, the builds of tools and the tests.
 const TEMPORARY_GIB: u64 = 4;
 
-/// What two cores took, in minutes, for each depth: with an empty target folder, and the cached parts there.
+/// The minutes that two cores took, for each depth, with an empty target folder and with the cached parts.
 const MINUTES_ON_TWO_CORES: [u64; 3] = [12, 29, 120];
 
 /// The parts that are kept in the cache: the folder, the start of the name there, what it is, and the minutes that

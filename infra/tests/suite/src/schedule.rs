@@ -18,10 +18,10 @@ use crate::step::{COMMAND_MARK, Failure, Load, Log, Step};
 /// How long an orphan that has ended may stay unreaped.
 const REAP_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What programs print for ENOSPC.
+/// The message of programs for ENOSPC.
 const DISK_IS_FULL: &str = "No space left on device";
 
-/// What the scheduler waits for.
+/// An event that the scheduler waits for.
 pub(crate) enum Event {
     /// A step has ended.
     Ended(Ended),
@@ -41,7 +41,7 @@ pub(crate) struct Ended {
     pub(crate) result: Result<Vec<Step>, Failure>,
 }
 
-/// What is left to do and what has been done.
+/// The steps that remain, and those that are done.
 pub(crate) struct Schedule {
     pending: Vec<Step>,
     running: Vec<(Load, Option<&'static str>)>,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::process_groups::ProcessGroups;
 
-/// What a command starts with in a log.
+/// The first characters of a command in a log.
 pub(crate) const COMMAND_MARK: &str = "$ ";
 
 /// How much a step asks of the machine while it runs, which decides how many run at the same time.
@@ -26,7 +26,7 @@ pub(crate) enum Load {
     Wait,
 }
 
-/// What a step does. The steps that it returns join the plan.
+/// The work of a step. The steps that it returns join the plan.
 pub(crate) type Action = Box<dyn FnOnce(&mut Log) -> Result<Vec<Step>, Failure> + Send>;
 
 /// A part of the plan.
@@ -36,7 +36,8 @@ pub(crate) struct Step {
     pub(crate) load: Load,
     /// The names of the steps that have to pass first.
     pub(crate) after: Vec<String>,
-    /// What it uses alone, such as a build folder that cargo locks. Two steps with the same one never run at the same time.
+    /// The resource that it uses alone, such as a build folder that cargo locks. Two steps with the same one never run
+    /// at the same time.
     pub(crate) alone_in: Option<&'static str>,
     pub(crate) action: Action,
 }
@@ -89,7 +90,7 @@ pub(crate) enum Failure {
     Io(io::Error),
     /// The run is being stopped.
     Stopped,
-    /// What a check found.
+    /// A check found an error.
     Found(String),
 }
 

@@ -1,4 +1,4 @@
-//! What `infra/emulator/up.sh` starts: the image in QEMU, the proxy and a KMS, until a signal comes.
+//! The program that `infra/emulator/up.sh` starts: the image in QEMU, the proxy and a KMS, until a signal comes.
 //!
 //! `emulated-enclave nitro-toml FOLDER` writes the configuration that the image has to be built with;
 //! `emulated-enclave run FOLDER PORT` starts it and prints how to reach it.

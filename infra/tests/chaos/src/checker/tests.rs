@@ -30,7 +30,7 @@ fn history(exchanges: Vec<Exchange>) -> History {
     History { exchanges, lives: vec![Life { from: Duration::ZERO, to: Duration::MAX }], ..History::default() }
 }
 
-/// What a run comes to that is too short to have all samples.
+/// The verdict on a run that is too short for all samples.
 fn judged(history: &History) -> Verdict {
     judge(history, Duration::from_secs(30))
 }
