@@ -7,31 +7,31 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use signerctl::eif::Image;
 
+use crate::image_parts::{ImageParts, kernel, nitro_toml};
 use crate::keys::{self, ALGORITHMS, FORMS};
 use crate::process::succeed;
 use crate::python::ask;
 use crate::signatures::SIGNED;
-use crate::workshop::{Workshop, kernel, nitro_toml};
 
 /// Of our version's length.
 const NAME: &str = "nitro-signer-nitro-signer".split_at(env!("CARGO_PKG_VERSION").len()).0;
 
-fn workshop() -> Workshop {
-    let workshop = Workshop::new();
+fn parts() -> ImageParts {
+    let parts = ImageParts::new();
     let named = nitro_toml().replace("name = \"nitro-signer\"", &format!("name = \"{NAME}\""));
     assert!(named.contains(&format!("\"{NAME}\"")));
-    workshop.write("nitro.toml", named);
-    workshop
+    parts.write("nitro.toml", named);
+    parts
 }
 
 /// Has AWS's builder make `aws.eif` of the parts of `image.eif`, and gives what it prints.
-fn build_as_aws(workshop: &Workshop, options: &[(&str, &str)]) -> Value {
-    let bytes = workshop.read("image.eif");
+fn build_as_aws(parts: &ImageParts, options: &[(&str, &str)]) -> Value {
+    let bytes = parts.read("image.eif");
     let image = Image::read(&bytes).unwrap();
-    workshop.write("kernel", image.kernel);
+    parts.write("kernel", image.kernel);
     let metadata: Value = serde_json::from_slice(image.metadata.unwrap()).unwrap();
     let build = |field: &str| metadata["BuildMetadata"][field].as_str().unwrap().to_owned();
-    let mut command = workshop.command("eif_build");
+    let mut command = parts.command("eif_build");
     command.args(["--kernel", "kernel", "--output", "aws.eif"]);
     command.args(["--cmdline", std::str::from_utf8(image.cmdline).unwrap()]);
     command.args(["--name", metadata["ImageName"].as_str().unwrap()]);
@@ -40,7 +40,7 @@ fn build_as_aws(workshop: &Workshop, options: &[(&str, &str)]) -> Value {
     command.args(["--img-os", &build("OperatingSystem"), "--img-kernel", &build("KernelVersion")]);
     for (index, ramdisk) in image.ramdisks.iter().enumerate() {
         let name = format!("ramdisk{index}");
-        workshop.write(&name, ramdisk);
+        parts.write(&name, ramdisk);
         command.args(["--ramdisk", &name]);
     }
     command.args(options.iter().flat_map(|(name, value)| [name, value]));
@@ -64,7 +64,7 @@ fn of_our_version(mut bytes: Vec<u8>) -> Vec<u8> {
 #[test]
 #[ignore = "needs eif_build"]
 fn every_byte_is_as_aws_writes_it() {
-    type Row = (&'static str, fn(&Workshop), &'static [(&'static str, &'static str)]);
+    type Row = (&'static str, fn(&ImageParts), &'static [(&'static str, &'static str)]);
     let rows: [Row; 5] = [
         ("plain", |_| (), &[]),
         ("with a driver", |_| (), &[("--nsm-module", "nsm.ko")]),
@@ -73,13 +73,13 @@ fn every_byte_is_as_aws_writes_it() {
         ("the longest command line", |it| it.write("cmdline", "x".repeat(2048)), &[]),
     ];
     for (row, change, options) in rows {
-        let workshop = workshop();
-        change(&workshop);
-        let ours = workshop.built(options);
-        let aws = build_as_aws(&workshop, &[]);
+        let parts = parts();
+        change(&parts);
+        let ours = parts.built(options);
+        let aws = build_as_aws(&parts, &[]);
         // In the same order too.
         assert_eq!(ours.to_string(), aws.to_string(), "{row}");
-        let (ours, aws) = (workshop.read("image.eif"), of_our_version(workshop.read("aws.eif")));
+        let (ours, aws) = (parts.read("image.eif"), of_our_version(parts.read("aws.eif")));
         let different = ours.iter().zip(&aws).position(|(ours, aws)| ours != aws);
         assert_eq!((different, ours.len()), (None, aws.len()), "{row}: the first byte that differs");
     }
@@ -91,21 +91,21 @@ fn what_aws_signs_is_like_ours_and_taken() {
     for algorithm in ALGORITHMS {
         for form in FORMS {
             let row = format!("{algorithm} {form:?}");
-            let workshop = workshop();
-            keys::make(&workshop, algorithm, form);
-            let ours = workshop.built(&SIGNED);
-            let aws = build_as_aws(&workshop, &SIGNED);
+            let parts = parts();
+            keys::make(&parts, algorithm, form);
+            let ours = parts.built(&SIGNED);
+            let aws = build_as_aws(&parts, &SIGNED);
             assert!(aws["PCR8"].is_string());
             assert_eq!(ours.to_string(), aws.to_string(), "{row}");
 
-            let described = workshop.signerctl(["eif", "describe", "aws.eif"]);
+            let described = parts.signerctl(["eif", "describe", "aws.eif"]);
             assert_eq!((described.code, &described.stderr[..]), (Some(0), ""), "{row}");
             let described: Value = serde_json::from_str(&described.stdout).unwrap();
             assert_eq!(described["Measurements"], aws, "{row}");
             assert_eq!((&described["IsSigned"], &described["SignatureCheck"]), (&json!(true), &json!(true)));
 
             let [ours, aws]: [(PathBuf, Vec<u8>); 2] =
-                ["image.eif", "aws.eif"].map(|name| (workshop.path(name), workshop.read(name)));
+                ["image.eif", "aws.eif"].map(|name| (parts.path(name), parts.read(name)));
             let (ours_read, aws_read) = (ask("image.py", &ours.0), ask("image.py", &aws.0));
             assert_eq!((&ours_read["is_good"], &aws_read["is_good"]), (&json!(true), &json!(true)), "{row}");
             assert_eq!(ours_read["signature"].to_string(), aws_read["signature"].to_string(), "{row}");
@@ -126,13 +126,13 @@ fn what_aws_signs_is_like_ours_and_taken() {
 #[test]
 #[ignore = "needs eif_build"]
 fn what_aws_wrote_is_written_again() {
-    let workshop = workshop();
-    keys::make(&workshop, ALGORITHMS[1], FORMS[0]);
+    let parts = parts();
+    keys::make(&parts, ALGORITHMS[1], FORMS[0]);
     for options in [&[][..], &SIGNED] {
         for architecture in ["x86_64", "aarch64"] {
-            workshop.built(&[]);
-            build_as_aws(&workshop, &[options, &[("--arch", architecture)]].concat());
-            let bytes = workshop.read("aws.eif");
+            parts.built(&[]);
+            build_as_aws(&parts, &[options, &[("--arch", architecture)]].concat());
+            let bytes = parts.read("aws.eif");
             assert_eq!(Image::read(&bytes).unwrap().write().unwrap(), bytes, "{architecture}");
         }
     }

@@ -5,10 +5,10 @@ use std::fs;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, date_time_ymd};
 use serde_json::Value;
 
+use crate::image_parts::{ImageParts, KEY, build_arguments, committed, elf, key_arn, nitro_toml};
 use crate::keys::{self, ALGORITHMS, Form};
 use crate::process::succeed;
 use crate::signatures::SIGNED;
-use crate::workshop::{KEY, Workshop, build_arguments, committed, elf, key_arn, nitro_toml};
 
 const EX_USAGE: i32 = 64;
 const EX_DATAERR: i32 = 65;
@@ -16,13 +16,13 @@ const EX_NOINPUT: i32 = 66;
 const EX_CONFIG: i32 = 78;
 
 /// Makes one thing wrong.
-type Change = fn(&Workshop);
+type Change = fn(&ImageParts);
 
 #[test]
 fn help_is_no_error_and_names_every_exit_status() {
-    let workshop = Workshop::new();
+    let parts = ImageParts::new();
     let help = |subcommand: &[&str]| {
-        let outcome = workshop.signerctl([subcommand, &["--help"]].concat());
+        let outcome = parts.signerctl([subcommand, &["--help"]].concat());
         assert_eq!((outcome.code, &outcome.stderr[..]), (Some(0), ""), "{subcommand:?}");
         outcome.stdout
     };
@@ -44,7 +44,7 @@ fn help_is_no_error_and_names_every_exit_status() {
     assert!(build.contains("--note-pcrs-in <FILE>") && build.contains("--nsm-module <FILE>"), "{build}");
     assert!(help(&["eif", "describe"]).contains("<FILE>"));
     assert!(help(&["policy", "render"]).contains("--without-image"));
-    let version = workshop.signerctl(["--version"]);
+    let version = parts.signerctl(["--version"]);
     assert_eq!(
         (version.code, version.stdout),
         (Some(0), format!("signerctl {}\n", env!("CARGO_PKG_VERSION")))
@@ -53,8 +53,8 @@ fn help_is_no_error_and_names_every_exit_status() {
 
 #[test]
 fn a_wrong_command_line_makes_nothing() {
-    let workshop = Workshop::new();
-    let before = workshop.names();
+    let parts = ImageParts::new();
+    let before = parts.names();
     let render = ["policy", "render", "--template", "template"];
     let rows: Vec<Vec<&str>> = vec![
         vec![],
@@ -69,7 +69,7 @@ fn a_wrong_command_line_makes_nothing() {
         [&render[..], &["--nitro-toml", "nitro.toml"]].concat(),
     ];
     for row in rows {
-        let outcome = workshop.signerctl(&row);
+        let outcome = parts.signerctl(&row);
         assert_eq!((outcome.code, &outcome.stdout[..]), (Some(EX_USAGE), ""), "{row:?}");
         assert_ne!(outcome.stderr, "", "{row:?}");
     }
@@ -80,30 +80,30 @@ fn a_wrong_command_line_makes_nothing() {
         &[("--output", "")],
         &[("--enclave", "x"), ("--enclave", "y")],
     ] {
-        let outcome = workshop.build(options);
+        let outcome = parts.build(options);
         assert_eq!((outcome.code, &outcome.stdout[..]), (Some(EX_USAGE), ""), "{options:?}");
     }
     for missing in ["--enclave", "--nitro-toml", "--kernel", "--cmdline", "--output"] {
         let mut arguments = build_arguments(&[]);
         let at = arguments.iter().position(|argument| argument == missing).unwrap();
         arguments.drain(at..at + 2);
-        let outcome = workshop.signerctl(&arguments);
+        let outcome = parts.signerctl(&arguments);
         assert_eq!(outcome.code, Some(EX_USAGE), "{missing}");
         assert!(outcome.stderr.contains(missing), "{outcome:?}");
     }
-    assert_eq!(workshop.names(), before);
+    assert_eq!(parts.names(), before);
 }
 
 /// A setting left over from a test makes no image, unless the command names it.
 #[test]
 fn settings_for_tests_make_no_image_unless_they_are_accepted_by_name() {
-    let workshop = Workshop::new();
+    let parts = ImageParts::new();
     let anchor = rcgen::generate_simple_self_signed(["kms.example".to_owned()]).unwrap().cert.pem();
     let file = nitro_toml()
         .replace("ticket_signing_secret = \"kms\"", "ticket_signing_secret = \"env\"")
         .replace("[secrets]", &format!("trust_anchors = ['''{anchor}''']\n[secrets]"));
-    workshop.write("nitro.toml", &file);
-    let before = workshop.names();
+    parts.write("nitro.toml", &file);
+    let before = parts.names();
     let kms = ("--accept", "kms.trust_anchors");
     let secret = ("--accept", "secrets.ticket_signing_secret");
     let (kms_words, secret_words) =
@@ -113,7 +113,7 @@ fn settings_for_tests_make_no_image_unless_they_are_accepted_by_name() {
         (&[kms], &[(secret, secret_words)]),
         (&[secret], &[(kms, kms_words)]),
     ] {
-        let outcome = workshop.build(accepted);
+        let outcome = parts.build(accepted);
         assert_eq!((outcome.code, &outcome.stdout[..]), (Some(EX_CONFIG), ""), "{outcome:?}");
         for ((option, setting), words) in [(kms, kms_words), (secret, secret_words)] {
             let is_refused = refused.contains(&((option, setting), words));
@@ -121,8 +121,8 @@ fn settings_for_tests_make_no_image_unless_they_are_accepted_by_name() {
             assert_eq!(outcome.stderr.contains(&format!("{option} {setting}")), is_refused, "{outcome:?}");
         }
     }
-    assert_eq!(workshop.names(), before);
-    let outcome = workshop.build(&[kms, secret]);
+    assert_eq!(parts.names(), before);
+    let outcome = parts.build(&[kms, secret]);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert!(outcome.stderr.contains(&format!("WARNING: {kms_words}")), "{outcome:?}");
     assert!(outcome.stderr.contains(&format!("WARNING: {secret_words}")), "{outcome:?}");
@@ -130,7 +130,7 @@ fn settings_for_tests_make_no_image_unless_they_are_accepted_by_name() {
     let given_away = serde_json::json!([kms.1, secret.1]);
     let printed: Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!(printed["GivesAway"], given_away);
-    let described = workshop.signerctl(["eif", "describe", "image.eif"]);
+    let described = parts.signerctl(["eif", "describe", "image.eif"]);
     let described: Value = serde_json::from_str(&described.stdout).unwrap();
     assert_eq!(
         (&described["GivesAway"], &described["Measurements"]),
@@ -138,27 +138,27 @@ fn settings_for_tests_make_no_image_unless_they_are_accepted_by_name() {
     );
 
     // An option that the file does not need would accept the setting unseen one day.
-    workshop.write("nitro.toml", nitro_toml());
-    workshop.build(&[kms]).refuses(
+    parts.write("nitro.toml", nitro_toml());
+    parts.build(&[kms]).refuses(
         EX_USAGE,
         "--accept kms.trust_anchors: nitro.toml does not set kms.trust_anchors; leave the option out",
     );
     for unknown in ["tls.mode", "kms.key_arns", ""] {
-        assert_eq!(workshop.build(&[("--accept", unknown)]).code, Some(EX_USAGE), "{unknown}");
+        assert_eq!(parts.build(&[("--accept", unknown)]).code, Some(EX_USAGE), "{unknown}");
     }
 }
 
 /// The newer key sealed where the boot file selected it, and not the first of the list.
 #[test]
 fn an_old_key_list_is_refused_with_the_lines_to_write_instead() {
-    let workshop = Workshop::new();
+    let parts = ImageParts::new();
     let (old, new) = (key_arn(), key_arn().replace(KEY, "5678abcd-12ab-34cd-56ef-1234567890ab"));
     let setting = format!("sealing_key_arn = \"{old}\"");
     let file = nitro_toml();
     assert!(file.contains(&setting));
     let build = |kms: &str| {
-        workshop.write("nitro.toml", file.replace(&setting, kms));
-        workshop.build(&[])
+        parts.write("nitro.toml", file.replace(&setting, kms));
+        parts.build(&[])
     };
     let start = "nitro.toml: kms.key_arns: replaced: its key that KMS_KEY_ARN of the boot file names, or else its \
                  first, becomes sealing_key_arn, and the others opening_key_arns";
@@ -191,10 +191,10 @@ fn an_old_key_list_is_refused_with_the_lines_to_write_instead() {
 
 #[test]
 fn a_part_that_cannot_be_read_is_named() {
-    let workshop = Workshop::new();
-    keys::make(&workshop, ALGORITHMS[0], Form::Sec1);
-    fs::create_dir(workshop.path("folder")).unwrap();
-    let before = workshop.names();
+    let parts = ImageParts::new();
+    keys::make(&parts, ALGORITHMS[0], Form::Sec1);
+    fs::create_dir(parts.path("folder")).unwrap();
+    let before = parts.names();
     for part in [
         "--enclave",
         "--nitro-toml",
@@ -208,16 +208,16 @@ fn a_part_that_cannot_be_read_is_named() {
             let signed = if part == "--nsm-module" { &[] } else { &SIGNED[..] };
             let others: Vec<(&str, &str)> =
                 signed.iter().copied().filter(|(other, _)| *other != part).collect();
-            workshop.build(&[&others[..], &[(part, name)]].concat())
+            parts.build(&[&others[..], &[(part, name)]].concat())
         };
         with("missing").refuses(EX_NOINPUT, "missing: No such file or directory (os error 2)");
         with("folder").refuses(EX_NOINPUT, "folder: Is a directory (os error 21)");
         with("enclave/x").refuses(EX_NOINPUT, "enclave/x: Not a directory (os error 20)");
     }
-    let describe = |name| workshop.signerctl(["eif", "describe", name]);
+    let describe = |name| parts.signerctl(["eif", "describe", name]);
     describe("missing").refuses(EX_NOINPUT, "missing: No such file or directory (os error 2)");
     describe("folder").refuses(EX_NOINPUT, "folder: Is a directory (os error 21)");
-    assert_eq!(workshop.names(), before);
+    assert_eq!(parts.names(), before);
 }
 
 #[test]
@@ -259,40 +259,40 @@ fn a_part_that_is_none_makes_no_image() {
         ),
     ];
     for (row, change, line) in rows {
-        let workshop = Workshop::new();
-        change(&workshop);
-        let outcome = workshop.build(&[("--nsm-module", "nsm.ko")]);
+        let parts = ImageParts::new();
+        change(&parts);
+        let outcome = parts.build(&[("--nsm-module", "nsm.ko")]);
         assert_eq!(outcome.stderr, format!("signerctl: {line}\n"), "{row}");
         outcome.refuses(EX_DATAERR, line);
-        assert!(!workshop.path("image.eif").exists(), "{row}");
+        assert!(!parts.path("image.eif").exists(), "{row}");
     }
 }
 
 /// The compiler's own word for what is static, and what is not.
 #[test]
 fn a_compilers_static_executables_are_taken_and_others_are_not() {
-    let workshop = Workshop::new();
-    workshop.write("enclave.c", "void _start(void) { for (;;); }");
+    let parts = ImageParts::new();
+    parts.write("enclave.c", "void _start(void) { for (;;); }");
     for (options, is_taken) in [
         (&["-static"][..], true),
         (&["-static-pie", "-fPIE"], true),
         (&["-pie", "-fPIE"], false),
         (&["-static", "-m32"], false),
     ] {
-        let mut compiler = workshop.command("cc");
+        let mut compiler = parts.command("cc");
         compiler.args(["-nostdlib", "-o", "enclave", "enclave.c"]).args(options);
         succeed(&mut compiler);
-        let outcome = workshop.build(&[]);
+        let outcome = parts.build(&[]);
         assert_eq!(outcome.code, Some(if is_taken { 0 } else { EX_DATAERR }), "{options:?}: {outcome:?}");
     }
 }
 
 #[test]
 fn a_configuration_that_the_signer_would_refuse_makes_no_image() {
-    fn changed(workshop: &Workshop, from: &str, to: &str) {
+    fn changed(parts: &ImageParts, from: &str, to: &str) {
         let text = nitro_toml();
         assert!(text.contains(from), "{from}");
-        workshop.write("nitro.toml", text.replace(from, to));
+        parts.write("nitro.toml", text.replace(from, to));
     }
     const TWICE: &str = "nitro.toml: measurements stand elsewhere than under one [pcr] at its end";
     let rows: [(&str, Change, &str); 8] = [
@@ -337,20 +337,20 @@ fn a_configuration_that_the_signer_would_refuse_makes_no_image() {
         ),
     ];
     for (row, change, line) in rows {
-        let workshop = Workshop::new();
-        change(&workshop);
-        let outcome = workshop.build(&[]);
+        let parts = ImageParts::new();
+        change(&parts);
+        let outcome = parts.build(&[]);
         assert_eq!(outcome.stderr, format!("signerctl: {line}\n"), "{row}");
         outcome.refuses(EX_CONFIG, line);
-        assert!(!workshop.path("image.eif").exists(), "{row}");
+        assert!(!parts.path("image.eif").exists(), "{row}");
     }
     // TOML itself refuses a table that stands twice.
-    let workshop = Workshop::new();
-    workshop.built(&[("--note-pcrs-in", "nitro.toml")]);
-    let noted = String::from_utf8(workshop.read("nitro.toml")).unwrap();
+    let parts = ImageParts::new();
+    parts.built(&[("--note-pcrs-in", "nitro.toml")]);
+    let noted = String::from_utf8(parts.read("nitro.toml")).unwrap();
     let (_, pcr) = noted.rsplit_once("\n[pcr]\n").unwrap();
-    workshop.write("nitro.toml", format!("{noted}\n[pcr]\n{pcr}"));
-    let outcome = workshop.build(&[]);
+    parts.write("nitro.toml", format!("{noted}\n[pcr]\n{pcr}"));
+    let outcome = parts.build(&[]);
     assert_eq!((outcome.code, outcome.stderr.lines().count()), (Some(EX_CONFIG), 1), "{outcome:?}");
 }
 
@@ -360,19 +360,19 @@ fn only_a_certificate_and_its_key_sign() {
     const EXPIRED: &str =
         "certificate.pem: the certificate is not valid now; Nitro would not start the enclave";
     const KEY: &str = "key.pem: not a private key of P-256, P-384 or P-521 in PEM, without a password";
-    fn valid(workshop: &Workshop, from: i32, to: i32) {
+    fn valid(parts: &ImageParts, from: i32, to: i32) {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let mut parameters = CertificateParams::default();
         parameters.not_before = date_time_ymd(from, 1, 1);
         parameters.not_after = date_time_ymd(to, 1, 1);
-        workshop.write("certificate.pem", parameters.self_signed(&key).unwrap().pem());
-        workshop.write("key.pem", key.serialize_pem());
+        parts.write("certificate.pem", parameters.self_signed(&key).unwrap().pem());
+        parts.write("key.pem", key.serialize_pem());
     }
     /// The file `name` becomes what OpenSSL makes, perhaps of it.
-    fn openssl(workshop: &Workshop, arguments: &str, name: &str) {
+    fn openssl(parts: &ImageParts, arguments: &str, name: &str) {
         let arguments = arguments.split(' ').chain(["-out", "made.pem"]);
-        succeed(workshop.command("openssl").args(arguments));
-        fs::rename(workshop.path("made.pem"), workshop.path(name)).unwrap();
+        succeed(parts.command("openssl").args(arguments));
+        fs::rename(parts.path("made.pem"), parts.path(name)).unwrap();
     }
     let rows: [(&str, Change, &str); 12] = [
         ("expired", |it| valid(it, 2020, 2021), EXPIRED),
@@ -413,24 +413,24 @@ fn only_a_certificate_and_its_key_sign() {
         ("the certificate twice", |it| it.write("key.pem", it.read("certificate.pem")), KEY),
     ];
     for (row, change, line) in rows {
-        let workshop = Workshop::new();
-        keys::make(&workshop, ALGORITHMS[0], Form::Sec1);
-        change(&workshop);
-        let outcome = workshop.build(&SIGNED);
+        let parts = ImageParts::new();
+        keys::make(&parts, ALGORITHMS[0], Form::Sec1);
+        change(&parts);
+        let outcome = parts.build(&SIGNED);
         assert_eq!(outcome.stderr, format!("signerctl: {line}\n"), "{row}");
         outcome.refuses(EX_DATAERR, line);
-        assert!(!workshop.path("image.eif").exists(), "{row}");
+        assert!(!parts.path("image.eif").exists(), "{row}");
     }
-    let workshop = Workshop::new();
-    valid(&workshop, 2020, 2200);
-    assert!(workshop.built(&SIGNED)["PCR8"].is_string());
+    let parts = ImageParts::new();
+    valid(&parts, 2020, 2200);
+    assert!(parts.built(&SIGNED)["PCR8"].is_string());
 }
 
 #[test]
 fn an_image_is_described_with_the_names_of_nitro_cli() {
-    let workshop = Workshop::new();
-    let measurements = workshop.built(&[]);
-    let outcome = workshop.signerctl(["eif", "describe", "image.eif"]);
+    let parts = ImageParts::new();
+    let measurements = parts.built(&[]);
+    let outcome = parts.signerctl(["eif", "describe", "image.eif"]);
     assert_eq!((outcome.code, &outcome.stderr[..]), (Some(0), ""));
     let described: Value = serde_json::from_str(&outcome.stdout).unwrap();
     let names: Vec<&str> = described.as_object().unwrap().keys().map(String::as_str).collect();
@@ -457,18 +457,18 @@ fn an_image_is_described_with_the_names_of_nitro_cli() {
 
 #[test]
 fn a_bring_up_image_has_another_command_line_and_is_neither_signed_nor_noted() {
-    let workshop = Workshop::new();
-    keys::make(&workshop, ALGORITHMS[0], Form::Sec1);
-    let built = workshop.built(&[]);
+    let parts = ImageParts::new();
+    keys::make(&parts, ALGORITHMS[0], Form::Sec1);
+    let built = parts.built(&[]);
     let bring_up = |options: &[(&str, &str)]| {
-        workshop.signerctl([build_arguments(options), vec!["--bring-up".to_owned()]].concat())
+        parts.signerctl([build_arguments(options), vec!["--bring-up".to_owned()]].concat())
     };
     let outcome = bring_up(&[]);
     assert_eq!((outcome.code, &outcome.stderr[..]), (Some(0), ""));
     let measurements: Value = serde_json::from_str(&outcome.stdout).unwrap();
     let same = ["PCR0", "PCR1", "PCR2"].map(|pcr| measurements["Measurements"][pcr] == built[pcr]);
     assert_eq!(same, [false, false, true]);
-    let outcome = workshop.signerctl(["eif", "describe", "image.eif"]);
+    let outcome = parts.signerctl(["eif", "describe", "image.eif"]);
     let described: Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!(
         described["Sections"]["Cmdline"],

@@ -3,27 +3,27 @@
 use serde_json::Value;
 use signerctl::eif::Image;
 
+use crate::image_parts::ImageParts;
 use crate::keys::{self, ALGORITHMS, Form};
 use crate::signatures::SIGNED;
-use crate::workshop::Workshop;
 
 const EX_DATAERR: i32 = 65;
 const NOT_GOOD: i32 = 1;
 
-fn signed() -> Workshop {
-    let workshop = Workshop::new();
-    keys::make(&workshop, ALGORITHMS[1], Form::Sec1);
-    workshop.built(&SIGNED);
-    workshop
+fn signed() -> ImageParts {
+    let parts = ImageParts::new();
+    keys::make(&parts, ALGORITHMS[1], Form::Sec1);
+    parts.built(&SIGNED);
+    parts
 }
 
 #[test]
 fn an_image_that_is_cut_or_bent_is_not_described() {
-    let workshop = signed();
-    let bytes = workshop.read("image.eif");
+    let parts = signed();
+    let bytes = parts.read("image.eif");
     let refuses = |bytes: &[u8], what: &str, line: Option<&str>| {
-        workshop.write("damaged.eif", bytes);
-        let outcome = workshop.signerctl(["eif", "describe", "damaged.eif"]);
+        parts.write("damaged.eif", bytes);
+        let outcome = parts.signerctl(["eif", "describe", "damaged.eif"]);
         assert_eq!((outcome.code, &outcome.stdout[..]), (Some(EX_DATAERR), ""), "{what}");
         assert_eq!(outcome.stderr.lines().count(), 1, "{what}: {outcome:?}");
         assert!(outcome.stderr.starts_with("signerctl: damaged.eif: "), "{what}: {outcome:?}");
@@ -57,8 +57,8 @@ fn an_image_that_is_cut_or_bent_is_not_described() {
 /// An attacker who can write an image can write a checksum too, but no signature.
 #[test]
 fn a_signature_is_over_its_own_image_only() {
-    let workshop = signed();
-    let bytes = workshop.read("image.eif");
+    let parts = signed();
+    let bytes = parts.read("image.eif");
     let image = Image::read(&bytes).unwrap();
     let mut kernel = image.kernel.to_vec();
     kernel[0] ^= 1;
@@ -72,20 +72,20 @@ fn a_signature_is_over_its_own_image_only() {
         Image { ramdisks: vec![image.ramdisks[1], image.ramdisks[0]], ..image.clone() },
         Image { signature: Some(&signature), ..image.clone() },
     ] {
-        workshop.write("changed.eif", changed.write().unwrap());
-        let outcome = workshop.signerctl(["eif", "describe", "changed.eif"]);
+        parts.write("changed.eif", changed.write().unwrap());
+        let outcome = parts.signerctl(["eif", "describe", "changed.eif"]);
         assert_eq!(outcome.code, Some(NOT_GOOD), "{outcome:?}");
         assert_eq!(outcome.stderr, "signerctl: changed.eif: its signature is not over its PCR0\n");
         let described: Value = serde_json::from_str(&outcome.stdout).unwrap();
         assert_eq!(described["SignatureCheck"], false);
     }
     let unmeasured = Image { metadata: Some(b"not JSON"), ..image.clone() };
-    workshop.write("changed.eif", unmeasured.write().unwrap());
-    let outcome = workshop.signerctl(["eif", "describe", "changed.eif"]);
+    parts.write("changed.eif", unmeasured.write().unwrap());
+    let outcome = parts.signerctl(["eif", "describe", "changed.eif"]);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     for section in [&b""[..], b"\x80", b"\x81\xa0", b"\xff"] {
-        workshop.write("changed.eif", Image { signature: Some(section), ..image.clone() }.write().unwrap());
-        workshop
+        parts.write("changed.eif", Image { signature: Some(section), ..image.clone() }.write().unwrap());
+        parts
             .signerctl(["eif", "describe", "changed.eif"])
             .refuses(EX_DATAERR, "changed.eif: its signature is not a list of certificate and COSE_Sign1");
     }

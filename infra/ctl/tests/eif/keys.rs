@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use crate::image_parts::ImageParts;
 use crate::process::succeed;
-use crate::workshop::Workshop;
 
 /// A curve, the digest that goes with it, and the protected header of COSE that names the two (RFC 9053, table 1).
 #[derive(Clone, Copy, Debug)]
@@ -34,9 +34,9 @@ pub(crate) enum Form {
 pub(crate) const FORMS: [Form; 3] = [Form::Sec1WithParameters, Form::Sec1, Form::Pkcs8];
 
 /// Puts `key.pem` and `certificate.pem` in the folder.
-pub(crate) fn make(workshop: &Workshop, algorithm: Algorithm, form: Form) {
+pub(crate) fn make(parts: &ImageParts, algorithm: Algorithm, form: Form) {
     let Algorithm { curve, digest, .. } = algorithm;
-    let openssl = |arguments: &[&str]| drop(succeed(workshop.command("openssl").args(arguments)));
+    let openssl = |arguments: &[&str]| drop(succeed(parts.command("openssl").args(arguments)));
     match form {
         Form::Sec1WithParameters => openssl(&["ecparam", "-name", curve, "-genkey", "-out", "key.pem"]),
         Form::Sec1 => openssl(&["ecparam", "-name", curve, "-genkey", "-noout", "-out", "key.pem"]),

@@ -9,6 +9,7 @@
 mod aws_builder;
 mod command_line;
 mod damage;
+mod image_parts;
 mod keys;
 mod output;
 mod policies;
@@ -16,4 +17,3 @@ mod process;
 mod python;
 mod ramdisks;
 mod signatures;
-mod workshop;

@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
+use crate::image_parts::{ACCOUNT, ImageParts, committed, key_arn};
 use crate::process::Outcome;
-use crate::workshop::{ACCOUNT, Workshop, committed, key_arn};
 
 const EX_USAGE: i32 = 64;
 const EX_DATAERR: i32 = 65;
@@ -15,35 +15,35 @@ const EX_CANTCREAT: i32 = 73;
 const EX_CONFIG: i32 = 78;
 
 /// With the templates, and the measurements of two images.
-fn workshop() -> Workshop {
-    let workshop = Workshop::new();
+fn parts() -> ImageParts {
+    let parts = ImageParts::new();
     for name in ["kms-key-policy.json", "iam-policy.json"] {
-        workshop.write(name, committed(name));
+        parts.write(name, committed(name));
     }
     for name in ["old.json", "new.json"] {
-        workshop.write("enclave", crate::workshop::elf(if name == "old.json" { &[] } else { &[1] }));
-        let outcome = workshop.build(&[]);
+        parts.write("enclave", crate::image_parts::elf(if name == "old.json" { &[] } else { &[1] }));
+        let outcome = parts.build(&[]);
         assert_eq!(outcome.code, Some(0));
-        workshop.write(name, outcome.stdout);
+        parts.write(name, outcome.stdout);
     }
-    workshop
+    parts
 }
 
-fn render(workshop: &Workshop, template: &str, arguments: &str) -> Outcome {
+fn render(parts: &ImageParts, template: &str, arguments: &str) -> Outcome {
     let arguments = arguments.split_whitespace();
-    workshop.signerctl(["policy", "render", "--template", template].into_iter().chain(arguments))
+    parts.signerctl(["policy", "render", "--template", template].into_iter().chain(arguments))
 }
 
 #[test]
 fn a_policy_names_the_images_and_nothing_of_the_template() {
-    let workshop = workshop();
+    let parts = parts();
     let pcr = |name: &str, register: &str| {
-        let printed: Value = serde_json::from_slice(&workshop.read(name)).unwrap();
+        let printed: Value = serde_json::from_slice(&parts.read(name)).unwrap();
         printed["Measurements"][register].as_str().unwrap().to_owned()
     };
     for template in ["kms-key-policy.json", "iam-policy.json"] {
         let arguments = "--nitro-toml nitro.toml --measurements new.json --measurements old.json";
-        let outcome = render(&workshop, template, arguments);
+        let outcome = render(&parts, template, arguments);
         assert_eq!((outcome.code, &outcome.stderr[..]), (Some(0), ""), "{template}");
         let policy: Value = serde_json::from_str(&outcome.stdout).unwrap();
         assert!(policy["Statement"].as_array().is_some_and(|statements| statements.len() > 4));
@@ -60,40 +60,40 @@ fn a_policy_names_the_images_and_nothing_of_the_template() {
         assert_eq!(outcome.stdout.contains(&key_arn()), template == "iam-policy.json");
 
         // The same goes to a file, whose permissions stay.
-        workshop.write("policy.json", "");
-        fs::set_permissions(workshop.path("policy.json"), PermissionsExt::from_mode(0o604)).unwrap();
-        let quiet = render(&workshop, template, &format!("{arguments} --output policy.json"));
+        parts.write("policy.json", "");
+        fs::set_permissions(parts.path("policy.json"), PermissionsExt::from_mode(0o604)).unwrap();
+        let quiet = render(&parts, template, &format!("{arguments} --output policy.json"));
         assert_eq!((quiet.code, &quiet.stdout[..], &quiet.stderr[..]), (Some(0), "", ""));
-        assert_eq!(workshop.read("policy.json"), outcome.stdout.as_bytes());
-        let mode = fs::metadata(workshop.path("policy.json")).unwrap().permissions().mode();
+        assert_eq!(parts.read("policy.json"), outcome.stdout.as_bytes());
+        let mode = fs::metadata(parts.path("policy.json")).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o604);
     }
 }
 
 #[test]
 fn a_key_is_created_before_there_is_an_image_or_a_key() {
-    let workshop = workshop();
+    let parts = parts();
     let of_account = format!("--without-image --account {ACCOUNT} --region eu-central-1");
-    let outcome = render(&workshop, "kms-key-policy.json", &of_account);
+    let outcome = render(&parts, "kms-key-policy.json", &of_account);
     assert_eq!((outcome.code, &outcome.stderr[..]), (Some(0), ""));
     assert!(outcome.stdout.contains(&format!("arn:aws:iam::{ACCOUNT}:role/nitro-signer-key-administrator")));
     let policy: Value = serde_json::from_str(&outcome.stdout).unwrap();
     let allowed = policy["Statement"].as_array().unwrap().iter().filter(|it| it["Effect"] == "Allow");
     assert!(allowed.into_iter().all(|it| !it["Action"].to_string().contains("kms:Decrypt")), "{policy:#}");
     let china = of_account.replace("eu-central-1", "cn-north-1");
-    let outcome = render(&workshop, "kms-key-policy.json", &china);
+    let outcome = render(&parts, "kms-key-policy.json", &china);
     assert!(
         outcome.stdout.contains("arn:aws-cn:iam::") && !outcome.stdout.contains("arn:aws:"),
         "{outcome:?}"
     );
-    let iam = render(&workshop, "iam-policy.json", &of_account);
+    let iam = render(&parts, "iam-policy.json", &of_account);
     iam.refuses(EX_DATAERR, "iam-policy.json: Statement[1].Resource still holds a placeholder");
 }
 
 #[test]
 fn measurements_that_are_none_are_refused() {
-    let workshop = workshop();
-    let good = String::from_utf8(workshop.read("new.json")).unwrap();
+    let parts = parts();
+    let good = String::from_utf8(parts.read("new.json")).unwrap();
     let printed: Value = serde_json::from_str(&good).unwrap();
     let pcr1 = printed["Measurements"]["PCR1"].as_str().unwrap();
     let rows = [
@@ -105,20 +105,20 @@ fn measurements_that_are_none_are_refused() {
         ("huge", good + &" ".repeat(65_536), "larger than 65536 bytes"),
     ];
     for (row, text, line) in rows {
-        workshop.write("wrong.json", text);
+        parts.write("wrong.json", text);
         for template in ["kms-key-policy.json", "iam-policy.json"] {
             let arguments = "--nitro-toml nitro.toml --measurements new.json --measurements wrong.json";
-            let outcome = render(&workshop, template, &format!("{arguments} --output policy.json"));
+            let outcome = render(&parts, template, &format!("{arguments} --output policy.json"));
             assert_eq!(outcome.stderr, format!("signerctl: wrong.json: {line}\n"), "{row}");
             outcome.refuses(EX_DATAERR, &format!("wrong.json: {line}"));
         }
     }
-    assert!(!workshop.path("policy.json").exists());
+    assert!(!parts.path("policy.json").exists());
 }
 
 #[test]
 fn a_policy_that_opens_too_much_or_nothing_is_refused() {
-    let workshop = workshop();
+    let parts = parts();
     let template = committed("kms-key-policy.json");
     let change = |from: &str, to: &str| {
         assert!(template.contains(from), "{from}");
@@ -156,8 +156,8 @@ fn a_policy_that_opens_too_much_or_nothing_is_refused() {
         ),
     ];
     for (row, text, line) in rows {
-        workshop.write("template.json", text);
-        let outcome = render(&workshop, "template.json", "--nitro-toml nitro.toml --measurements new.json");
+        parts.write("template.json", text);
+        let outcome = render(&parts, "template.json", "--nitro-toml nitro.toml --measurements new.json");
         assert_eq!(outcome.stderr, format!("signerctl: template.json: {line}\n"), "{row}");
         outcome.refuses(EX_DATAERR, &format!("template.json: {line}"));
     }
@@ -165,8 +165,8 @@ fn a_policy_that_opens_too_much_or_nothing_is_refused() {
 
 #[test]
 fn a_wrong_request_renders_nothing() {
-    let workshop = workshop();
-    workshop.write("example.toml", committed("nitro.toml"));
+    let parts = parts();
+    parts.write("example.toml", committed("nitro.toml"));
     let no_file = "No such file or directory (os error 2)";
     let rows = [
         (
@@ -203,11 +203,11 @@ fn a_wrong_request_renders_nothing() {
         ),
     ];
     for (arguments, code, line) in rows {
-        let outcome = render(&workshop, "kms-key-policy.json", arguments);
+        let outcome = render(&parts, "kms-key-policy.json", arguments);
         assert_eq!(outcome.stderr, format!("signerctl: {line}\n"), "{arguments}");
         outcome.refuses(code, &line);
     }
-    render(&workshop, "missing", "--nitro-toml nitro.toml --without-image")
+    render(&parts, "missing", "--nitro-toml nitro.toml --without-image")
         .refuses(EX_NOINPUT, &format!("missing: {no_file}"));
     for contradiction in [
         "--nitro-toml nitro.toml",
@@ -218,7 +218,7 @@ fn a_wrong_request_renders_nothing() {
         "--without-image --region us-east-1",
         "--without-image --account 999988887777 --region nowhere",
     ] {
-        let outcome = render(&workshop, "kms-key-policy.json", contradiction);
+        let outcome = render(&parts, "kms-key-policy.json", contradiction);
         assert_eq!((outcome.code, &outcome.stdout[..]), (Some(EX_USAGE), ""), "{contradiction}");
     }
 }

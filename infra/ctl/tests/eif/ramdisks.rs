@@ -7,36 +7,36 @@ use std::process::Command;
 use serde_json::{Value, json};
 use signerctl::eif::Image;
 
+use crate::image_parts::{ImageParts, build_arguments};
 use crate::process::{run, succeed};
 use crate::python::ask;
-use crate::workshop::{Workshop, build_arguments};
 
 const WITH_DRIVER: [(&str, &str); 1] = [("--nsm-module", "nsm.ko")];
 
 /// Builds, and puts the ramdisks into `bootstrap.cpio.gz` and `application.cpio.gz`.
-fn unpacked(options: &[(&str, &str)]) -> Workshop {
-    let workshop = Workshop::new();
-    workshop.built(options);
-    let bytes = workshop.read("image.eif");
+fn unpacked(options: &[(&str, &str)]) -> ImageParts {
+    let parts = ImageParts::new();
+    parts.built(options);
+    let bytes = parts.read("image.eif");
     let image = Image::read(&bytes).unwrap();
     assert_eq!(image.ramdisks.len(), 2);
     for (name, ramdisk) in ["bootstrap", "application"].into_iter().zip(image.ramdisks) {
-        workshop.write(format!("{name}.cpio.gz"), ramdisk);
+        parts.write(format!("{name}.cpio.gz"), ramdisk);
     }
-    workshop
+    parts
 }
 
-fn cpio(workshop: &Workshop, ramdisk: &str, arguments: &str) -> String {
+fn cpio(parts: &ImageParts, ramdisk: &str, arguments: &str) -> String {
     let script = format!("gzip -dc {ramdisk}.cpio.gz | LC_ALL=C TZ=UTC cpio --quiet {arguments}");
-    succeed(workshop.command("bash").args(["-euo", "pipefail", "-c", &script]))
+    succeed(parts.command("bash").args(["-euo", "pipefail", "-c", &script]))
 }
 
 #[test]
 fn gnu_cpio_lists_them() {
-    let workshop = unpacked(&WITH_DRIVER);
+    let parts = unpacked(&WITH_DRIVER);
     let list = "--list --verbose --numeric-uid-gid";
     assert_eq!(
-        cpio(&workshop, "bootstrap", list),
+        cpio(&parts, "bootstrap", list),
         "\
 drwxr-xr-x   2 0        0               0 Jan  1  1970 dev
 crw-------   1 0        0          5,   1 Jan  1  1970 dev/console
@@ -47,9 +47,9 @@ drwxr-xr-x   2 0        0               0 Jan  1  1970 tmp
 -r--------   1 0        0              18 Jan  1  1970 nsm.ko
 "
     );
-    let (enclave, nitro_toml) = (workshop.read("enclave").len(), workshop.read("nitro.toml").len());
+    let (enclave, nitro_toml) = (parts.read("enclave").len(), parts.read("nitro.toml").len());
     assert_eq!(
-        cpio(&workshop, "application", list),
+        cpio(&parts, "application", list),
         format!(
             "\
 -r-x------   1 0        0        {enclave:>8} Jan  1  1970 init
@@ -62,26 +62,26 @@ drwxr-xr-x   2 0        0               0 Jan  1  1970 tmp
 
 #[test]
 fn gnu_cpio_unpacks_them() {
-    let workshop = unpacked(&WITH_DRIVER);
-    fs::create_dir(workshop.path("root")).unwrap();
+    let parts = unpacked(&WITH_DRIVER);
+    fs::create_dir(parts.path("root")).unwrap();
     for ramdisk in ["bootstrap", "application"] {
         // Only root makes devices.
-        cpio(&workshop, ramdisk, "--directory root --extract --make-directories --nonmatching 'dev/*'");
+        cpio(&parts, ramdisk, "--directory root --extract --make-directories --nonmatching 'dev/*'");
     }
     for (name, of) in [("init", "enclave"), ("nitro.toml", "nitro.toml"), ("nsm.ko", "nsm.ko")] {
-        let mode = fs::metadata(workshop.path("root").join(name)).unwrap().permissions().mode();
+        let mode = fs::metadata(parts.path("root").join(name)).unwrap().permissions().mode();
         assert_eq!(mode, if name == "init" { 0o10_0500 } else { 0o10_0400 }, "{name}");
-        assert_eq!(workshop.read(format!("root/{name}")), workshop.read(of), "{name}");
+        assert_eq!(parts.read(format!("root/{name}")), parts.read(of), "{name}");
     }
     for name in ["dev", "proc", "sys", "tmp"] {
-        let mode = fs::metadata(workshop.path("root").join(name)).unwrap().permissions().mode();
+        let mode = fs::metadata(parts.path("root").join(name)).unwrap().permissions().mode();
         assert_eq!(mode, 0o4_0755, "{name}");
     }
 }
 
 #[test]
 fn python_finds_every_field_as_it_should_be() {
-    let workshop = unpacked(&WITH_DRIVER);
+    let parts = unpacked(&WITH_DRIVER);
     let entry = |ino: u32, name: &str, mode: u32, nlink: u32, device: [u32; 2], content: &[u8]| {
         json!({
             "ino": ino, "mode": mode, "uid": 0, "gid": 0, "nlink": nlink, "mtime": 0, "filesize": content.len(),
@@ -89,7 +89,7 @@ fn python_finds_every_field_as_it_should_be() {
             "name": name, "content": base16ct::lower::encode_string(content),
         })
     };
-    let file = |ino, name, mode, of: &str| entry(ino, name, mode, 1, [0, 0], &workshop.read(of));
+    let file = |ino, name, mode, of: &str| entry(ino, name, mode, 1, [0, 0], &parts.read(of));
     let folder = |ino, name| entry(ino, name, 0o4_0755, 2, [0, 0], b"");
     let device = |ino, name, mode, number| entry(ino, name, mode, 1, number, b"");
     let trailer = || entry(0, "TRAILER!!!", 0, 1, [0, 0], b"");
@@ -106,7 +106,7 @@ fn python_finds_every_field_as_it_should_be() {
     let application =
         [file(1, "init", 0o10_0500, "enclave"), file(2, "nitro.toml", 0o10_0400, "nitro.toml"), trailer()];
     for (name, expected) in [("bootstrap", &bootstrap[..]), ("application", &application)] {
-        let found = ask("ramdisk.py", &workshop.path(format!("{name}.cpio.gz")));
+        let found = ask("ramdisk.py", &parts.path(format!("{name}.cpio.gz")));
         assert_eq!(found["entries"], Value::from(expected), "{name}");
         // Deflate; no flags; no time; made small; no system.
         assert_eq!(found["gzip"], "1f8b08000000000002ff", "{name}");
@@ -116,9 +116,9 @@ fn python_finds_every_field_as_it_should_be() {
 /// Notes under `[pcr]`, and the end of the file, do not get into the image.
 #[test]
 fn the_same_parts_make_the_same_image_anywhere() {
-    let workshop = Workshop::new();
-    let measurements = workshop.built(&WITH_DRIVER);
-    let image = workshop.read("image.eif");
+    let parts = ImageParts::new();
+    let measurements = parts.built(&WITH_DRIVER);
+    let image = parts.read("image.eif");
     let names = ["enclave", "nitro.toml", "bzImage", "cmdline", "nsm.ko"];
     let elsewhere = |make: &dyn Fn(&str)| {
         names.iter().for_each(|name| make(name));
@@ -127,25 +127,25 @@ fn the_same_parts_make_the_same_image_anywhere() {
         let outcome = run(Command::new("bash")
             .args(["-c", script, "bash", env!("CARGO_BIN_EXE_signerctl")])
             .args(build_arguments(&[]).iter().map(|argument| match names.contains(&&argument[..]) {
-                true => workshop.path("other").join(argument),
-                false if argument == "image.eif" => workshop.path("other/other.eif"),
+                true => parts.path("other").join(argument),
+                false if argument == "image.eif" => parts.path("other/other.eif"),
                 false => argument.into(),
             }))
             .arg("--nsm-module")
-            .arg(workshop.path("other/nsm.ko"))
+            .arg(parts.path("other/nsm.ko"))
             .current_dir("/")
             .env_clear()
             .envs([("TZ", "Pacific/Apia"), ("LC_ALL", "POSIX"), ("SOURCE_DATE_EPOCH", "1800000000")]));
         assert_eq!((outcome.code, &outcome.stderr[..]), (Some(0), ""));
         let printed: Value = serde_json::from_str(&outcome.stdout).unwrap();
         assert_eq!(printed["Measurements"], measurements);
-        assert_eq!(workshop.read("other/other.eif"), image);
+        assert_eq!(parts.read("other/other.eif"), image);
     };
-    fs::create_dir(workshop.path("other")).unwrap();
-    elsewhere(&|name| symlink(workshop.path(name), workshop.path("other").join(name)).unwrap());
-    workshop.built(&[("--note-pcrs-in", "nitro.toml")]);
+    fs::create_dir(parts.path("other")).unwrap();
+    elsewhere(&|name| symlink(parts.path(name), parts.path("other").join(name)).unwrap());
+    parts.built(&[("--note-pcrs-in", "nitro.toml")]);
     elsewhere(&|name| {
-        let path = workshop.path("other").join(name);
+        let path = parts.path("other").join(name);
         let mut bytes = fs::read(&path).unwrap();
         if matches!(name, "cmdline" | "nitro.toml") {
             bytes.extend_from_slice(b"\n\n");

@@ -2,19 +2,19 @@
 
 use serde_json::{Value, json};
 
+use crate::image_parts::ImageParts;
 use crate::keys::{self, ALGORITHMS, FORMS, Form};
 use crate::python::ask;
-use crate::workshop::Workshop;
 
 pub(crate) const SIGNED: [(&str, &str); 2] =
     [("--signing-certificate", "certificate.pem"), ("--private-key", "key.pem")];
 
 #[test]
 fn python_reads_an_image_as_we_do() {
-    let workshop = Workshop::new();
+    let parts = ImageParts::new();
     for options in [&[][..], &[("--nsm-module", "nsm.ko")]] {
-        let measurements = workshop.built(options);
-        let read = ask("image.py", &workshop.path("image.eif"));
+        let measurements = parts.built(options);
+        let read = ask("image.py", &parts.path("image.eif"));
         // Magic, version, flags, memory, processors, reserved, unused.
         assert_eq!(read["header"], json!([".eif", 4, 0, 1 << 30, 2, 0, 0]));
         assert_eq!(read["kinds"], json!([1, 2, 5, 3, 3]));
@@ -35,11 +35,11 @@ fn python_reads_an_image_as_we_do() {
 fn python_and_openssl_take_our_signatures() {
     for algorithm in ALGORITHMS {
         for form in FORMS {
-            let workshop = Workshop::new();
-            keys::make(&workshop, algorithm, form);
-            let unsigned = workshop.built(&[]);
-            let measurements = workshop.built(&SIGNED);
-            let read = ask("image.py", &workshop.path("image.eif"));
+            let parts = ImageParts::new();
+            keys::make(&parts, algorithm, form);
+            let unsigned = parts.built(&[]);
+            let measurements = parts.built(&SIGNED);
+            let read = ask("image.py", &parts.path("image.eif"));
             assert_eq!(read["kinds"], json!([1, 2, 5, 3, 3, 4]));
             assert_eq!(read["is_good"], true, "{algorithm} {form:?}");
             assert_measured(&measurements, &read, &["PCR0", "PCR1", "PCR2", "PCR8"]);
@@ -49,9 +49,9 @@ fn python_and_openssl_take_our_signatures() {
             assert_eq!(signature["bytes"], algorithm.signature_bytes);
             assert_eq!(signature["protected"], algorithm.protected);
             assert_eq!(signature["unprotected"], json!({}));
-            let certificate = String::from_utf8(workshop.read("certificate.pem")).unwrap();
+            let certificate = String::from_utf8(parts.read("certificate.pem")).unwrap();
             assert_eq!(signature["certificate"], certificate);
-            let described = workshop.signerctl(["eif", "describe", "image.eif"]);
+            let described = parts.signerctl(["eif", "describe", "image.eif"]);
             assert_eq!((described.code, &described.stderr[..]), (Some(0), ""));
             let described: Value = serde_json::from_str(&described.stdout).unwrap();
             assert_eq!(described["SignatureCheck"], true);
@@ -65,14 +65,14 @@ fn python_and_openssl_take_our_signatures() {
 /// Only the signature differs from one build to the next, and with another certificate PCR8.
 #[test]
 fn a_signature_changes_no_measurement_and_a_certificate_only_its_own() {
-    let workshop = Workshop::new();
-    keys::make(&workshop, ALGORITHMS[1], Form::Sec1);
-    let first = workshop.built(&SIGNED);
-    let first_bytes = workshop.read("image.eif");
-    assert_eq!(workshop.built(&SIGNED), first);
-    assert_ne!(workshop.read("image.eif"), first_bytes, "randomness was used twice");
-    keys::make(&workshop, ALGORITHMS[1], Form::Sec1);
-    let second = workshop.built(&SIGNED);
+    let parts = ImageParts::new();
+    keys::make(&parts, ALGORITHMS[1], Form::Sec1);
+    let first = parts.built(&SIGNED);
+    let first_bytes = parts.read("image.eif");
+    assert_eq!(parts.built(&SIGNED), first);
+    assert_ne!(parts.read("image.eif"), first_bytes, "randomness was used twice");
+    keys::make(&parts, ALGORITHMS[1], Form::Sec1);
+    let second = parts.built(&SIGNED);
     assert_measured(&first, &second, &["PCR0", "PCR1", "PCR2"]);
     assert_ne!(first["PCR8"], second["PCR8"]);
 }

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod image_difference;
+#[path = "../eif/image_parts.rs"]
+#[allow(dead_code, reason = "of the tests of images")]
+mod image_parts;
 mod manual;
 mod policies;
 mod policy_check;
@@ -12,9 +15,6 @@ mod policy_judge;
 mod process;
 mod sealed_secrets;
 mod tls_key;
-#[path = "../eif/workshop.rs"]
-#[allow(dead_code, reason = "of the tests of images")]
-mod workshop;
 
 /// How the KMS emulator decides: a second reader of policies, which shares nothing with ours. Its own tests come along.
 #[path = "../../../kms-emulator/src"]

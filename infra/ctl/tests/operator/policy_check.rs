@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 use signerctl::parent_pin::ParentPin;
 use signerctl::policy_check::{Expectation, Finding, check_key_policy, check_role_policy};
 
+use crate::image_parts::ImageParts;
 use crate::policies::{
     ACCOUNT, ADMINISTRATOR, Case, KEY, OTHER, SEALER, committed, good, image, other_image, pins, rendered,
     rendered_with, wrong,
 };
 use crate::process::Outcome;
-use crate::workshop::Workshop;
 
 const EX_USAGE: i32 = 64;
 const EX_DATAERR: i32 = 65;
@@ -137,23 +137,23 @@ fn pins_that_were_not_compared_are_noted() {
 
 #[test]
 fn the_commands_pin_alike() {
-    let workshop = workshop();
+    let parts = parts();
     let render = |more: &str| {
         let arguments = format!(
             "policy render --template kms-key-policy.json --nitro-toml nitro.toml --output pinned.json {more}"
         );
-        workshop.signerctl(arguments.split_whitespace())
+        parts.signerctl(arguments.split_whitespace())
     };
     let pins = "--pin-role --pin-instance i-0123456789abcdef0";
     assert_eq!(render(&format!("--measurements measurements.json {pins}")).code, Some(0));
-    let outcome = check(&workshop, &format!("pinned.json --nitro-toml nitro.toml {pins}"));
+    let outcome = check(&parts, &format!("pinned.json --nitro-toml nitro.toml {pins}"));
     assert_eq!((outcome.code, outcome.stdout.lines().count()), (Some(0), 1), "{outcome:?}");
-    let outcome = check(&workshop, "pinned.json --nitro-toml nitro.toml --pin-instance i-0fedcba9876543210");
+    let outcome = check(&parts, "pinned.json --nitro-toml nitro.toml --pin-instance i-0fedcba9876543210");
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
-    let role = format!("--instance-role arn:aws:iam::{}:role/other", crate::workshop::ACCOUNT);
-    let outcome = check(&workshop, &format!("pinned.json --nitro-toml nitro.toml --pin-role {role}"));
+    let role = format!("--instance-role arn:aws:iam::{}:role/other", crate::image_parts::ACCOUNT);
+    let outcome = check(&parts, &format!("pinned.json --nitro-toml nitro.toml --pin-role {role}"));
     assert!(outcome.stdout.contains("which is that of another role"), "{outcome:?}");
-    check(&workshop, "pinned.json --measurements measurements.json --pin-role")
+    check(&parts, "pinned.json --measurements measurements.json --pin-role")
         .refuses(EX_USAGE, "--pin-role needs --instance-role, or --nitro-toml with keys");
     render(&format!("--without-image {pins}"))
         .refuses(EX_USAGE, "--pin-role and --pin-instance are for statements of an image");
@@ -174,14 +174,14 @@ fn several_who_seal_or_govern_are_noted() {
 }
 
 /// With an image, its policies, and its measurements noted.
-fn workshop() -> Workshop {
-    let workshop = Workshop::new();
-    let outcome = workshop.build(&[("--note-pcrs-in", "nitro.toml")]);
-    workshop.write("measurements.json", outcome.stdout);
+fn parts() -> ImageParts {
+    let parts = ImageParts::new();
+    let outcome = parts.build(&[("--note-pcrs-in", "nitro.toml")]);
+    parts.write("measurements.json", outcome.stdout);
     for name in ["kms-key-policy.json", "iam-policy.json"] {
-        workshop.write(name, committed(name));
+        parts.write(name, committed(name));
         let arguments = "--nitro-toml nitro.toml --measurements measurements.json --output";
-        let outcome = workshop.signerctl(
+        let outcome = parts.signerctl(
             ["policy", "render", "--template", name]
                 .into_iter()
                 .chain(arguments.split(' '))
@@ -189,19 +189,19 @@ fn workshop() -> Workshop {
         );
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
     }
-    workshop
+    parts
 }
 
-fn check(workshop: &Workshop, arguments: &str) -> Outcome {
-    workshop.signerctl(["policy", "check"].into_iter().chain(arguments.split_whitespace()))
+fn check(parts: &ImageParts, arguments: &str) -> Outcome {
+    parts.signerctl(["policy", "check"].into_iter().chain(arguments.split_whitespace()))
 }
 
 #[test]
 fn rendered_policies_are_good() {
-    let workshop = workshop();
+    let parts = parts();
     for by in ["--nitro-toml nitro.toml", "--measurements measurements.json"] {
         let outcome = check(
-            &workshop,
+            &parts,
             &format!("rendered-kms-key-policy.json --iam-policy rendered-iam-policy.json {by}"),
         );
         assert_eq!((outcome.code, &outcome.stderr[..]), (Some(0), ""), "{outcome:?}");
@@ -211,7 +211,7 @@ fn rendered_policies_are_good() {
              rendered-iam-policy.json: no doubt: it opens the key for no other image\n"
         );
     }
-    let json = check(&workshop, "rendered-kms-key-policy.json --nitro-toml nitro.toml --json").stdout;
+    let json = check(&parts, "rendered-kms-key-policy.json --nitro-toml nitro.toml --json").stdout;
     let report: Value = serde_json::from_str(&json).unwrap();
     let expected = json!({
         "good": true,
@@ -224,12 +224,12 @@ fn rendered_policies_are_good() {
 
 #[test]
 fn doubts_are_the_exit_status() {
-    let workshop = workshop();
-    let mut policy: Value = serde_json::from_slice(&workshop.read("rendered-kms-key-policy.json")).unwrap();
+    let parts = parts();
+    let mut policy: Value = serde_json::from_slice(&parts.read("rendered-kms-key-policy.json")).unwrap();
     policy["Statement"][1]["Condition"]["StringEqualsIgnoreCase"]["kms:RecipientAttestation:PCR0"] =
         json!("0".repeat(96));
-    workshop.write("policy.json", policy.to_string());
-    let outcome = check(&workshop, "policy.json --nitro-toml nitro.toml");
+    parts.write("policy.json", policy.to_string());
+    let outcome = check(&parts, "policy.json --nitro-toml nitro.toml");
     assert_eq!((outcome.code, &outcome.stderr[..]), (Some(1), "signerctl: 1 doubt\n"));
     // PCR1 and PCR2 are still the image's, which no enclave in debug mode has: there is nothing to gain by it.
     let line = format!(
@@ -241,8 +241,8 @@ fn doubts_are_the_exit_status() {
         let condition = &mut policy["Statement"][1]["Condition"]["StringEqualsIgnoreCase"];
         condition[format!("kms:RecipientAttestation:{register}")] = json!("0".repeat(96));
     }
-    workshop.write("policy.json", policy.to_string());
-    let outcome = check(&workshop, "policy.json --nitro-toml nitro.toml --json");
+    parts.write("policy.json", policy.to_string());
+    let outcome = check(&parts, "policy.json --nitro-toml nitro.toml --json");
     let report: Value = serde_json::from_str(&outcome.stdout).unwrap();
     let doubt = &report["policies"][0]["doubts"][0];
     assert_eq!((&report["good"], &doubt["statement"]), (&json!(false), &json!(1)));
@@ -253,8 +253,8 @@ fn doubts_are_the_exit_status() {
 
 #[test]
 fn a_role_is_checked_too() {
-    let workshop = workshop();
-    let policy: Value = serde_json::from_slice(&workshop.read("rendered-iam-policy.json")).unwrap();
+    let parts = parts();
+    let policy: Value = serde_json::from_slice(&parts.read("rendered-iam-policy.json")).unwrap();
     let rows = [
         (
             json!("kms:Encrypt"),
@@ -286,8 +286,8 @@ fn a_role_is_checked_too() {
         let mut policy = policy.clone();
         let statement = json!({ "Sid": "Added", "Effect": "Allow", "Action": action, "Resource": resource });
         policy["Statement"].as_array_mut().unwrap().push(statement);
-        workshop.write("policy.json", policy.to_string());
-        let outcome = check(&workshop, "--iam-policy policy.json --nitro-toml nitro.toml");
+        parts.write("policy.json", policy.to_string());
+        let outcome = check(&parts, "--iam-policy policy.json --nitro-toml nitro.toml");
         assert_eq!(outcome.code, Some(i32::from(!reasons.is_empty())), "{action}: {outcome:?}");
         let doubts = outcome.stdout.lines().filter(|line| line.starts_with("policy.json: Added: ")).count();
         assert_eq!(doubts, reasons.len(), "{action}: {outcome:?}");
@@ -296,12 +296,12 @@ fn a_role_is_checked_too() {
         }
     }
     // A key's policy names principals, and a role's none.
-    let swapped = check(&workshop, "rendered-iam-policy.json --nitro-toml nitro.toml");
+    let swapped = check(&parts, "rendered-iam-policy.json --nitro-toml nitro.toml");
     swapped.refuses(
         EX_DATAERR,
         "rendered-iam-policy.json: Statement[0].Principal is not what a policy has there",
     );
-    let swapped = check(&workshop, "--iam-policy rendered-kms-key-policy.json --nitro-toml nitro.toml");
+    let swapped = check(&parts, "--iam-policy rendered-kms-key-policy.json --nitro-toml nitro.toml");
     swapped.refuses(
         EX_DATAERR,
         "rendered-kms-key-policy.json: Statement[0].Principal is not what a policy has there",
@@ -341,15 +341,15 @@ fn a_role_that_becomes_another_is_named_unless_denied() {
 
 #[test]
 fn the_instances_role_may_have_another_name() {
-    let workshop = workshop();
+    let parts = parts();
     let role = format!("arn:aws:iam::{ACCOUNT}:role/signer");
-    workshop.write(
+    parts.write(
         "policy.json",
         json!({ "Statement": { "Effect": "Allow", "Principal": { "AWS": role }, "Action": "kms:PutKeyPolicy", "Resource": "*" } })
             .to_string(),
     );
-    assert_eq!(check(&workshop, "policy.json --nitro-toml nitro.toml").code, Some(0));
-    let outcome = check(&workshop, &format!("policy.json --nitro-toml nitro.toml --instance-role {role}"));
+    assert_eq!(check(&parts, "policy.json --nitro-toml nitro.toml").code, Some(0));
+    let outcome = check(&parts, &format!("policy.json --nitro-toml nitro.toml --instance-role {role}"));
     assert!(
         outcome.code == Some(1) && outcome.stdout.contains("Statement[0]: lets the instance"),
         "{outcome:?}"
@@ -358,15 +358,15 @@ fn the_instances_role_may_have_another_name() {
 
 #[test]
 fn what_is_no_policy_is_refused() {
-    let workshop = workshop();
-    let good = String::from_utf8(workshop.read("rendered-kms-key-policy.json")).unwrap();
+    let parts = parts();
+    let good = String::from_utf8(parts.read("rendered-kms-key-policy.json")).unwrap();
     let statement = |more: &str| {
         format!(
             r#"{{"Statement":[{{"Effect":"Allow","Principal":"*","Action":"kms:ListGrants","Resource":"*"{more}}}]}}"#
         )
     };
-    workshop.write("policy.json", statement(""));
-    assert_eq!(check(&workshop, "policy.json --nitro-toml nitro.toml").code, Some(0));
+    parts.write("policy.json", statement(""));
+    assert_eq!(check(&parts, "policy.json --nitro-toml nitro.toml").code, Some(0));
     let wrong = |place: &str| format!("{place} is not what a policy has there");
     let rows = [
         (committed("kms-key-policy.json"), "Statement[0].Principal.AWS still holds a placeholder".to_owned()),
@@ -394,19 +394,19 @@ fn what_is_no_policy_is_refused() {
         (statement("").replace(r#""kms:ListGrants""#, "[]"), wrong("Statement[0].Action")),
     ];
     for (text, line) in rows {
-        workshop.write("policy.json", &text);
-        let outcome = check(&workshop, "policy.json --nitro-toml nitro.toml");
+        parts.write("policy.json", &text);
+        let outcome = check(&parts, "policy.json --nitro-toml nitro.toml");
         outcome.refuses(EX_DATAERR, &format!("policy.json: {line}"));
     }
-    workshop.write("policy.json", statement(r#","Effect":"Deny""#));
-    let outcome = check(&workshop, "policy.json --nitro-toml nitro.toml");
+    parts.write("policy.json", statement(r#","Effect":"Deny""#));
+    let outcome = check(&parts, "policy.json --nitro-toml nitro.toml");
     assert!(
         outcome.stderr.starts_with("signerctl: policy.json: no policy: a member stands twice"),
         "{outcome:?}"
     );
 
-    workshop.write("nothing-noted.toml", crate::workshop::nitro_toml());
-    check(&workshop, "rendered-kms-key-policy.json --nitro-toml nothing-noted.toml").refuses(
+    parts.write("nothing-noted.toml", crate::image_parts::nitro_toml());
+    check(&parts, "rendered-kms-key-policy.json --nitro-toml nothing-noted.toml").refuses(
         EX_CONFIG,
         "nothing-noted.toml: no measurements under [pcr], or zeros: build the image, or name --measurements",
     );
@@ -416,31 +416,31 @@ fn what_is_no_policy_is_refused() {
         "--nitro-toml nitro.toml",
         "--iam-policy rendered-iam-policy.json",
     ] {
-        assert_eq!(check(&workshop, incomplete).code, Some(EX_USAGE), "{incomplete}");
+        assert_eq!(check(&parts, incomplete).code, Some(EX_USAGE), "{incomplete}");
     }
 }
 
 #[test]
 fn an_image_that_gives_trust_away_is_a_doubt_whatever_the_policy_says() {
-    let workshop = workshop();
-    let file = String::from_utf8(workshop.read("nitro.toml")).unwrap();
+    let parts = parts();
+    let file = String::from_utf8(parts.read("nitro.toml")).unwrap();
     let open = file.replace("ticket_signing_secret = \"kms\"", "ticket_signing_secret = \"env\"");
-    workshop.write("open.toml", open);
-    let outcome = check(&workshop, "rendered-kms-key-policy.json --nitro-toml open.toml");
+    parts.write("open.toml", open);
+    let outcome = check(&parts, "rendered-kms-key-policy.json --nitro-toml open.toml");
     assert_eq!((outcome.code, &outcome.stderr[..]), (Some(1), "signerctl: 1 doubt\n"), "{outcome:?}");
     let last = outcome.stdout.lines().last().unwrap_or_default();
     assert!(last.starts_with("the image: secrets.ticket_signing_secret in nitro.toml is not"), "{outcome:?}");
-    let outcome = check(&workshop, "rendered-kms-key-policy.json --nitro-toml open.toml --json");
+    let outcome = check(&parts, "rendered-kms-key-policy.json --nitro-toml open.toml --json");
     let json: Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!((outcome.code, &json["good"]), (Some(1), &json!(false)), "{json}");
     assert_eq!(json["image_gives_away"].as_array().unwrap().len(), 1, "{json}");
 
     // Measurements of our build tell, too. What two files name is one doubt, and a provided TLS key is none.
-    let mut measurements: Value = serde_json::from_slice(&workshop.read("measurements.json")).unwrap();
+    let mut measurements: Value = serde_json::from_slice(&parts.read("measurements.json")).unwrap();
     measurements["GivesAway"] = json!(["secrets.ticket_signing_secret", "tls.mode"]);
-    workshop.write("open.json", measurements.to_string());
+    parts.write("open.json", measurements.to_string());
     for files in ["--measurements open.json", "--measurements open.json --nitro-toml open.toml"] {
-        let outcome = check(&workshop, &format!("rendered-kms-key-policy.json {files}"));
+        let outcome = check(&parts, &format!("rendered-kms-key-policy.json {files}"));
         assert_eq!((outcome.code, &outcome.stderr[..]), (Some(1), "signerctl: 1 doubt\n"), "{outcome:?}");
         let last = outcome.stdout.lines().last().unwrap_or_default();
         assert!(
@@ -449,26 +449,26 @@ fn an_image_that_gives_trust_away_is_a_doubt_whatever_the_policy_says() {
         );
     }
     measurements["GivesAway"] = json!(["kms.of_a_later_version"]);
-    workshop.write("later.json", measurements.to_string());
-    check(&workshop, "rendered-kms-key-policy.json --measurements later.json")
+    parts.write("later.json", measurements.to_string());
+    check(&parts, "rendered-kms-key-policy.json --measurements later.json")
         .refuses(EX_DATAERR, "later.json: the image has a setting for tests that is unknown here");
 }
 
 /// A rotation may need it for a while.
 #[test]
 fn an_old_key_for_boot_secrets_is_noted_and_no_doubt() {
-    let workshop = workshop();
-    let file = String::from_utf8(workshop.read("nitro.toml")).unwrap();
+    let parts = parts();
+    let file = String::from_utf8(parts.read("nitro.toml")).unwrap();
     let old = KEY.replace("1234abcd", "5678abcd");
     let lists = format!("opening_key_arns = [\"{old}\"]\nboot_secret_key_arns = [\"{old}\"]\n[secrets]");
-    workshop.write("rotation.toml", file.replace("[secrets]", &lists));
+    parts.write("rotation.toml", file.replace("[secrets]", &lists));
     let line = format!(
         "until {old} leaves kms.boot_secret_key_arns, a principal that may encrypt under it can make a ticket secret"
     );
-    let outcome = check(&workshop, "rendered-kms-key-policy.json --nitro-toml rotation.toml");
+    let outcome = check(&parts, "rendered-kms-key-policy.json --nitro-toml rotation.toml");
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert_eq!(outcome.stdout.lines().last(), Some(&*format!("nitro.toml: note: {line}")), "{outcome:?}");
-    let outcome = check(&workshop, "rendered-kms-key-policy.json --nitro-toml rotation.toml --json");
+    let outcome = check(&parts, "rendered-kms-key-policy.json --nitro-toml rotation.toml --json");
     let json: Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!((&json["good"], &json["notes"]), (&json!(true), &json!([line])), "{json}");
 }

@@ -209,7 +209,7 @@ fn another_tls_server_is_not_kms() -> Result<(), Failure> {
 }
 
 /// A signer behind a relay that meddles when told, and a backup each import of which asks KMS.
-struct Bench {
+struct RelayedSigner {
     parent: Parent,
     attested: Attested,
     relay: HostileRelay,
@@ -217,7 +217,7 @@ struct Bench {
     identity: String,
 }
 
-impl Bench {
+impl RelayedSigner {
     fn new() -> Result<Self, Failure> {
         let mut parent = Parent::new()?;
         let relay = HostileRelay::start(parent.directory(), &parent.kms.address)?;
@@ -255,13 +255,13 @@ fn survives_all(places: &[Meddling]) -> Result<(), Failure> {
         let workers: Vec<_> = (0..PARALLEL)
             .map(|worker| {
                 scope.spawn(move || {
-                    let bench = Bench::new()?;
+                    let relayed = RelayedSigner::new()?;
                     let mut rows = Rows::new("Meddling");
                     for place in places.iter().skip(worker).step_by(PARALLEL) {
-                        rows.check(format!("{place:?}"), bench.survives(place.clone()));
+                        rows.check(format!("{place:?}"), relayed.survives(place.clone()));
                     }
                     rows.finish();
-                    let output = bench.attested.enclave.output();
+                    let output = relayed.attested.enclave.output();
                     let panicked = String::from_utf8_lossy(&output).contains("panicked");
                     ensure(!panicked, || String::from_utf8_lossy(&output).into_owned())
                 })
@@ -320,30 +320,35 @@ fn a_conversation_changed_at_any_byte_is_repeated() -> Result<(), Failure> {
 }
 
 fn survives_at_all_places(meddling: fn(Direction, usize) -> Meddling) -> Result<(), Failure> {
-    let bench = Bench::new()?;
+    let relayed = RelayedSigner::new()?;
     let mut all = Vec::new();
     for direction in [Direction::ToKms, Direction::ToEnclave] {
-        let places = places(&bench.conversation(direction)?)?;
+        let places = places(&relayed.conversation(direction)?)?;
         all.extend(places.into_iter().map(|at| meddling(direction, at)));
     }
-    drop(bench);
+    drop(relayed);
     survives_all(&all)
 }
 
 /// One connection serves call after call; and a KMS that takes it and stays silent is given up in time.
 #[test]
 fn a_connection_is_kept_and_a_silent_one_is_not() -> Result<(), Failure> {
-    let bench = Bench::new()?;
-    let before = bench.relay.connections();
+    let relayed = RelayedSigner::new()?;
+    let before = relayed.relay.connections();
     for _ in 0..5 {
-        bench.attested.server().signer().imported(&bench.identity, &bench.backup)?;
+        relayed.attested.server().signer().imported(&relayed.identity, &relayed.backup)?;
     }
-    ensure(bench.relay.connections() == before, || format!("{} connections", bench.relay.connections()))?;
+    ensure(relayed.relay.connections() == before, || format!("{} connections", relayed.relay.connections()))?;
 
-    bench.relay.hang_up();
-    bench.relay.plan(vec![Meddling::Replay(Arc::default()); 20]);
+    relayed.relay.hang_up();
+    relayed.relay.plan(vec![Meddling::Replay(Arc::default()); 20]);
     let started = Instant::now();
-    bench.attested.server().signer().import(&bench.identity, &bench.backup).is_error(502, KEY_SERVICE)?;
+    relayed
+        .attested
+        .server()
+        .signer()
+        .import(&relayed.identity, &relayed.backup)
+        .is_error(502, KEY_SERVICE)?;
     let took = started.elapsed();
     // A try may find out that the old connection is gone.
     ensure((4..14).contains(&took.as_secs()), || format!("three times 2 s took {took:?}"))
@@ -352,17 +357,17 @@ fn a_connection_is_kept_and_a_silent_one_is_not() -> Result<(), Failure> {
 /// An answer of KMS is not accepted on another connection.
 #[test]
 fn an_old_reply_is_not_taken_for_a_new_one() -> Result<(), Failure> {
-    let bench = Bench::new()?;
-    let old = Arc::new(bench.conversation(Direction::ToEnclave)?);
+    let relayed = RelayedSigner::new()?;
+    let old = Arc::new(relayed.conversation(Direction::ToEnclave)?);
     ensure(old.len() > 1000, || format!("{} bytes", old.len()))?;
-    bench.survives(Meddling::Replay(Arc::clone(&old)))?;
-    bench.relay.hang_up();
-    bench.relay.plan(vec![Meddling::Replay(old); 20]);
+    relayed.survives(Meddling::Replay(Arc::clone(&old)))?;
+    relayed.relay.hang_up();
+    relayed.relay.plan(vec![Meddling::Replay(old); 20]);
     let identity = new_identity();
-    bench.attested.server().signer().import(&identity, &bench.backup).is_error(502, KEY_SERVICE)?;
-    bench.relay.plan([]);
+    relayed.attested.server().signer().import(&identity, &relayed.backup).is_error(502, KEY_SERVICE)?;
+    relayed.relay.plan([]);
     // Over the rest that follows.
     thread::sleep(Duration::from_millis(1100));
-    bench.attested.server().signer().imported(&identity, &bench.backup)?;
-    ensure(bench.parent.kms.calls()?.iter().all(|call| call == "Decrypt"), || "other calls".to_owned())
+    relayed.attested.server().signer().imported(&identity, &relayed.backup)?;
+    ensure(relayed.parent.kms.calls()?.iter().all(|call| call == "Decrypt"), || "other calls".to_owned())
 }

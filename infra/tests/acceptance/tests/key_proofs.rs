@@ -20,14 +20,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tempfile::TempDir;
 
 /// A signer whose NSM's root a customer knows.
-struct Bench {
+struct AttestedSigner {
     server: Server,
     root: Root,
     directory: TempDir,
     _stack: Stack,
 }
 
-impl Bench {
+impl AttestedSigner {
     fn new() -> Result<Self, Failure> {
         let directory = tempfile::Builder::new().prefix("key-proofs-").tempdir()?;
         Self::over(directory, &Secrets::random())
@@ -93,42 +93,42 @@ type Nonce<'n> = Option<(&'n str, &'n [u8])>;
 
 #[test]
 fn a_key_is_generated_only_if_it_was_born_here() -> Result<(), Failure> {
-    let bench = Bench::new()?;
-    let mut signer = bench.server.signer();
+    let attested = AttestedSigner::new()?;
+    let mut signer = attested.server.signer();
     let mut rows = Rows::new("Key proofs, origin");
     let identity = new_identity();
     rows.check("unknown", signer.attest(&identity, None).is_error(404, KEY_NOT_FOUND));
 
     let public_key = signer.generated(&identity)?;
-    rows.check("generated", bench.says(&mut signer, &identity, &public_key, "generated"));
+    rows.check("generated", attested.says(&mut signer, &identity, &public_key, "generated"));
     let upper = identity.to_ascii_uppercase();
-    rows.check("in upper case", bench.says(&mut signer, &upper, &public_key, "generated"));
+    rows.check("in upper case", attested.says(&mut signer, &upper, &public_key, "generated"));
     let backup = signer.exported(&identity)?;
     signer.signs_under(&identity, &public_key[2..])?;
-    rows.check("exported and used", bench.says(&mut signer, &identity, &public_key, "generated"));
+    rows.check("exported and used", attested.says(&mut signer, &identity, &public_key, "generated"));
     signer.imported(&identity, &backup)?;
-    rows.check("its own backup over it", bench.says(&mut signer, &identity, &public_key, "generated"));
+    rows.check("its own backup over it", attested.says(&mut signer, &identity, &public_key, "generated"));
 
     signer.destroyed(&identity)?;
     rows.check("destroyed", signer.attest(&identity, None).is_error(404, KEY_NOT_FOUND));
     signer.imported(&identity, &backup)?;
-    rows.check("its backup after destroy", bench.says(&mut signer, &identity, &public_key, "imported"));
+    rows.check("its backup after destroy", attested.says(&mut signer, &identity, &public_key, "imported"));
     signer.imported(&identity, &backup)?;
-    rows.check("the same again", bench.says(&mut signer, &identity, &public_key, "imported"));
+    rows.check("the same again", attested.says(&mut signer, &identity, &public_key, "imported"));
 
     signer.destroyed(&identity)?;
     let another = signer.generated(&identity)?;
-    rows.check("a new key of the same name", bench.says(&mut signer, &identity, &another, "generated"));
+    rows.check("a new key of the same name", attested.says(&mut signer, &identity, &another, "generated"));
 
     // The key of a backup that another signer made; 6 and 9 have an odd y.
     for scalar in [bip340::random_scalar(), small_scalar(6), small_scalar(9), small_scalar(1)] {
         let brought = new_identity();
-        let blob = local_seal::seal(&bench.server.secrets.sealing_key, &scalar).blob();
+        let blob = local_seal::seal(&attested.server.secrets.sealing_key, &scalar).blob();
         signer.imported(&brought, &blob)?;
         let public_key = bip340::public_key(&scalar)?;
         rows.check(
             format!("imported, {public_key}"),
-            bench.says(&mut signer, &brought, &public_key, "imported"),
+            attested.says(&mut signer, &brought, &public_key, "imported"),
         );
     }
     rows.finish();
@@ -137,29 +137,29 @@ fn a_key_is_generated_only_if_it_was_born_here() -> Result<(), Failure> {
 
 #[test]
 fn after_a_restart_a_key_is_what_its_backup_makes_it() -> Result<(), Failure> {
-    let bench = Bench::new()?;
+    let attested = AttestedSigner::new()?;
     let identity = new_identity();
     let (public_key, backup, kept) = {
-        let mut signer = bench.server.signer();
+        let mut signer = attested.server.signer();
         let public_key = signer.generated(&identity)?;
-        let kept = bench.proof(&mut signer, &identity, None)?;
+        let kept = attested.proof(&mut signer, &identity, None)?;
         (public_key, signer.exported(&identity)?, kept)
     };
-    let bench = bench.restarted()?;
-    let mut signer = bench.server.signer();
+    let attested = attested.restarted()?;
+    let mut signer = attested.server.signer();
     signer.attest(&identity, None).is_error(404, KEY_NOT_FOUND)?;
     signer.imported(&identity, &backup)?;
-    bench.says(&mut signer, &identity, &public_key, "imported")?;
+    attested.says(&mut signer, &identity, &public_key, "imported")?;
     // A kept document still proves what was true then.
-    let document = bench.verified(&kept, None)?;
+    let document = attested.verified(&kept, None)?;
     let born = binding(&identity, &public_key, "generated")?;
     ensure(document.user_data.as_deref() == Some(&born), || format!("{document:?}"))
 }
 
 #[test]
 fn the_nonce_comes_back_in_either_spelling() -> Result<(), Failure> {
-    let bench = Bench::new()?;
-    let mut signer = bench.server.signer();
+    let attested = AttestedSigner::new()?;
+    let mut signer = attested.server.signer();
     let mut rows = Rows::new("Key proofs, nonce");
     let identity = new_identity();
     signer.generated(&identity)?;
@@ -176,7 +176,7 @@ fn the_nonce_comes_back_in_either_spelling() -> Result<(), Failure> {
         ("512 bytes", Some((longest.as_str(), &bytes))),
         ("512 bytes of base64url", Some((in_base64.as_str(), &bytes))),
     ] {
-        rows.check(row, bench.proof(&mut signer, &identity, nonce).map(drop));
+        rows.check(row, attested.proof(&mut signer, &identity, nonce).map(drop));
     }
     // Each request makes a document, with or without a nonce.
     let mut documents = Vec::new();
@@ -195,14 +195,14 @@ fn the_nonce_comes_back_in_either_spelling() -> Result<(), Failure> {
 /// The document does not vouch for an answer in which any part was replaced.
 #[test]
 fn a_proof_is_of_one_key_of_one_identity() -> Result<(), Failure> {
-    let bench = Bench::new()?;
-    let mut signer = bench.server.signer();
+    let attested = AttestedSigner::new()?;
+    let mut signer = attested.server.signer();
     let (one, other) = (new_identity(), new_identity());
     let scalar = bip340::random_scalar();
-    let blob = local_seal::seal(&bench.server.secrets.sealing_key, &scalar).blob();
+    let blob = local_seal::seal(&attested.server.secrets.sealing_key, &scalar).blob();
     let generated = signer.generated(&one)?;
     signer.imported(&other, &blob)?;
-    let [of_one, of_other] = [&one, &other].map(|identity| bench.proof(&mut signer, identity, None));
+    let [of_one, of_other] = [&one, &other].map(|identity| attested.proof(&mut signer, identity, None));
     let (of_one, of_other) = (of_one?, of_other?);
     let imported = of_other.public_key.clone();
     let negated = bip340::public_key(&bip340::negated(&scalar)?)?;
@@ -216,12 +216,12 @@ fn a_proof_is_of_one_key_of_one_identity() -> Result<(), Failure> {
         ("the key of the same x", &of_other, &other, &negated, "imported"),
         ("of no origin", &of_one, &one, &generated, ""),
     ] {
-        let said = bench.verified(proof, None)?.user_data;
+        let said = attested.verified(proof, None)?.user_data;
         let claimed = binding(identity, key, origin)?;
         rows.check(row, ensure(said.as_deref() != Some(&claimed), || "it verifies".to_owned()));
     }
     // The control.
-    let said = bench.verified(&of_one, None)?.user_data;
+    let said = attested.verified(&of_one, None)?.user_data;
     let claimed = binding(&one, &generated, "generated")?;
     rows.check("itself", ensure(said.as_deref() == Some(&claimed), || format!("{said:?}")));
     rows.finish();
@@ -231,18 +231,18 @@ fn a_proof_is_of_one_key_of_one_identity() -> Result<(), Failure> {
 /// Python takes the document apart by hand; OpenSSL checks the certificates and the signature.
 #[test]
 fn openssl_accepts_a_proof() -> Result<(), Failure> {
-    let bench = Bench::new()?;
-    let mut signer = bench.server.signer();
+    let attested = AttestedSigner::new()?;
+    let mut signer = attested.server.signer();
     let identity = new_identity();
     let asked_ms = now_unix_ms();
     signer.generated(&identity)?;
     let proof = KeyProof::of(&signer.attest(&identity, Some("00ff")))?;
     let script =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../enclave-runtime/tests/software_nsm/verify.py");
-    std::fs::write(bench.directory.path().join("document.cose"), &proof.document)?;
+    std::fs::write(attested.directory.path().join("document.cose"), &proof.document)?;
     let output = Command::new("python3")
         .arg(script)
-        .arg(bench.directory.path())
+        .arg(attested.directory.path())
         .arg(asked_ms.to_string())
         .args(["null", "32", "2"])
         .output()?;

@@ -35,13 +35,13 @@ fn local_backup(secrets: &Secrets) -> Backup {
 }
 
 /// Files of one run.
-struct Desk {
+struct RunFiles {
     folder: TempDir,
     input: PathBuf,
     output: PathBuf,
 }
 
-impl Desk {
+impl RunFiles {
     fn new(extension: &str, input: &str) -> Result<Self, Failure> {
         let folder = tempfile::Builder::new().prefix("reseal-").tempdir()?;
         let input_path = folder.path().join(format!("backups.{extension}"));
@@ -123,43 +123,43 @@ fn ten_thousand_keys_through_kills() -> Result<(), Failure> {
     let secrets = server.secrets.clone();
     let backups: Vec<Backup> = (0..MANY).map(|_| local_backup(&secrets)).collect();
     let input = csv(&backups);
-    let desk = Desk::new("csv", &input)?;
+    let files = RunFiles::new("csv", &input)?;
     let url = server.url();
 
     let mut done_before = 0;
     for at in [1, 700, 1500, 3300] {
-        let mut operator = Operator::starts(&desk.arguments(&url, &[]), &secrets)?;
-        desk.reaches(at, &mut operator)?;
+        let mut operator = Operator::starts(&files.arguments(&url, &[]), &secrets)?;
+        files.reaches(at, &mut operator)?;
         operator.gets(Signal::SIGKILL)?;
         let ended = operator.ends()?;
         ensure(ended.code.is_none(), || format!("{ended:?}"))?;
-        ensure(!desk.output.exists(), || "there is an output already".to_owned())?;
-        ensure(desk.done() >= at.max(done_before), || format!("{} rows are done", desk.done()))?;
-        done_before = desk.done();
+        ensure(!files.output.exists(), || "there is an output already".to_owned())?;
+        ensure(files.done() >= at.max(done_before), || format!("{} rows are done", files.done()))?;
+        done_before = files.done();
     }
 
     // The signer goes and comes back; the command waits. Then somebody interrupts it.
-    let mut operator = Operator::starts(&desk.arguments(&url, &["--in-flight", "32"]), &secrets)?;
-    desk.reaches(5000, &mut operator)?;
+    let mut operator = Operator::starts(&files.arguments(&url, &["--in-flight", "32"]), &secrets)?;
+    files.reaches(5000, &mut operator)?;
     server.stack().restart(&secrets)?;
-    desk.reaches(7000, &mut operator)?;
+    files.reaches(7000, &mut operator)?;
     operator.gets(Signal::SIGINT)?;
     let said = operator.ends()?.json(1)?;
-    let interrupted_at = desk.done();
+    let interrupted_at = files.done();
     ensure(said["resealed_before"] == done_before && said["resealed"] == interrupted_at, || {
         said.to_string()
     })?;
     ensure(said["ended_by"] == "stopped" && said["output"].is_null(), || said.to_string())?;
     ensure(said["failed"] == 0 && said["left"] == MANY - interrupted_at, || said.to_string())?;
 
-    let said = Operator::runs(&desk.arguments(&url, &[]), &secrets)?.json(0)?;
+    let said = Operator::runs(&files.arguments(&url, &[]), &secrets)?.json(0)?;
     ensure(said["resealed_before"] == interrupted_at && said["resealed"] == MANY, || said.to_string())?;
     println!("{} rows/s", said["rows_per_second"]);
-    is_resealed(&std::fs::read_to_string(&desk.output)?, &backups, &secrets)?;
-    let mode = desk.output.metadata()?.permissions().mode() & 0o777;
+    is_resealed(&std::fs::read_to_string(&files.output)?, &backups, &secrets)?;
+    let mode = files.output.metadata()?.permissions().mode() & 0o777;
     ensure(mode == 0o600, || format!("mode {mode:o}"))?;
-    ensure(std::fs::read_to_string(&desk.input)? == input, || "the input has changed".to_owned())?;
-    ensure(desk.names()? == ["backups.csv", "resealed.csv"], || format!("{:?}", desk.names()))?;
+    ensure(std::fs::read_to_string(&files.input)? == input, || "the input has changed".to_owned())?;
+    ensure(files.names()? == ["backups.csv", "resealed.csv"], || format!("{:?}", files.names()))?;
     // Not one key is left behind, by those that were killed neither.
     let mut signer = server.signer();
     for backup in &backups {
@@ -224,15 +224,15 @@ fn what_fails_is_named_and_what_is_live_stays() -> Result<(), Failure> {
         rows.push(json!({"identity_id": identity, "sealed_key": sealed_key}));
     }
     let input: String = rows.iter().map(|row| format!("{row}\n")).collect();
-    let desk = Desk::new("ndjson", &input)?;
+    let files = RunFiles::new("ndjson", &input)?;
     let url = server.url();
 
-    let said = Operator::runs(&desk.arguments(&url, &[]), &secrets)?.json(1)?;
+    let said = Operator::runs(&files.arguments(&url, &[]), &secrets)?.json(1)?;
     ensure(said["resealed"] == good && said["failed"] == bad.len() && said["left"] == 0, || {
         said.to_string()
     })?;
-    ensure(!desk.output.exists() && desk.done() == good, || "an output, in spite of failures".to_owned())?;
-    let listed = std::fs::read_to_string(desk.beside_output(".failures.ndjson"))?;
+    ensure(!files.output.exists() && files.done() == good, || "an output, in spite of failures".to_owned())?;
+    let listed = std::fs::read_to_string(files.beside_output(".failures.ndjson"))?;
     let listed: Vec<Value> = listed.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     ensure(said["failures"] == json!(listed) && listed.len() == bad.len(), || said.to_string())?;
     for (failure, (index, (identity, _, answer, cause))) in listed.iter().zip(bad.iter().enumerate()) {
@@ -248,11 +248,11 @@ fn what_fails_is_named_and_what_is_live_stays() -> Result<(), Failure> {
     }
 
     // The same again, and then it is taken as it is.
-    let said = Operator::runs(&desk.arguments(&url, &[]), &secrets)?.json(1)?;
+    let said = Operator::runs(&files.arguments(&url, &[]), &secrets)?.json(1)?;
     ensure(said["resealed_before"] == good && said["failed"] == bad.len(), || said.to_string())?;
-    let said = Operator::runs(&desk.arguments(&url, &["--keep-failed"]), &secrets)?.json(1)?;
-    ensure(said["output"] == desk.output.display().to_string(), || said.to_string())?;
-    let output = std::fs::read_to_string(&desk.output)?;
+    let said = Operator::runs(&files.arguments(&url, &["--keep-failed"]), &secrets)?.json(1)?;
+    ensure(said["output"] == files.output.display().to_string(), || said.to_string())?;
+    let output = std::fs::read_to_string(&files.output)?;
     let written: Vec<Value> = output.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let scalars: HashMap<&str, &[u8; 32]> =
         backups.iter().map(|backup| (backup.identity.as_str(), &backup.scalar)).collect();
@@ -293,14 +293,14 @@ fn keys_stay_loaded_only_if_asked() -> Result<(), Failure> {
     let server = Server::own(&[]);
     let secrets = server.secrets.clone();
     let backups = [local_backup(&secrets)];
-    let desk = Desk::new("csv", &csv(&backups))?;
+    let files = RunFiles::new("csv", &csv(&backups))?;
     let url = server.url();
     let mut signer = server.signer();
-    Operator::runs(&desk.arguments(&url, &["--keep-loaded"]), &secrets)?.json(0)?;
+    Operator::runs(&files.arguments(&url, &["--keep-loaded"]), &secrets)?.json(0)?;
     signer.exported(&backups[0].identity)?;
     signer.destroyed(&backups[0].identity)?;
-    std::fs::remove_file(&desk.output)?;
-    Operator::runs(&desk.arguments(&url, &[]), &secrets)?.json(0)?;
+    std::fs::remove_file(&files.output)?;
+    Operator::runs(&files.arguments(&url, &[]), &secrets)?.json(0)?;
     signer.export(&backups[0].identity).is_error(404, KEY_NOT_FOUND)
 }
 
@@ -312,42 +312,45 @@ fn what_cannot_go_well_is_refused() -> Result<(), Failure> {
     let url = server.url();
     let backups: Vec<Backup> = (0..3).map(|_| local_backup(&secrets)).collect();
     let input = csv(&backups);
-    let run = |desk: &Desk, more: &[&str]| Operator::runs(&desk.arguments(&url, more), &secrets);
+    let run = |files: &RunFiles, more: &[&str]| Operator::runs(&files.arguments(&url, more), &secrets);
 
-    let desk = Desk::new("csv", &input)?;
-    std::fs::write(&desk.output, "mine")?;
-    run(&desk, &[])?.is(73, &["nothing is overwritten"])?;
-    std::fs::remove_file(&desk.output)?;
-    std::os::unix::fs::symlink(&desk.input, &desk.output)?;
-    run(&desk, &[])?.is(64, &["this is the input"])?;
-    std::fs::remove_file(&desk.output)?;
+    let files = RunFiles::new("csv", &input)?;
+    std::fs::write(&files.output, "mine")?;
+    run(&files, &[])?.is(73, &["nothing is overwritten"])?;
+    std::fs::remove_file(&files.output)?;
+    std::os::unix::fs::symlink(&files.input, &files.output)?;
+    run(&files, &[])?.is(64, &["this is the input"])?;
+    std::fs::remove_file(&files.output)?;
 
     // The journal of a run that was stopped by failures, and then by another input.
     let mut other_input = input.clone();
     other_input.push_str(&format!("4,{},,broken\r\n", new_identity()));
-    std::fs::write(&desk.input, &other_input)?;
-    run(&desk, &[])?.is(1, &["a row failed", "nothing is written yet"])?;
-    std::fs::write(&desk.input, &input)?;
-    run(&desk, &[])?.is(65, &["the journal of another input"])?;
-    std::fs::write(desk.beside_output(".journal"), "id,mine\n")?;
-    run(&desk, &[])?.is(65, &["not a journal"])?;
-    ensure(std::fs::read_to_string(desk.beside_output(".journal"))? == "id,mine\n", || "changed".to_owned())?;
+    std::fs::write(&files.input, &other_input)?;
+    run(&files, &[])?.is(1, &["a row failed", "nothing is written yet"])?;
+    std::fs::write(&files.input, &input)?;
+    run(&files, &[])?.is(65, &["the journal of another input"])?;
+    std::fs::write(files.beside_output(".journal"), "id,mine\n")?;
+    run(&files, &[])?.is(65, &["not a journal"])?;
+    ensure(std::fs::read_to_string(files.beside_output(".journal"))? == "id,mine\n", || {
+        "changed".to_owned()
+    })?;
 
-    let desk = Desk::new("csv", &input)?;
+    let files = RunFiles::new("csv", &input)?;
     let mut wrong = secrets.clone();
     wrong.api_key.push('x');
-    Operator::runs(&desk.arguments(&url, &[]), &wrong)?.is(65, &["refuses the API key"])?;
-    run(&Desk::new("txt", &input)?, &[])?.is(64, &["--format"])?;
-    run(&Desk::new("txt", &input)?, &["--format", "csv"])?.is(0, &[])?;
-    run(&Desk::new("csv", "identity_id,key\nx,y\n")?, &[])?.is(65, &["line 1: no column `sealed_key`"])?;
-    run(&desk, &["--in-flight", "0"])?.is(64, &["--in-flight"])?;
-    run(&desk, &["--in-flight", "257"])?.is(64, &["--in-flight"])?;
+    Operator::runs(&files.arguments(&url, &[]), &wrong)?.is(65, &["refuses the API key"])?;
+    run(&RunFiles::new("txt", &input)?, &[])?.is(64, &["--format"])?;
+    run(&RunFiles::new("txt", &input)?, &["--format", "csv"])?.is(0, &[])?;
+    run(&RunFiles::new("csv", "identity_id,key\nx,y\n")?, &[])?
+        .is(65, &["line 1: no column `sealed_key`"])?;
+    run(&files, &["--in-flight", "0"])?.is(64, &["--in-flight"])?;
+    run(&files, &["--in-flight", "257"])?.is(64, &["--in-flight"])?;
 
     // Nothing to reach: at the start, and in the middle.
     let closed = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let nobody = format!("http://{closed}");
-    Operator::runs(&desk.arguments(&nobody, &[]), &secrets)?.is(69, &["cannot connect"])?;
-    ensure(desk.names()? == ["backups.csv", "resealed.csv.journal"], || format!("{:?}", desk.names()))?;
+    Operator::runs(&files.arguments(&nobody, &[]), &secrets)?.is(69, &["cannot connect"])?;
+    ensure(files.names()? == ["backups.csv", "resealed.csv.journal"], || format!("{:?}", files.names()))?;
     server.is_well()
 }
 
@@ -357,17 +360,17 @@ fn a_signer_that_is_gone_is_given_up() -> Result<(), Failure> {
     let mut server = Server::own(&[]);
     let secrets = server.secrets.clone();
     let backups: Vec<Backup> = (0..2000).map(|_| local_backup(&secrets)).collect();
-    let desk = Desk::new("csv", &csv(&backups))?;
+    let files = RunFiles::new("csv", &csv(&backups))?;
     let url = server.url();
-    let mut operator = Operator::starts(&desk.arguments(&url, &["--patience-s", "1"]), &secrets)?;
-    desk.reaches(100, &mut operator)?;
+    let mut operator = Operator::starts(&files.arguments(&url, &["--patience-s", "1"]), &secrets)?;
+    files.reaches(100, &mut operator)?;
     let _ = server.stack().enclave.stop();
     let said = operator.ends()?.json(69)?;
     ensure(said["ended_by"].as_str().is_some_and(|why| why.contains("gone")), || said.to_string())?;
 
     server.stack().restart(&secrets)?;
-    Operator::runs(&desk.arguments(&url, &[]), &secrets)?.json(0)?;
-    is_resealed(&std::fs::read_to_string(&desk.output)?, &backups, &secrets)
+    Operator::runs(&files.arguments(&url, &[]), &secrets)?.json(0)?;
+    is_resealed(&std::fs::read_to_string(&files.output)?, &backups, &secrets)
 }
 
 #[test]
@@ -376,14 +379,14 @@ fn a_dry_run_asks_nobody() -> Result<(), Failure> {
     let backups: Vec<Backup> = (0..3).map(|_| local_backup(&secrets)).collect();
     let mut input = csv(&backups);
     input.push_str(&format!("4,{},,ns1.AAAA\r\n5,{},,kms:AAAA\r\n", backups[0].identity, new_identity()));
-    let desk = Desk::new("csv", &input)?;
-    let said = Operator::runs(&desk.arguments("http://127.0.0.1:1", &["--dry-run"]), &secrets)?.json(0)?;
+    let files = RunFiles::new("csv", &input)?;
+    let said = Operator::runs(&files.arguments("http://127.0.0.1:1", &["--dry-run"]), &secrets)?.json(0)?;
     let expected = json!({"rows": 5, "identities": 4, "forms": {"ns1": 1, "kms": 1, "other": 3}, "faulty": 0, "failures": []});
     ensure(said == expected, || said.to_string())?;
-    ensure(desk.names()? == ["backups.csv"], || format!("{:?}", desk.names()))?;
+    ensure(files.names()? == ["backups.csv"], || format!("{:?}", files.names()))?;
     input.push_str("6,nobody,,ns1.AAAA\r\n");
-    let desk = Desk::new("csv", &input)?;
-    let said = Operator::runs(&desk.arguments("http://127.0.0.1:1", &["--dry-run"]), &secrets)?.json(1)?;
+    let files = RunFiles::new("csv", &input)?;
+    let said = Operator::runs(&files.arguments("http://127.0.0.1:1", &["--dry-run"]), &secrets)?.json(1)?;
     ensure(said["faulty"] == 1 && said["failures"][0]["line"] == 7, || said.to_string())
 }
 
@@ -398,11 +401,11 @@ fn legacy_backups_move_to_ours() -> Result<(), Failure> {
         let sealed_key = format!("kms:{}", parent.kms.encrypt(&parent.key, &json!({}), &scalar)?);
         backups.push(Backup { identity: new_identity(), scalar, sealed_key });
     }
-    let desk = Desk::new("csv", &csv(&backups))?;
+    let files = RunFiles::new("csv", &csv(&backups))?;
     let attested = parent.ready()?;
     let url = attested.server().url();
-    let mut operator = Operator::starts(&desk.arguments(&url, &["--in-flight", "4"]), &secrets)?;
-    desk.reaches(30, &mut operator)?;
+    let mut operator = Operator::starts(&files.arguments(&url, &["--in-flight", "4"]), &secrets)?;
+    files.reaches(30, &mut operator)?;
     operator.gets(Signal::SIGKILL)?;
     operator.ends()?;
     drop(attested);
@@ -411,14 +414,14 @@ fn legacy_backups_move_to_ours() -> Result<(), Failure> {
     let attested = parent.ready()?;
     parent.kms.fail_next("Decrypt", "throttle", 20, 0)?;
     let url = attested.server().url();
-    let said = Operator::runs(&desk.arguments(&url, &[]), &secrets)?.json(0)?;
+    let said = Operator::runs(&files.arguments(&url, &[]), &secrets)?.json(0)?;
     ensure(said["resealed_before"].as_u64().is_some_and(|before| before >= 30), || said.to_string())?;
     drop(attested);
 
     let attested = parent.ready()?;
     let server = attested.server();
     let mut signer = server.signer();
-    let output = std::fs::read_to_string(&desk.output)?;
+    let output = std::fs::read_to_string(&files.output)?;
     for (backup, line) in backups.iter().zip(output.lines().skip(1)) {
         let sealed_key = line.rsplit(',').next().unwrap_or_default();
         ensure(sealed_key.starts_with("ns1."), || line.to_owned())?;

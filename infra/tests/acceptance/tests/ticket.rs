@@ -24,14 +24,14 @@ const MAX_TTL_S: u64 = 3_600;
 const NBF_TOLERANCE_S: u64 = 5;
 
 /// One identity with a key, and one digest that it is asked to sign.
-struct Bench<'a> {
+struct KeyedIdentity<'a> {
     signer: Signer<'a>,
     identity: String,
     digest: [u8; 32],
     x_only: String,
 }
 
-impl<'a> Bench<'a> {
+impl<'a> KeyedIdentity<'a> {
     fn new(server: &'a Server) -> Result<Self, Failure> {
         let mut signer = server.signer();
         let identity = new_identity();
@@ -91,12 +91,12 @@ const NOT_STRINGS: [&str; 8] = ["null", "true", "false", "0", "1", "[]", r#"["si
 #[test]
 fn a_ticket_is_three_segments_of_strict_base64url() -> Result<(), Failure> {
     let server = Server::any();
-    let mut bench = Bench::new(&server)?;
-    let secret = bench.signer.secret();
+    let mut keyed = KeyedIdentity::new(&server)?;
+    let secret = keyed.signer.secret();
     let mut rows = Rows::new("Ticket, 401, the compact form");
     let count = bent_segments("abcd", "abcdefghi", &encode(&[0; 32])).len();
     for n in 0..count {
-        let ticket = bench.good();
+        let ticket = keyed.good();
         let input = ticket.signing_input();
         let (header, claims) = input.split_once('.').ok_or_else(|| Failure::new("no dot"))?;
         let mac = encode(&hmac_sha256(&input, secret));
@@ -106,13 +106,13 @@ fn a_ticket_is_three_segments_of_strict_base64url() -> Result<(), Failure> {
         } else {
             format!("{header}.{claims}.{mac}")
         };
-        rows.check(row, bench.refuses(&compact, nonce_of(&ticket).as_deref(), 401, TICKET));
+        rows.check(row, keyed.refuses(&compact, nonce_of(&ticket).as_deref(), 401, TICKET));
     }
 
     for (row, segment) in [("header", 0), ("claims", 1)] {
         // Spaces in the JSON move the segment's length until there are spare bits to set.
         for pad in 0..3 {
-            let ticket = bench.good();
+            let ticket = keyed.good();
             let header = format!("{HEADER}{}", " ".repeat(pad));
             let claims = format!("{}{}", ticket.claims_json(), " ".repeat(pad));
             let mut parts = [encode(header.as_bytes()), encode(claims.as_bytes())];
@@ -122,34 +122,34 @@ fn a_ticket_is_three_segments_of_strict_base64url() -> Result<(), Failure> {
             let compact = sign_input(&parts.join("."), secret);
             rows.check(
                 format!("spare bits in the {row}, {pad} spaces"),
-                bench.refuses(&compact, None, 401, TICKET),
+                keyed.refuses(&compact, None, 401, TICKET),
             );
-            rows.check(format!("no spare bits in the {row}, {pad} spaces, works"), bench.accepts(&sound));
+            rows.check(format!("no spare bits in the {row}, {pad} spaces, works"), keyed.accepts(&sound));
         }
     }
 
     // The other alphabet: a nonce that encodes to `-` and `_`, sent as `+` and `/`.
-    let ticket = bench.good().header(r#"{"alg":"HS256","kid":"???>>>~~~"}"#);
+    let ticket = keyed.good().header(r#"{"alg":"HS256","kid":"???>>>~~~"}"#);
     let input = ticket.signing_input();
     let other = input.replace('-', "+").replace('_', "/");
     rows.check("the row has + or / to show", ensure(other != input, || input.clone()));
-    rows.check("+ and / in the header", bench.refuses(&sign_input(&other, secret), None, 401, TICKET));
-    rows.check("- and _ in the header work", bench.accepts(&sign_input(&input, secret)));
+    rows.check("+ and / in the header", keyed.refuses(&sign_input(&other, secret), None, 401, TICKET));
+    rows.check("- and _ in the header work", keyed.accepts(&sign_input(&input, secret)));
     loop {
-        let ticket = bench.good();
+        let ticket = keyed.good();
         let compact = ticket.mint(secret);
         let (input, mac) = compact.rsplit_once('.').ok_or_else(|| Failure::new("no dot"))?;
         if mac.contains('-') && mac.contains('_') {
             let other = format!("{input}.{}", mac.replace('-', "+").replace('_', "/"));
             rows.check(
                 "+ and / in the MAC",
-                bench.refuses(&other, nonce_of(&ticket).as_deref(), 401, TICKET),
+                keyed.refuses(&other, nonce_of(&ticket).as_deref(), 401, TICKET),
             );
             break;
         }
     }
 
-    let ticket = bench.good();
+    let ticket = keyed.good();
     let compact = ticket.mint(secret);
     let input = ticket.signing_input();
     let parts: Vec<&str> = compact.split('.').collect();
@@ -176,9 +176,9 @@ fn a_ticket_is_three_segments_of_strict_base64url() -> Result<(), Failure> {
         ("4,096 dots", ".".repeat(4_096)),
         ("replacement characters", "\u{fffd}".repeat(40)),
     ] {
-        rows.check(row, bench.refuses(&bent, None, 401, TICKET));
+        rows.check(row, keyed.refuses(&bent, None, 401, TICKET));
     }
-    rows.check("after all that, its nonce is free", bench.accepts(&compact));
+    rows.check("after all that, its nonce is free", keyed.accepts(&compact));
     rows.finish();
     Ok(())
 }
@@ -234,8 +234,8 @@ fn impossible(segment: &str) -> String {
 #[test]
 fn the_header_names_hs256_and_nothing_that_changes_its_meaning() -> Result<(), Failure> {
     let server = Server::any();
-    let mut bench = Bench::new(&server)?;
-    let secret = bench.signer.secret();
+    let mut keyed = KeyedIdentity::new(&server)?;
+    let secret = keyed.signer.secret();
     let mut rows = Rows::new("Ticket, 401, header");
     for header in [
         "",
@@ -302,24 +302,24 @@ fn the_header_names_hs256_and_nothing_that_changes_its_meaning() -> Result<(), F
         r#"{"alg":"HS256","typ":"JWT","typ":"JWT"}"#,
         r#"{"alg":"HS256","":1,"":2}"#,
     ] {
-        let ticket = bench.good().header(header);
-        let outcome = bench.refuses(&ticket.mint(secret), nonce_of(&ticket).as_deref(), 401, TICKET);
+        let ticket = keyed.good().header(header);
+        let outcome = keyed.refuses(&ticket.mint(secret), nonce_of(&ticket).as_deref(), 401, TICKET);
         rows.check(header.escape_debug().to_string(), outcome);
     }
-    let ticket = bench.good().header(b"{\"alg\":\"HS256\",\"kid\":\"\xff\"}");
+    let ticket = keyed.good().header(b"{\"alg\":\"HS256\",\"kid\":\"\xff\"}");
     rows.check(
         "invalid UTF-8",
-        bench.refuses(&ticket.mint(secret), nonce_of(&ticket).as_deref(), 401, TICKET),
+        keyed.refuses(&ticket.mint(secret), nonce_of(&ticket).as_deref(), 401, TICKET),
     );
     for (alg, mac) in [
         ("HS512", hmac_sha512 as fn(&str, &str) -> Vec<u8>),
         ("HS384", |input, secret| hmac_sha512(input, secret)[..48].to_vec()),
         ("none", |_, _| Vec::new()),
     ] {
-        let ticket = bench.good().header(format!(r#"{{"alg":"{alg}","typ":"JWT"}}"#));
+        let ticket = keyed.good().header(format!(r#"{{"alg":"{alg}","typ":"JWT"}}"#));
         let input = ticket.signing_input();
         let compact = format!("{input}.{}", encode(&mac(&input, secret)));
-        let outcome = bench.refuses(&compact, nonce_of(&ticket).as_deref(), 401, TICKET);
+        let outcome = keyed.refuses(&compact, nonce_of(&ticket).as_deref(), 401, TICKET);
         rows.check(format!("{alg} with its own MAC"), outcome);
     }
     for header in [
@@ -343,8 +343,8 @@ fn the_header_names_hs256_and_nothing_that_changes_its_meaning() -> Result<(), F
         r#"{"\u0061lg":"\u0048S256"}"#,
         r#"{"alg":"HS256","kid":"clé"}"#,
     ] {
-        let compact = bench.good().header(header).mint(secret);
-        rows.check(format!("{header} works"), bench.accepts(&compact));
+        let compact = keyed.good().header(header).mint(secret);
+        rows.check(format!("{header} works"), keyed.accepts(&compact));
     }
     rows.finish();
     Ok(())
@@ -353,17 +353,17 @@ fn the_header_names_hs256_and_nothing_that_changes_its_meaning() -> Result<(), F
 #[test]
 fn a_wrong_mac_is_401() -> Result<(), Failure> {
     let server = Server::any();
-    let mut bench = Bench::new(&server)?;
-    let secret = bench.signer.secret();
+    let mut keyed = KeyedIdentity::new(&server)?;
+    let secret = keyed.signer.secret();
     let mut rows = Rows::new("Ticket, 401, MAC");
-    let ticket = bench.good();
+    let ticket = keyed.good();
     let input = ticket.signing_input();
     let mac = hmac_sha256(&input, secret);
     let with = |mac: &[u8]| format!("{input}.{}", encode(mac));
     for bit in 0..256 {
         let mut bent = mac;
         bent[bit / 8] ^= 1 << (bit % 8);
-        rows.check(format!("bit {bit}"), bench.refuses(&with(&bent), None, 401, TICKET));
+        rows.check(format!("bit {bit}"), keyed.refuses(&with(&bent), None, 401, TICKET));
     }
     let reversed: Vec<u8> = mac.iter().rev().copied().collect();
     let inverted: Vec<u8> = mac.iter().map(|byte| !byte).collect();
@@ -384,9 +384,9 @@ fn a_wrong_mac_is_401() -> Result<(), Failure> {
         ("SHA-256 with the secret", Sha256::digest(format!("{secret}{input}")).to_vec()),
         ("of the header", hmac_sha256(input.split('.').next().unwrap_or_default(), secret).to_vec()),
         ("of the claims' text", hmac_sha256(&ticket.claims_json(), secret).to_vec()),
-        ("of another ticket", hmac_sha256(&bench.good().signing_input(), secret).to_vec()),
+        ("of another ticket", hmac_sha256(&keyed.good().signing_input(), secret).to_vec()),
     ] {
-        rows.check(row, bench.refuses(&with(&bent), None, 401, TICKET));
+        rows.check(row, keyed.refuses(&with(&bent), None, 401, TICKET));
     }
     let upper = secret.to_ascii_uppercase();
     let longer = format!("{secret}x");
@@ -404,16 +404,16 @@ fn a_wrong_mac_is_401() -> Result<(), Failure> {
         ("the secret in upper case", &upper),
         ("the secret's hash", &digest_of_secret),
     ] {
-        rows.check(row, bench.refuses(&ticket.mint(other), None, 401, TICKET));
+        rows.check(row, keyed.refuses(&ticket.mint(other), None, 401, TICKET));
     }
     // A claim read before the MAC would answer 403 here.
-    let foreign = bench.good().text("scope", "none").mint("another secret");
-    rows.check("before 403", bench.refuses(&foreign, None, 401, TICKET));
+    let foreign = keyed.good().text("scope", "none").mint("another secret");
+    rows.check("before 403", keyed.refuses(&foreign, None, 401, TICKET));
     let compact = ticket.mint(secret);
-    rows.check("after all that, its nonce is free", bench.accepts(&compact));
+    rows.check("after all that, its nonce is free", keyed.accepts(&compact));
     let used = format!("{}A", &compact[..compact.len() - 1]);
     let used = if used == compact { format!("{}E", &compact[..compact.len() - 1]) } else { used };
-    rows.check("before 409", bench.refuses(&used, None, 401, TICKET));
+    rows.check("before 409", keyed.refuses(&used, None, 401, TICKET));
     rows.finish();
     Ok(())
 }
@@ -421,10 +421,10 @@ fn a_wrong_mac_is_401() -> Result<(), Failure> {
 #[test]
 fn the_claims_are_one_json_object_without_duplicates() -> Result<(), Failure> {
     let server = Server::any();
-    let mut bench = Bench::new(&server)?;
-    let secret = bench.signer.secret();
+    let mut keyed = KeyedIdentity::new(&server)?;
+    let secret = keyed.signer.secret();
     let mut rows = Rows::new("Ticket, 401, claims");
-    let object = bench.good().claims_json();
+    let object = keyed.good().claims_json();
     let text = serde_json::Value::from(object.as_str()).to_string();
     for (row, claims) in [
         ("empty", String::new()),
@@ -449,7 +449,7 @@ fn the_claims_are_one_json_object_without_duplicates() -> Result<(), Failure> {
         ("words", "these are no claims at all".to_owned()),
     ] {
         let compact = mint_bytes(HEADER.as_bytes(), claims.as_bytes(), secret);
-        rows.check(row, bench.refuses(&compact, None, 401, TICKET));
+        rows.check(row, keyed.refuses(&compact, None, 401, TICKET));
     }
     for (row, inner) in [
         ("invalid UTF-8", &b"\xff"[..]),
@@ -458,27 +458,27 @@ fn the_claims_are_one_json_object_without_duplicates() -> Result<(), Failure> {
     ] {
         let claims = [object.trim_end_matches('}').as_bytes(), b",\"x\":\"", inner, b"\"}"].concat();
         let compact = mint_bytes(HEADER.as_bytes(), &claims, secret);
-        rows.check(row, bench.refuses(&compact, None, 401, TICKET));
+        rows.check(row, keyed.refuses(&compact, None, 401, TICKET));
     }
     let compact = mint_bytes(HEADER.as_bytes(), object.as_bytes(), secret);
-    rows.check("after all that, its nonce is free", bench.accepts(&compact));
+    rows.check("after all that, its nonce is free", keyed.accepts(&compact));
 
     let exp = (now_s() + 60).to_string();
     let duplicates = vec![
-        ("exp, the same".to_owned(), bench.good().claim("exp", &exp).also("exp", &exp)),
-        ("exp, later".to_owned(), bench.good().also("exp", &exp)),
-        ("nonce".to_owned(), bench.good().also("nonce", r#""other""#)),
-        ("scope".to_owned(), bench.good().also("scope", r#""sign""#)),
-        ("identity_id".to_owned(), bench.good().also("identity_id", r#""x""#)),
-        ("digest_hash".to_owned(), bench.good().also("digest_hash", r#""x""#)),
-        ("an unknown claim".to_owned(), bench.good().also("x", "1").also("x", "1")),
-        ("sub".to_owned(), bench.good().also("sub", r#""a""#).also("sub", r#""a""#)),
-        ("nonce, escaped".to_owned(), bench.good().also(r"\u006eonce", r#""other""#)),
-        ("exp, escaped".to_owned(), bench.good().also(r"e\u0078p", &exp)),
-        ("empty names".to_owned(), bench.good().also("", "1").also("", "2")),
-        ("a letter and its escape".to_owned(), bench.good().also("é", "1").also(r"\u00e9", "2")),
+        ("exp, the same".to_owned(), keyed.good().claim("exp", &exp).also("exp", &exp)),
+        ("exp, later".to_owned(), keyed.good().also("exp", &exp)),
+        ("nonce".to_owned(), keyed.good().also("nonce", r#""other""#)),
+        ("scope".to_owned(), keyed.good().also("scope", r#""sign""#)),
+        ("identity_id".to_owned(), keyed.good().also("identity_id", r#""x""#)),
+        ("digest_hash".to_owned(), keyed.good().also("digest_hash", r#""x""#)),
+        ("an unknown claim".to_owned(), keyed.good().also("x", "1").also("x", "1")),
+        ("sub".to_owned(), keyed.good().also("sub", r#""a""#).also("sub", r#""a""#)),
+        ("nonce, escaped".to_owned(), keyed.good().also(r"\u006eonce", r#""other""#)),
+        ("exp, escaped".to_owned(), keyed.good().also(r"e\u0078p", &exp)),
+        ("empty names".to_owned(), keyed.good().also("", "1").also("", "2")),
+        ("a letter and its escape".to_owned(), keyed.good().also("é", "1").also(r"\u00e9", "2")),
     ];
-    bench.refuse_claims(&mut rows, duplicates, 401, TICKET);
+    keyed.refuse_claims(&mut rows, duplicates, 401, TICKET);
     rows.finish();
     Ok(())
 }
@@ -486,11 +486,11 @@ fn the_claims_are_one_json_object_without_duplicates() -> Result<(), Failure> {
 #[test]
 fn times_and_nonce_are_of_the_right_type_and_in_range() -> Result<(), Failure> {
     let server = Server::any();
-    let mut bench = Bench::new(&server)?;
+    let mut keyed = KeyedIdentity::new(&server)?;
     let mut rows = Rows::new("Ticket, 401, times and nonce");
     let now = now_s();
     let mut table: Vec<(String, Ticket)> = Vec::new();
-    let good = || Ticket::new(&bench.identity, &bench.digest);
+    let good = || Ticket::new(&keyed.identity, &keyed.digest);
     for name in ["exp", "nonce"] {
         table.push((format!("{name} missing"), good().without(name)));
         let other_case = good().without(name).also(&name.to_ascii_uppercase(), "4102444800");
@@ -556,7 +556,7 @@ fn times_and_nonce_are_of_the_right_type_and_in_range() -> Result<(), Failure> {
         "nonce of 129 bytes by escapes".to_owned(),
         good().claim("nonce", &format!(r#""{}""#, r"\u006e".repeat(129))),
     ));
-    bench.refuse_claims(&mut rows, table, 401, TICKET);
+    keyed.refuse_claims(&mut rows, table, 401, TICKET);
     rows.finish();
     Ok(())
 }
@@ -564,12 +564,12 @@ fn times_and_nonce_are_of_the_right_type_and_in_range() -> Result<(), Failure> {
 #[test]
 fn what_the_contract_ignores_or_allows_is_accepted() -> Result<(), Failure> {
     let server = Server::any();
-    let mut bench = Bench::new(&server)?;
-    let secret = bench.signer.secret();
+    let mut keyed = KeyedIdentity::new(&server)?;
+    let secret = keyed.signer.secret();
     let mut rows = Rows::new("Ticket, 200");
     let now = now_s();
     let unique = || new_identity();
-    let good = || Ticket::new(&bench.identity, &bench.digest);
+    let good = || Ticket::new(&keyed.identity, &keyed.digest);
     let mut table: Vec<(String, Ticket)> = vec![
         ("90 s to live".to_owned(), good()),
         ("exp with a fraction".to_owned(), good().claim("exp", &format!("{}.5", now + 60))),
@@ -586,7 +586,7 @@ fn what_the_contract_ignores_or_allows_is_accepted() -> Result<(), Failure> {
         ("exp just within the limit".to_owned(), good().claim("exp", &(now + MAX_TTL_S - 10).to_string())),
         (
             "identity in upper case".to_owned(),
-            good().text("identity_id", &bench.identity.to_ascii_uppercase()),
+            good().text("identity_id", &keyed.identity.to_ascii_uppercase()),
         ),
         ("scope with an escape".to_owned(), good().claim("scope", r#""\u0073ign""#)),
         ("a name with an escape".to_owned(), good().without("scope").also(r"\u0073cope", r#""sign""#)),
@@ -647,20 +647,20 @@ fn what_the_contract_ignores_or_allows_is_accepted() -> Result<(), Failure> {
     table.push(("nonce of escapes".to_owned(), good().claim("nonce", &format!(r#""{escaped}""#))));
     let spaced = good().claims_json().replace(':', " : ").replace(',', "\r\n,\t");
     for (row, ticket) in table {
-        rows.check(format!("{row}: {}", ticket.claims_json()), bench.accepts(&ticket.mint(secret)));
+        rows.check(format!("{row}: {}", ticket.claims_json()), keyed.accepts(&ticket.mint(secret)));
     }
     let compact = mint_bytes(HEADER.as_bytes(), spaced.as_bytes(), secret);
-    rows.check("white space between claims", bench.accepts(&compact));
+    rows.check("white space between claims", keyed.accepts(&compact));
     let longest = {
-        let room = 4_096 - bench.good().mint(secret).len();
+        let room = 4_096 - keyed.good().mint(secret).len();
         // Three bytes of JSON are four letters; the rest is the new claim's own frame.
-        bench.good().text("x", &"a".repeat(room / 4 * 3 - 20)).mint(secret)
+        keyed.good().text("x", &"a".repeat(room / 4 * 3 - 20)).mint(secret)
     };
     rows.check(
         "nearly 4,096 letters",
         ensure((4_000..=4_096).contains(&longest.len()), || longest.len().to_string()),
     );
-    rows.check("a ticket of nearly 4,096 letters", bench.accepts(&longest));
+    rows.check("a ticket of nearly 4,096 letters", keyed.accepts(&longest));
     rows.finish();
     Ok(())
 }
@@ -668,11 +668,11 @@ fn what_the_contract_ignores_or_allows_is_accepted() -> Result<(), Failure> {
 #[test]
 fn scope_identity_and_digest_are_checked_in_this_order() -> Result<(), Failure> {
     let server = Server::any();
-    let mut bench = Bench::new(&server)?;
+    let mut keyed = KeyedIdentity::new(&server)?;
     let mut rows = Rows::new("Ticket, 403");
-    let good = || Ticket::new(&bench.identity, &bench.digest);
-    let identity = bench.identity.clone();
-    let digest_hash = hex::encode(Sha256::digest(bench.digest));
+    let good = || Ticket::new(&keyed.identity, &keyed.digest);
+    let identity = keyed.identity.clone();
+    let digest_hash = hex::encode(Sha256::digest(keyed.digest));
     let bend = |name: &'static str, texts: &[String]| {
         let mut table = vec![(format!("{name} missing"), good().without(name))];
         table.extend(NOT_STRINGS.map(|json| (format!("{name} not a string"), good().claim(name, json))));
@@ -722,12 +722,12 @@ fn scope_identity_and_digest_are_checked_in_this_order() -> Result<(), Failure> 
             format!("{digest_hash}\n"),
             digest_hash[..63].to_owned(),
             format!("{digest_hash}00"),
-            hex::encode(bench.digest),
-            hex::encode(Sha256::digest(hex::encode(bench.digest))),
-            hex::encode(Sha256::digest(format!("0x{}", hex::encode(bench.digest)))),
-            hex::encode(Sha256::digest(Sha256::digest(bench.digest))),
+            hex::encode(keyed.digest),
+            hex::encode(Sha256::digest(hex::encode(keyed.digest))),
+            hex::encode(Sha256::digest(format!("0x{}", hex::encode(keyed.digest)))),
+            hex::encode(Sha256::digest(Sha256::digest(keyed.digest))),
             hex::encode(Sha256::digest(rand::random::<[u8; 32]>())),
-            encode(&Sha256::digest(bench.digest)),
+            encode(&Sha256::digest(keyed.digest)),
         ],
     );
     let order = [
@@ -750,26 +750,26 @@ fn scope_identity_and_digest_are_checked_in_this_order() -> Result<(), Failure> 
         ("nbf to come", good().claim("nbf", &(now_s() + 60).to_string()).text("identity_id", "x")),
         ("iat a string", good().claim("iat", r#""x""#).text("digest_hash", "x")),
     ];
-    bench.refuse_claims(&mut rows, scopes, 403, SCOPE);
-    bench.refuse_claims(&mut rows, identities, 403, IDENTITY_MISMATCH);
-    bench.refuse_claims(&mut rows, digests, 403, DIGEST_MISMATCH);
+    keyed.refuse_claims(&mut rows, scopes, 403, SCOPE);
+    keyed.refuse_claims(&mut rows, identities, 403, IDENTITY_MISMATCH);
+    keyed.refuse_claims(&mut rows, digests, 403, DIGEST_MISMATCH);
     for (row, ticket, text) in order {
-        bench.refuse_claims(&mut rows, vec![(row.to_owned(), ticket)], 403, text);
+        keyed.refuse_claims(&mut rows, vec![(row.to_owned(), ticket)], 403, text);
     }
     for (row, ticket) in times {
         let row = format!("401 before 403, {row}");
-        bench.refuse_claims(&mut rows, vec![(row, ticket)], 401, TICKET);
+        keyed.refuse_claims(&mut rows, vec![(row, ticket)], 401, TICKET);
     }
 
     // 403 before 409: a used nonce in a ticket of another scope.
-    let used = bench.good();
-    let secret = bench.signer.secret();
-    bench.accepts(&used.mint(secret))?;
+    let used = keyed.good();
+    let secret = keyed.signer.secret();
+    keyed.accepts(&used.mint(secret))?;
     for (name, text) in
         [("scope", SCOPE), ("identity_id", IDENTITY_MISMATCH), ("digest_hash", DIGEST_MISMATCH)]
     {
         let compact = used.clone().text(name, "x").mint(secret);
-        rows.check(format!("403 before 409, {name}"), bench.refuses(&compact, None, 403, text));
+        rows.check(format!("403 before 409, {name}"), keyed.refuses(&compact, None, 403, text));
     }
     rows.finish();
     Ok(())
@@ -828,18 +828,18 @@ fn a_nonce_is_used_once_by_any_identity() -> Result<(), Failure> {
 #[test]
 fn after_its_expiry_a_ticket_is_401() -> Result<(), Failure> {
     let server = Server::any();
-    let mut bench = Bench::new(&server)?;
-    let secret = bench.signer.secret();
+    let mut keyed = KeyedIdentity::new(&server)?;
+    let secret = keyed.signer.secret();
     let expiry = now_s() + 3;
-    let used = bench.good().claim("exp", &expiry.to_string()).mint(secret);
-    let unused = bench.good().claim("exp", &format!("{expiry}.25")).mint(secret);
-    bench.accepts(&used)?;
+    let used = keyed.good().claim("exp", &expiry.to_string()).mint(secret);
+    let unused = keyed.good().claim("exp", &format!("{expiry}.25")).mint(secret);
+    keyed.accepts(&used)?;
     while now_s() <= expiry {
         thread::sleep(Duration::from_millis(50));
     }
     let mut rows = Rows::new("Ticket, after expiry");
-    rows.check("used", bench.refuses(&used, None, 401, TICKET));
-    rows.check("never used", bench.refuses(&unused, None, 401, TICKET));
+    rows.check("used", keyed.refuses(&used, None, 401, TICKET));
+    rows.check("never used", keyed.refuses(&unused, None, 401, TICKET));
     rows.finish();
     Ok(())
 }
@@ -847,18 +847,18 @@ fn after_its_expiry_a_ticket_is_401() -> Result<(), Failure> {
 #[test]
 fn the_greatest_lifetime_is_an_option() -> Result<(), Failure> {
     let server = Server::own(&["--max-ticket-ttl-s", "60"]);
-    let mut bench = Bench::new(&server)?;
-    let secret = bench.signer.secret();
+    let mut keyed = KeyedIdentity::new(&server)?;
+    let secret = keyed.signer.secret();
     let mut rows = Rows::new("Ticket, --max-ticket-ttl-s 60");
     for ahead in [65, 90, 3_000] {
-        let ticket = bench.good().claim("exp", &(now_s() + ahead).to_string());
+        let ticket = keyed.good().claim("exp", &(now_s() + ahead).to_string());
         // The nonce is tried again with a shorter life.
         let short = ticket.clone().claim("exp", &(now_s() + 30).to_string()).mint(secret);
-        rows.check(format!("{ahead} s"), bench.refuses(&ticket.mint(secret), None, 401, TICKET));
-        rows.check(format!("{ahead} s: its nonce is free"), bench.accepts(&short));
+        rows.check(format!("{ahead} s"), keyed.refuses(&ticket.mint(secret), None, 401, TICKET));
+        rows.check(format!("{ahead} s: its nonce is free"), keyed.accepts(&short));
     }
-    let ticket = bench.good().claim("exp", &(now_s() + 55).to_string()).mint(secret);
-    rows.check("55 s", bench.accepts(&ticket));
+    let ticket = keyed.good().claim("exp", &(now_s() + 55).to_string()).mint(secret);
+    rows.check("55 s", keyed.accepts(&ticket));
     rows.finish();
     Ok(())
 }
@@ -867,10 +867,10 @@ fn the_greatest_lifetime_is_an_option() -> Result<(), Failure> {
 fn of_many_uses_at_once_one_succeeds() -> Result<(), Failure> {
     const USES: usize = 20;
     let server = Server::any();
-    let bench = Bench::new(&server)?;
+    let keyed = KeyedIdentity::new(&server)?;
     for round in 0..5 {
-        let ticket = bench.good().mint(bench.signer.secret());
-        let body = sign_body(&bench.identity, &hex::encode(bench.digest), &ticket);
+        let ticket = keyed.good().mint(keyed.signer.secret());
+        let body = sign_body(&keyed.identity, &hex::encode(keyed.digest), &ticket);
         let request = Request::post("/internal/sign", server.api_key(), body).bytes();
         let barrier = Barrier::new(USES);
         let statuses = thread::scope(|scope| {
@@ -898,13 +898,13 @@ fn of_many_uses_at_once_one_succeeds() -> Result<(), Failure> {
 #[test]
 fn two_signatures_of_one_digest_differ_and_verify() -> Result<(), Failure> {
     let server = Server::any();
-    let mut bench = Bench::new(&server)?;
+    let mut keyed = KeyedIdentity::new(&server)?;
     let mut signatures = Vec::new();
-    for digest in [bench.digest, [0; 32], [255; 32]] {
+    for digest in [keyed.digest, [0; 32], [255; 32]] {
         for _ in 0..4 {
-            let ticket = bench.signer.ticket(&bench.identity, &digest);
-            let signature = bench.signer.signed(&bench.identity, &digest, &ticket)?;
-            bip340::verify(&signature, &digest, &bench.x_only)?;
+            let ticket = keyed.signer.ticket(&keyed.identity, &digest);
+            let signature = keyed.signer.signed(&keyed.identity, &digest, &ticket)?;
+            bip340::verify(&signature, &digest, &keyed.x_only)?;
             // Not even the nonce point may repeat.
             signatures.push(signature[..64].to_owned());
         }
@@ -975,8 +975,8 @@ fn mutated(rng: &mut StdRng, good: &Ticket, secret: &str) -> String {
 fn what_the_signer_accepts_another_library_accepts_too() -> Result<(), Failure> {
     const CASES: usize = 400;
     let server = Server::any();
-    let mut bench = Bench::new(&server)?;
-    let secret = bench.signer.secret();
+    let mut keyed = KeyedIdentity::new(&server)?;
+    let secret = keyed.signer.secret();
     let mut exp = Validation::new(Algorithm::HS256);
     exp.leeway = 0;
     exp.validate_aud = false;
@@ -992,14 +992,14 @@ fn what_the_signer_accepts_another_library_accepts_too() -> Result<(), Failure> 
     let mut rows = Rows::new("Ticket, against jsonwebtoken");
     let (mut accepted, mut refused) = (0, 0);
     for case in 0..CASES {
-        let ticket = mutated(&mut rng, &bench.good(), secret);
+        let ticket = mutated(&mut rng, &keyed.good(), secret);
         let decode = || {
             let decode = |validation| jsonwebtoken::decode::<serde_json::Value>(&*ticket, &key, validation);
             decode(&exp).and(decode(&nbf))
         };
         // Asked before the signer and after it: a ticket may begin or end in between.
         let before = decode();
-        let exchange = bench.signer.sign(&bench.identity, &hex::encode(bench.digest), &ticket);
+        let exchange = keyed.signer.sign(&keyed.identity, &hex::encode(keyed.digest), &ticket);
         let status = exchange.response()?.status;
         let row = format!("seed {seed}, case {case}, {ticket}");
         match (status, before.or_else(|_| decode())) {

@@ -1,7 +1,7 @@
 //! Shows that the signer keeps its promises while processes die, clients misbehave, KMS fails and clocks jump.
 //!
 //! ```text
-//! plan ──▶ stage   (proxy, signer, KMS: killed, stopped, drained, failing)  ─┐
+//! plan ──▶ system   (proxy, signer, KMS: killed, stopped, drained, failing)  ─┐
 //!      └─▶ attack  (clients that cut, stall, flood)                          ├─▶ history ─▶ checker ─▶ report
 //!          load    (honest clients), keeper (the proxy's files)            ──┘
 //! ```
@@ -25,7 +25,7 @@ mod load;
 mod plan;
 mod report;
 mod resources;
-mod stage;
+mod system;
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,7 +45,7 @@ use crate::load::{CLIENTS, Honest, Orders};
 use crate::plan::{Episode, Kind, plan};
 use crate::report::{Holding, Report};
 use crate::resources::Resources;
-use crate::stage::Stage;
+use crate::system::System;
 
 // Of sysexits.h.
 const EX_USAGE: u8 = 64;
@@ -121,15 +121,15 @@ fn run(seed: u64, duration_s: u64) -> Result<Report, Failure> {
     let journal = Journal::new();
     let mut rng = StdRng::seed_from_u64(seed);
     let plan = plan(seed, Duration::from_secs(duration_s));
-    let (mut stage, server) = Stage::start(&journal)?;
+    let (mut system, server) = System::start(&journal)?;
     let mut clients = Vec::new();
     for number in 0..CLIENTS {
-        let legacy = stage.legacy_backups(LEGACY_BACKUPS, &mut rng)?;
+        let legacy = system.legacy_backups(LEGACY_BACKUPS, &mut rng)?;
         clients.push(Honest::new(&server, &journal, legacy, rng.random(), number));
     }
 
     // Read first: a leak in the rehearsal must not raise the baseline.
-    let fresh = stage.resources()?;
+    let fresh = system.resources()?;
 
     // The rehearsal: all that clients do, at the same time.
     let orders = Orders::default();
@@ -147,7 +147,7 @@ fn run(seed: u64, duration_s: u64) -> Result<Report, Failure> {
         orders.leave.store(true, Ordering::Relaxed);
     });
     thread::sleep(REST);
-    let rehearsed = stage.resources()?;
+    let rehearsed = system.resources()?;
     let mut holdings: Vec<Holding> = PROCESSES
         .into_iter()
         .zip(fresh.into_iter().zip(rehearsed))
@@ -157,7 +157,7 @@ fn run(seed: u64, duration_s: u64) -> Result<Report, Failure> {
         })
         .collect();
 
-    let keeper = stage.keeper();
+    let keeper = system.keeper();
     let orders = Orders::default();
     let suffered = thread::scope(|scope| {
         for client in &mut clients {
@@ -166,8 +166,8 @@ fn run(seed: u64, duration_s: u64) -> Result<Report, Failure> {
         scope.spawn(|| keeper.run(&orders));
         let suffered = plan.iter().try_for_each(|episode| {
             be_quiet(episode.quiet, &journal);
-            suffer(episode, &mut stage, &server, &journal)?;
-            come_to_rest(episode, &stage, &orders, &journal, &mut holdings)
+            suffer(episode, &mut system, &server, &journal)?;
+            come_to_rest(episode, &system, &orders, &journal, &mut holdings)
         });
         orders.leave.store(true, Ordering::Relaxed);
         suffered
@@ -175,7 +175,7 @@ fn run(seed: u64, duration_s: u64) -> Result<Report, Failure> {
     drop(clients);
     let mut restored = 0;
     match suffered {
-        Ok(()) => restored = restore_all(&mut stage, &server, &journal)?,
+        Ok(()) => restored = restore_all(&mut system, &server, &journal)?,
         Err(failure) => journal.notice(EARLY_END, failure.to_string()),
     }
 
@@ -195,7 +195,7 @@ fn be_quiet(lasts: Duration, journal: &Journal) {
 /// The faults of an episode: those of clients at the same time, those of processes one after the other beside them.
 fn suffer(
     episode: &Episode,
-    stage: &mut Stage<'_>,
+    system: &mut System<'_>,
     server: &Server,
     journal: &Journal,
 ) -> Result<(), Failure> {
@@ -214,7 +214,7 @@ fn suffer(
         for kind in episode.kinds.iter().copied().filter(|kind| !kind.is_of_clients()) {
             let fault = journal.open(Span::Fault(kind));
             let lasts = episode.lasts / u32::try_from(of_processes).unwrap_or(u32::MAX);
-            outcome = outcome.and_then(|()| stage.suffer(kind, lasts, server, &mut rng));
+            outcome = outcome.and_then(|()| system.suffer(kind, lasts, server, &mut rng));
             if kind.interrupts_service() {
                 thread::sleep(AFTERMATH);
             }
@@ -233,7 +233,7 @@ fn suffer(
 /// lets a connection linger. Each episode is looked at, because a later one may replace the process that leaked.
 fn come_to_rest(
     episode: &Episode,
-    stage: &Stage<'_>,
+    system: &System<'_>,
     orders: &Orders,
     journal: &Journal,
     holdings: &mut [Holding],
@@ -244,7 +244,7 @@ fn come_to_rest(
     loop {
         thread::sleep(Duration::from_millis(200));
         leaks = Vec::new();
-        for (holding, now) in holdings.iter_mut().zip(stage.resources()?) {
+        for (holding, now) in holdings.iter_mut().zip(system.resources()?) {
             holding.ended = now;
             let Holding { process, began, most, .. } = holding;
             let after = || {
@@ -286,8 +286,8 @@ fn come_to_rest(
 }
 
 /// Has a new signer open every backup, and sign with every key under its public key of before. Gives how many did.
-fn restore_all(stage: &mut Stage<'_>, server: &Server, journal: &Journal) -> Result<usize, Failure> {
-    stage.replace_signer(server)?;
+fn restore_all(system: &mut System<'_>, server: &Server, journal: &Journal) -> Result<usize, Failure> {
+    system.replace_signer(server)?;
     let (backups, keys) = {
         let history = journal.history();
         (history.backups.clone(), public_keys(&history))

@@ -106,13 +106,13 @@ impl BackupApi for Model {
     }
 }
 
-struct Bench {
+struct TableAndJournal {
     table: BackupTable,
     journal: Mutex<Journal>,
     _folder: tempfile::TempDir,
 }
 
-impl Bench {
+impl TableAndJournal {
     fn new(sealed_keys: &[&str]) -> Self {
         let rows: String = sealed_keys.iter().map(|key| format!("{IDENTITY},{key}\n")).collect();
         let text = format!("identity_id,sealed_key\n{rows}");
@@ -153,59 +153,59 @@ fn a_signer_is_left_as_it_was() {
         (Some('A'), false, 3, Some('A')),
         (Some('A'), true, 3, Some('A')),
     ] {
-        let bench = Bench::new(&[OLD_A]);
+        let run = TableAndJournal::new(&[OLD_A]);
         let mut signer = Model { live, ..Model::default() };
-        assert_eq!(bench.run(&mut signer, keeps_loaded), []);
+        assert_eq!(run.run(&mut signer, keeps_loaded), []);
         assert_eq!((signer.calls, signer.live), (calls, live_after), "{live:?}");
-        assert_eq!(signer.key_of(&bench.new_key(0).unwrap()), Some('A'));
-        assert_eq!(bench.has_begun(0), live.is_none());
+        assert_eq!(signer.key_of(&run.new_key(0).unwrap()), Some('A'));
+        assert_eq!(run.has_begun(0), live.is_none());
     }
 }
 
 #[test]
 fn another_live_key_is_not_touched() {
-    let bench = Bench::new(&[OLD_A]);
+    let run = TableAndJournal::new(&[OLD_A]);
     let mut signer = Model { live: Some('B'), ..Model::default() };
-    let failures = bench.run(&mut signer, false);
+    let failures = run.run(&mut signer, false);
     assert!(matches!(&failures[..], [(0, Cause::LiveKeyDiffers(refusal))] if refusal.status == 409));
-    assert_eq!((signer.live, bench.new_key(0)), (Some('B'), None));
+    assert_eq!((signer.live, run.new_key(0)), (Some('B'), None));
     assert!(signer.destroyed.is_empty());
 }
 
 #[test]
 fn what_does_not_open_fails_alone() {
-    let bench = Bench::new(&[BROKEN]);
+    let run = TableAndJournal::new(&[BROKEN]);
     let mut signer = Model::default();
-    let failures = bench.run(&mut signer, false);
+    let failures = run.run(&mut signer, false);
     assert!(matches!(&failures[..], [(0, Cause::Signer(refusal))] if refusal.status == 500));
     assert_eq!((signer.live, signer.calls), (None, 2));
 
-    let bench = Bench::new(&[OLD_A]);
+    let run = TableAndJournal::new(&[OLD_A]);
     let mut signer = Model { is_broken: true, ..Model::default() };
-    let failures = bench.run(&mut signer, false);
+    let failures = run.run(&mut signer, false);
     assert!(matches!(&failures[..], [(0, Cause::NewOneDoesNotOpen(refusal))] if refusal.status == 500));
-    assert_eq!((signer.live, bench.new_key(0)), (None, None));
+    assert_eq!((signer.live, run.new_key(0)), (None, None));
 }
 
 /// Of rows with one identity, those with the first one's key are done, and no other.
 #[test]
 fn an_identity_has_one_key() {
     for live in [None, Some('A')] {
-        let bench = Bench::new(&[BROKEN, OLD_A, OLD_B, OTHER_A]);
+        let run = TableAndJournal::new(&[BROKEN, OLD_A, OLD_B, OTHER_A]);
         let mut signer = Model { live, ..Model::default() };
-        let failures = bench.run(&mut signer, false);
+        let failures = run.run(&mut signer, false);
         assert!(
             matches!(&failures[..], [(0, Cause::Signer(_)), (2, Cause::OtherKeyThan { row: 1, .. })]),
             "{failures:?}"
         );
         assert_eq!(signer.live, live);
-        assert_eq!([0, 2].map(|row| bench.new_key(row)), [None, None]);
-        let new_keys = [1, 3].map(|row| bench.new_key(row).unwrap());
+        assert_eq!([0, 2].map(|row| run.new_key(row)), [None, None]);
+        let new_keys = [1, 3].map(|row| run.new_key(row).unwrap());
         assert_eq!(new_keys[0], new_keys[1]);
         assert_eq!(signer.key_of(&new_keys[0]), Some('A'));
 
         // The next run knows which key it is, and makes no other.
-        let failures = bench.run(&mut signer, false);
+        let failures = run.run(&mut signer, false);
         assert!(matches!(&failures[..], [(0, _), (2, Cause::OtherKeyThan { row: 1, .. })]), "{failures:?}");
         assert_eq!(signer.live, live);
     }
@@ -214,17 +214,17 @@ fn an_identity_has_one_key() {
 /// A run that was killed before it destroyed the key left it live: the next one takes it for its own.
 #[test]
 fn what_a_killed_run_put_in_is_taken_out() {
-    let bench = Bench::new(&[OLD_A]);
-    bench.journal.lock().unwrap().note_beginning(0).unwrap();
+    let run = TableAndJournal::new(&[OLD_A]);
+    run.journal.lock().unwrap().note_beginning(0).unwrap();
     let mut signer = Model { live: Some('A'), ..Model::default() };
-    assert_eq!(bench.run(&mut signer, false), []);
+    assert_eq!(run.run(&mut signer, false), []);
     assert_eq!((signer.live, signer.destroyed), (None, vec!['A']));
 
     // But if it is another key by now, it is somebody else's.
-    let bench = Bench::new(&[OLD_A]);
-    bench.journal.lock().unwrap().note_beginning(0).unwrap();
+    let run = TableAndJournal::new(&[OLD_A]);
+    run.journal.lock().unwrap().note_beginning(0).unwrap();
     let mut signer = Model { live: Some('X'), ..Model::default() };
-    assert!(matches!(&bench.run(&mut signer, false)[..], [(0, Cause::LiveKeyDiffers(_))]));
+    assert!(matches!(&run.run(&mut signer, false)[..], [(0, Cause::LiveKeyDiffers(_))]));
     assert_eq!((signer.live, signer.destroyed), (Some('X'), vec![]));
 }
 
@@ -232,15 +232,15 @@ fn what_a_killed_run_put_in_is_taken_out() {
 #[test]
 fn a_refusal_leaves_no_key_behind() {
     for refused in 0..6 {
-        let bench = Bench::new(&[OLD_A]);
+        let run = TableAndJournal::new(&[OLD_A]);
         let mut signer = Model { refused: vec![refused], ..Model::default() };
-        let failures = bench.run(&mut signer, false);
-        assert_eq!((failures.len(), bench.new_key(0)), (1, None), "{refused}");
+        let failures = run.run(&mut signer, false);
+        assert_eq!((failures.len(), run.new_key(0)), (1, None), "{refused}");
         let stays = matches!(failures[0].1, Cause::StaysLive(_));
         assert_eq!((stays, signer.live.is_some()), (refused == 5, refused == 5), "{refused}");
         // The next run goes well, and then it is out.
         signer.refused.clear();
-        assert_eq!(bench.run(&mut signer, false), []);
+        assert_eq!(run.run(&mut signer, false), []);
         assert_eq!(signer.live, None, "{refused}");
     }
 }
@@ -249,14 +249,14 @@ fn a_refusal_leaves_no_key_behind() {
 #[test]
 fn a_key_that_may_have_stayed_is_told() {
     let run = |live, refused: &[usize], lost: &[usize], keeps_loaded| {
-        let bench = Bench::new(&[OLD_A]);
+        let run = TableAndJournal::new(&[OLD_A]);
         if live == Some('A') {
-            bench.journal.lock().unwrap().note_beginning(0).unwrap();
+            run.journal.lock().unwrap().note_beginning(0).unwrap();
         }
         let (refused, lost) = (refused.to_vec(), lost.to_vec());
         let mut signer = Model { live, refused, lost, ..Model::default() };
-        let mut failures = bench.run(&mut signer, keeps_loaded);
-        assert_eq!((failures.len(), bench.new_key(0)), (1, None), "{:?} {:?}", signer.refused, signer.lost);
+        let mut failures = run.run(&mut signer, keeps_loaded);
+        assert_eq!((failures.len(), run.new_key(0)), (1, None), "{:?} {:?}", signer.refused, signer.lost);
         (failures.remove(0).1, signer.live)
     };
     for (live, refused, lost) in [
@@ -300,13 +300,13 @@ fn whatever_others_do_a_new_sealed_key_holds_the_old_ones_key() {
         }
     }
     // A row for each, with a journal for all: each journal costs two waits for the disk.
-    let bench = Bench::new(&vec![OLD_A; cases.len()]);
+    let run = TableAndJournal::new(&vec![OLD_A; cases.len()]);
     let mut done = 0;
     for (row, (live, deeds)) in cases.iter().enumerate() {
         let mut signer = Model { live: *live, deeds: deeds.clone(), ..Model::default() };
-        let failures = bench.run_rows(&[row], &mut signer, false);
+        let failures = run.run_rows(&[row], &mut signer, false);
         let what = format!("{live:?} {deeds:?} {failures:?}");
-        match bench.new_key(row) {
+        match run.new_key(row) {
             Some(new_key) => {
                 assert_eq!(signer.key_of(&new_key), Some('A'), "{what}");
                 assert!(failures.is_empty(), "{what}");
@@ -321,9 +321,9 @@ fn whatever_others_do_a_new_sealed_key_holds_the_old_ones_key() {
 
 #[test]
 fn who_keeps_changing_a_key_is_not_waited_for() {
-    let bench = Bench::new(&[OLD_A]);
+    let run = TableAndJournal::new(&[OLD_A]);
     // Each attempt ends with the second export.
     let deeds = (0..3 * MAX_ATTEMPTS).map(|at| (at, Deed::Destroy)).collect();
     let mut signer = Model { deeds, ..Model::default() };
-    assert_eq!(bench.run(&mut signer, false), [(0, Cause::Contended)]);
+    assert_eq!(run.run(&mut signer, false), [(0, Cause::Contended)]);
 }

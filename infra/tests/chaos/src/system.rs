@@ -71,7 +71,7 @@ fn another(now_s: i32, offsets_s: &[i32], rng: &mut StdRng) -> i32 {
 }
 
 /// The signer, the proxy and KMS. Only the NSM and KMS are not those of production.
-pub(crate) struct Stage<'a> {
+pub(crate) struct System<'a> {
     parent: Parent,
     proxy: Process,
     signer: Process,
@@ -82,7 +82,7 @@ pub(crate) struct Stage<'a> {
     nsm_offset_s: i32,
 }
 
-impl<'a> Stage<'a> {
+impl<'a> System<'a> {
     /// Starts everything; gives what clients see too.
     pub(crate) fn start(journal: &'a Journal) -> Result<(Self, Server), Failure> {
         let mut parent = Parent::new()?;
@@ -97,10 +97,10 @@ impl<'a> Stage<'a> {
         journal.begin_life();
         let signer = parent.start_enclave()?;
         let server = Server::at_address(address, parent.secrets.clone()).over_tls();
-        let mut stage =
+        let mut system =
             Self { parent, proxy, signer, proxy_program, journal, kms_offset_s: 0, nsm_offset_s: 0 };
-        stage.becomes_ready(&server)?;
-        Ok((stage, server))
+        system.becomes_ready(&server)?;
+        Ok((system, server))
     }
 
     /// The client whose file the proxy keeps.

@@ -26,19 +26,19 @@ const BUILD: [(&str, &str); 5] = [
     ("--output", "image.eif"),
 ];
 
-pub(crate) struct Workshop {
+pub(crate) struct ImageParts {
     folder: TempDir,
 }
 
-impl Workshop {
+impl ImageParts {
     pub(crate) fn new() -> Self {
-        let workshop = Self { folder: tempfile::tempdir().unwrap() };
-        workshop.write("enclave", elf(&[]));
-        workshop.write("nitro.toml", nitro_toml());
-        workshop.write("bzImage", kernel(4096));
-        workshop.write("cmdline", "reboot=k panic=-1 console=ttyS0\n");
-        workshop.write("nsm.ko", b"\x7fELF, and a driver");
-        workshop
+        let parts = Self { folder: tempfile::tempdir().unwrap() };
+        parts.write("enclave", elf(&[]));
+        parts.write("nitro.toml", nitro_toml());
+        parts.write("bzImage", kernel(4096));
+        parts.write("cmdline", "reboot=k panic=-1 console=ttyS0\n");
+        parts.write("nsm.ko", b"\x7fELF, and a driver");
+        parts
     }
 
     pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
