@@ -1,6 +1,6 @@
 //! The state of a signer and the order of its checks.
 //!
-//! A signature takes two steps, so that whoever shares a signer between threads holds its lock for the first only:
+//! A signature takes two steps, so that threads that share a signer hold its lock for the first only:
 //! [`Signer::authorize`] checks the ticket and records its nonce, and the [`SignPermit`] it returns signs, once. There
 //! is no other way to a signature.
 

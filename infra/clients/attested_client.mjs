@@ -186,7 +186,7 @@ function checkedPcrs(pcrs) {
   }
   // The rest of them are the same whatever runs, or leave a part of it out.
   if (!(checked.has(0) || (checked.has(1) && checked.has(2)) || checked.has(8))) {
-    throw new TypeError('these registers do not say what runs: that takes pcr0, pcr1 with pcr2, or pcr8')
+    throw new TypeError('these registers do not identify a program: give pcr0, pcr1 with pcr2, or pcr8')
   }
   return Object.fromEntries([...checked].map(([index, value]) => [index, value.toString('hex')]))
 }
@@ -225,7 +225,7 @@ class Cbor {
       case 5: {
         const pairs = this.#repeat(length, () => [this.value(depth + 1), this.value(depth + 1)])
         const map = new Map(pairs)
-        if (map.size !== pairs.length) throw new RangeError('a key is there twice')
+        if (map.size !== pairs.length) throw new RangeError('a key occurs twice')
         return map
       }
       default:
@@ -312,7 +312,7 @@ const FIELDS = ['module_id', 'digest', 'timestamp', 'pcrs', 'certificate', 'cabu
 function parse(document) {
   ensure(document.length <= MAX_DOCUMENT_BYTES, 'reply is longer than any attestation document')
   const isEmulators = document.subarray(0, EMULATOR_START.length).equals(EMULATOR_START)
-  ensure(!isEmulators, "attestation document is an emulator's, which nobody signed")
+  ensure(!isEmulators, "attestation document is an emulator's, without a signature")
   let parts
   try {
     parts = Cbor.read(document[0] === 0xd2 ? document.subarray(1) : document)
@@ -443,7 +443,7 @@ export function verifyReply(reply, { nonce, spki, pcrs, rootPem = AWS_ROOT_PEM, 
   const words = `enclave runs another image: its pcrs are those of none of ${images.length}`
   ensure(differences.includes(null), differences.length === 1 ? differences[0] : words)
   ensure(said.public_key, 'attestation document is bound to no tls key: tls of this connection does not end in the enclave')
-  ensure(said.public_key.equals(spki), 'attestation document is for another tls key: someone between relays it, and reads along')
+  ensure(said.public_key.equals(spki), 'attestation document is for another tls key: another server relays it, and reads along')
   ensure(
     said.user_data?.equals(createHash('sha256').update(spki).digest()),
     "attestation document is not the endpoint's: its user data is not the digest of the tls key",

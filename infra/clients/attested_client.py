@@ -189,7 +189,7 @@ def checked_pcrs(pcrs):
             raise ValueError(f"pcr{index} is all zeros, as in debug mode")
     # The rest of them are the same whatever runs, or leave a part of it out.
     if not (0 in pcrs or (1 in pcrs and 2 in pcrs) or 8 in pcrs):
-        raise ValueError("these registers do not say what runs: that takes pcr0, pcr1 with pcr2, or pcr8")
+        raise ValueError("these registers do not identify a program: give pcr0, pcr1 with pcr2, or pcr8")
     return dict(pcrs)
 
 
@@ -229,7 +229,7 @@ class Cbor:
             return [self._value(depth + 1) for _ in range(length)]
         pairs = [(self._value(depth + 1), self._value(depth + 1)) for _ in range(length)]
         if any(not isinstance(key, (int, str)) for key, _ in pairs) or len(dict(pairs)) != length:
-            raise ValueError("a key is there twice, or is none")
+            raise ValueError("a key occurs twice, or is no key")
         return dict(pairs)
 
     def _length(self, short):
@@ -262,7 +262,7 @@ def _parse(document):
     """What a document says, and the signature over it; who wrote it is another question."""
     ensure(len(document) <= MAX_DOCUMENT_BYTES, "reply is longer than any attestation document")
     is_emulators = document.startswith(EMULATOR_START)
-    ensure(not is_emulators, "attestation document is an emulator's, which nobody signed")
+    ensure(not is_emulators, "attestation document is an emulator's, without a signature")
     try:
         parts = Cbor.read(document.removeprefix(b"\xd2"))
     except ValueError:
@@ -424,7 +424,7 @@ def verify_reply(reply, nonce, spki, images, root_pem=AWS_ROOT_PEM, now_ms=None)
     )
     ensure(
         said["public_key"] == spki,
-        "attestation document is for another tls key: someone between relays it, and reads along",
+        "attestation document is for another tls key: another server relays it, and reads along",
     )
     ensure(
         said["user_data"] == hashlib.sha256(spki).digest(),

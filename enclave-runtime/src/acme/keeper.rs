@@ -211,7 +211,7 @@ impl Keeper {
         let key = AccountKey::from_pkcs8(&state.account_key);
         let url = url(self.server.directory(), "account", &state.account_url);
         let (Some(key), Ok(url)) = (key, url) else {
-            tracing::warn!("the account that the parent keeps is of no use");
+            tracing::warn!("the account that the parent keeps cannot be used");
             return;
         };
         tracing::info!(account = %url, "the acme account is the one that was kept");

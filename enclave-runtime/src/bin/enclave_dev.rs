@@ -159,7 +159,7 @@ fn parse_pcr(hex: &str) -> Result<[u8; 48], &'static str> {
 /// EX_USAGE of sysexits.h: the command line is wrong.
 const EX_USAGE: u8 = 64;
 
-/// EX_UNAVAILABLE of sysexits.h: something it needs of the system is not to be had.
+/// EX_UNAVAILABLE of sysexits.h: the system lacks a part that the signer needs.
 const EX_UNAVAILABLE: u8 = 69;
 
 /// EX_CONFIG of sysexits.h: a secret is missing or wrong.

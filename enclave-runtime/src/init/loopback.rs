@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn the_request_is_one_that_iproute2_sends() {
-        // `strace ip link set lo up`, but for its sequence number.
+        // `strace ip link set lo up`, except its sequence number.
         let expected = "20000000100005000000000000000000 00000000010000000100000001000000";
         let request = base16ct::lower::encode_string(&up_request(1));
         assert_eq!(request, expected.replace(' ', ""));

@@ -10,7 +10,7 @@ pub enum Refused {
     TooLarge,
     /// Not a `COSE_Sign1` in its one accepted spelling, or something follows it.
     MalformedEnvelope,
-    /// The protected header is not that of ES384. QEMU's documents, which nobody signed, are refused here.
+    /// The protected header is not that of ES384. QEMU's documents, which have no signature, are refused here.
     WrongAlgorithm,
     /// The payload is not one CBOR map, or something follows it.
     MalformedPayload,

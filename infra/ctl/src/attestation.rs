@@ -10,7 +10,7 @@ use crate::connection::{Connection, Unreachable};
 /// Statuses that pass: the signer boots or stops, is asked too often, or cannot reach its module.
 const LATER: [u16; 3] = [429, 502, 503];
 
-/// Why nobody knows who answers.
+/// The reason why the answering enclave is not known.
 #[derive(Debug)]
 pub enum NotAttested {
     /// There is no answer.

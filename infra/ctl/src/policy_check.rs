@@ -128,11 +128,11 @@ fn check(statements: &[Statement], of: Of, expectation: &Expectation<'_>) -> Res
         }
     }
     if !checker.stand_ins.are_enough() {
-        let reason = "names so many values that none is left to stand for others: not all of it was checked";
+        let reason = "names too many values: not all of it was checked";
         doubts.insert(Doubt { index: None, sid: None, reason: reason.to_owned() });
     }
     if checker.budget.is_spent() {
-        let reason = "has more cases than are looked at: not all of it was checked";
+        let reason = "has too many cases: not all of it was checked";
         doubts.insert(Doubt { index: None, sid: None, reason: reason.to_owned() });
     }
     Ok(Finding { doubts: doubts.into_iter().collect(), lacks: checker.lacks(), notes: checker.notes() })
@@ -181,8 +181,9 @@ impl Checker<'_> {
             }
             if doubts.len() == before && self.is_of_keys(statement) && self.is_foreign(subject) {
                 let who = line(&subject.to_string());
-                let reason =
-                    format!("lets {who} in, of another account than the key's: others decide who that is");
+                let reason = format!(
+                    "lets {who} in, of another account than the key's: that account chooses its callers"
+                );
                 doubts.push(doubt(statement, reason));
             }
         }
@@ -273,7 +274,7 @@ impl Checker<'_> {
             .map(|(_, written)| line(written))
             .collect();
         let what = named.join(", ");
-        let reason = format!("lets the instance call {what}, and so become somebody else");
+        let reason = format!("lets the instance call {what}, and so take another identity");
         (!named.is_empty()).then(|| doubt(statement, reason))
     }
 

@@ -128,9 +128,9 @@ impl fmt::Display for Cause {
             }
             Self::LiveKeyDiffers(_) => formatter.write_str("the signer holds another key of this identity"),
             Self::NewOneDoesNotOpen(_) => formatter.write_str("the new sealed key does not open"),
-            Self::StaysLive(_) => formatter.write_str("the key could not be taken out of the signer again"),
+            Self::StaysLive(_) => formatter.write_str("the key could not be destroyed in the signer again"),
             Self::MayStayLive(cause) => write!(formatter, "{cause}, and its key may still be in the signer"),
-            Self::Contended => formatter.write_str("somebody else changes the key all the time"),
+            Self::Contended => formatter.write_str("another client keeps changing the key"),
         }
     }
 }

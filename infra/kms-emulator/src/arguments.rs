@@ -51,7 +51,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PATH")]
     pub(crate) attestation_root: Option<PathBuf>,
 
-    /// Believes the documents of QEMU, which nobody signed
+    /// Accepts the documents of QEMU, which have no signature
     #[arg(long)]
     pub(crate) accept_unsigned_attestation: bool,
 

@@ -10,7 +10,7 @@ use serde_cbor::Value;
 use crate::api_error::ApiError;
 use crate::envelope::RecipientKey;
 
-/// `{1: -1}`, the protected header by which QEMU marks a document that nobody signed.
+/// `{1: -1}`, the protected header by which QEMU marks a document without a signature.
 const UNSIGNED: &[u8] = &[0xa1, 0x01, 0x20];
 
 /// Which documents are believed.

@@ -119,7 +119,7 @@ fn key_ring(arguments: &Arguments, state: &mut State) -> Result<KeyRing, SetupEr
             return Err(usage(format!("key {arn} is of another region")));
         }
         if keys.iter().any(|other| other.arn() == arn) {
-            return Err(usage(format!("key {arn} is there twice")));
+            return Err(usage(format!("key {arn} occurs twice")));
         }
         let text = fs::read_to_string(path).map_err(|error| of_file(path, error))?;
         let policy = Policy::parse(&text).map_err(|error| of_file(path, error))?;
@@ -133,7 +133,7 @@ fn credential_store(arguments: &Arguments) -> Result<CredentialStore, SetupError
     let store = CredentialStore::default();
     for given in &arguments.principals {
         if store.find(&given.access_key_id).is_some() {
-            return Err(usage(format!("access key {} is there twice", given.access_key_id)));
+            return Err(usage(format!("access key {} occurs twice", given.access_key_id)));
         }
         store.add(Arc::new(Credentials {
             access_key_id: given.access_key_id.clone(),

@@ -71,7 +71,7 @@ impl fmt::Display for Doubt {
             Self::TooLong => "reply is longer than any attestation document",
             Self::NotJson => "reply is not the json of an attestation document",
             Self::NotBase64 => "attestation document is not in base64",
-            Self::Unsigned => "attestation document is an emulator's, which nobody signed",
+            Self::Unsigned => "attestation document is an emulator's, without a signature",
             Self::Refused(refused) => return refused.fmt(formatter),
             Self::Replayed => "attestation document is replayed: it has the nonce of another request",
             Self::NoNonce => "attestation document has no nonce, so it may be of any request",
@@ -86,13 +86,13 @@ impl fmt::Display for Doubt {
                 "no tls: without it the document proves that such an enclave exists, not that you talk to it"
             }
             Self::TlsEndsElsewhere => {
-                "attestation document is bound to a tls key, but this connection has no tls: someone between ends it"
+                "attestation document is bound to a tls key, but this connection has no tls: another server ends it"
             }
             Self::NotBoundToTls => {
                 "attestation document is bound to no tls key: tls of this connection does not end in the enclave"
             }
             Self::OtherTlsKey => {
-                "attestation document is for another tls key: someone between relays it, and reads along"
+                "attestation document is for another tls key: another server relays it, and reads along"
             }
             Self::NotOfTheEndpoint => {
                 "attestation document is not the endpoint's: its user data is not the digest of the tls key"

@@ -303,7 +303,7 @@ fn check_freshness(document: &Document, now_unix_ms: u64) -> Result<(), Doubt> {
     Ok(())
 }
 
-/// Which check it is that a document failed by which nobody knows who wrote it.
+/// The check of authenticity that a document failed.
 const fn failed_check(refused: Refused) -> Check {
     match refused {
         Refused::BadSignature => Check::Signature,

@@ -23,7 +23,7 @@ enum Images {
 /// Which image an enclave runs, of those that were expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Image {
-    /// Nobody asked: some program of somebody's.
+    /// No image was expected: an unknown program.
     Any,
     /// The one at this place of the list.
     Expected(usize),

@@ -71,14 +71,14 @@ impl fmt::Display for InvalidPcrs {
             }
             Self::NotJson => formatter.write_str("not the json of an image's measurements"),
             Self::UnknownRegister => formatter.write_str("a measurement that is not named pcr0 to pcr31"),
-            Self::Twice(index) => write!(formatter, "pcr{index} is there twice"),
+            Self::Twice(index) => write!(formatter, "pcr{index} occurs twice"),
             Self::NotHex(index) => write!(formatter, "pcr{index} is not 96 hex digits"),
             Self::Zero(index) => write!(formatter, "pcr{index} is all zeros, as in debug mode"),
             Self::UnknownExposure => {
                 formatter.write_str("the image has a setting for tests that is unknown here")
             }
             Self::NoImage => formatter
-                .write_str("these registers do not say what runs: that takes pcr0, pcr1 with pcr2, or pcr8"),
+                .write_str("these registers do not identify a program: give pcr0, pcr1 with pcr2, or pcr8"),
         }
     }
 }
@@ -133,7 +133,7 @@ impl ExpectedPcrs {
     /// Registers that somebody names one by one.
     ///
     /// # Errors
-    /// [`InvalidPcrs::Twice`], and [`InvalidPcrs::NoImage`] if they do not say what runs: any image has the PCR3 of its
+    /// [`InvalidPcrs::Twice`], and [`InvalidPcrs::NoImage`] if they do not identify a program: any image has the PCR3 of its
     /// instance's role and the PCR4 of its instance; PCR1 leaves out the application, PCR2 the kernel under it.
     pub fn from_registers(registers: impl IntoIterator<Item = ExpectedPcr>) -> Result<Self, InvalidPcrs> {
         let mut expected = BTreeMap::new();

@@ -176,7 +176,7 @@ impl Judged<'_> {
                 .push("DEBUG MODE: pcr0 is all zeros, and the parent reads the enclave's console".to_owned());
         }
         lines.push(match (self.authentic.is_ok(), self.image, self.name) {
-            (false, ..) => "image: not looked at".to_owned(),
+            (false, ..) => "image: not checked".to_owned(),
             (true, Ok(_), Some(name)) => format!("image: that of {name}"),
             (true, Ok(_), None) => {
                 "image: not compared with any; --nitro-toml or --measurements does".to_owned()

@@ -33,7 +33,7 @@ pub(super) fn findings_text(questioned: &Questioned, expected: &Expected) -> Str
             Finding::Good => ("ok", good_words(check, questioned, expected)),
             Finding::Waived => ("WAIVED", waived_words(check).to_owned()),
             Finding::Doubtful(doubt) => ("FAILED", doubt.to_string()),
-            Finding::NotReached => ("-", "not looked at: nobody knows who wrote the document".to_owned()),
+            Finding::NotReached => ("-", "not checked: the document is not authentic".to_owned()),
         };
         // A String takes all of it.
         let _ = writeln!(text, "{label:<8}{:<14}{words}", check.name());
@@ -67,7 +67,7 @@ fn good_words(check: Check, questioned: &Questioned, expected: &Expected) -> Str
 
 const fn waived_words(check: Check) -> &'static str {
     match check {
-        Check::Image => "any program is accepted: nobody knows what is done with secrets",
+        Check::Image => "any program is accepted: the document does not show what it does with secrets",
         _ => "http is accepted: the document proves that such an enclave exists, not that you talk to it",
     }
 }
@@ -164,8 +164,7 @@ pub(super) fn document_json(document: &Document) -> Value {
 pub(super) fn limits(image: Image, has_tls: bool, expected: &Expected) -> Vec<&'static str> {
     let mut limits = limits_of_document(image, expected);
     if !has_tls {
-        limits
-            .push("no tls: such an enclave exists, and somebody relays what it says; you may not talk to it");
+        limits.push("no tls: such an enclave exists, but its answers may be relayed; you may not talk to it");
     }
     if expected.exposures_of(image).contains(&Exposure::TlsKeyMadeOutside) {
         limits.push(Exposure::TlsKeyMadeOutside.description());
@@ -178,7 +177,7 @@ pub(super) fn limits_of_document(image: Image, expected: &Expected) -> Vec<&'sta
     let mut limits = Vec::new();
     if image == Image::Any {
         limits.push(
-            "some enclave of somebody's: no image was expected, so nobody knows what program runs in it",
+            "an unknown enclave: no image was expected, so the document does not show which program runs",
         );
     }
     if expected.has_other_root {

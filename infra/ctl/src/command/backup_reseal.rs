@@ -359,7 +359,7 @@ impl<'p> Files<'p> {
             return Err(Failure::of_file(
                 EX_CANTCREAT,
                 self.output,
-                "it is there, and nothing is overwritten",
+                "the file exists, and signerctl overwrites none: name another",
             ));
         }
         Ok(())
@@ -396,7 +396,7 @@ impl<'p> Files<'p> {
             // A run was killed before it took the journal away.
             Ok(written) if written == bytes => {}
             Ok(_) => {
-                let error = "it is there, with other rows, and nothing is overwritten";
+                let error = "the file exists with other rows, and signerctl overwrites none: name another";
                 return Err(Failure::of_file(EX_CANTCREAT, self.output, error));
             }
             Err(_) => output_file::write_new(self.output, &bytes).map_err(not_written)?,

@@ -191,7 +191,7 @@ impl Check<'_> {
         }
         let scheme = if has_tls { "https" } else { "http" };
         let Ok(endpoint) = format!("{scheme}://127.0.0.1:{port}").parse() else {
-            return Point::fail(NAME, format_args!("port {port} is none"));
+            return Point::fail(NAME, format_args!("{port} is no port"));
         };
         let client = Client::new(endpoint, &TlsTrust::Anyone);
         let ask = async { question(&mut client.connect().await?, &expectation).await };
@@ -358,9 +358,11 @@ impl Check<'_> {
         };
         let region = self.nitro_toml.configuration().kms.region.to_string();
         match self.aws.open_groups(groups.lines(), port, &region) {
-            Ok(open) => {
-                Point::unless(&open, NAME, format_args!("nobody reaches port {port} from everywhere"))
-            }
+            Ok(open) => Point::unless(
+                &open,
+                NAME,
+                format_args!("no security group opens port {port} to every address"),
+            ),
             Err(error) => Point::unknown(NAME, error).with_remedy("allow ec2:DescribeSecurityGroups"),
         }
     }
@@ -371,7 +373,7 @@ impl Check<'_> {
         match self.aws.trails(&region) {
             Ok(0) => Point::fail(NAME, "no trail: the use of the key is not recorded"),
             Ok(count) => {
-                Point::pass(NAME, format_args!("{count} here; whether they record KMS is not looked at"))
+                Point::pass(NAME, format_args!("{count} here; whether they record KMS is not checked"))
             }
             Err(error) => Point::unknown(NAME, error).with_remedy("allow cloudtrail:DescribeTrails"),
         }

@@ -257,7 +257,7 @@ impl<'a> Deployment<'a> {
             let bar = "!".repeat(100);
             report(bar.as_str());
             report("!! DEBUG MODE. Its PCRs are zero, so KMS gives it nothing and it cannot open a backup.");
-            report("!! Everybody who is root here reads its console. It is not kept for the next boot.");
+            report("!! Each root user of this machine reads its console. It is not kept for the next boot.");
             report(bar.as_str());
         }
         Ok(())
@@ -506,7 +506,7 @@ impl<'a> Deployment<'a> {
         })?;
         terminate_all(self.instance, &mut self.ours, &self.old).map_err(|failed| {
             let line = format_args!(
-                "the new enclave serves, but an old one could not be ended, and takes CPUs and memory; see --status: \
+                "the new enclave serves, but an old one could not be ended, and keeps its CPUs and memory; see --status: \
                  {failed}"
             );
             Failed::new(failed.kind, line)

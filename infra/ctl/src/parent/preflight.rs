@@ -89,7 +89,7 @@ impl Visit {
 fn device(machine: &Machine) -> Point {
     const NAME: &str = "enclave device";
     if machine.path("/dev/nitro_enclaves").exists() {
-        return Point::pass(NAME, "/dev/nitro_enclaves is there");
+        return Point::pass(NAME, "/dev/nitro_enclaves exists");
     }
     let remedy =
         "launch an instance with --enclave-options Enabled=true; on one that has it, modprobe nitro_enclaves";
@@ -189,7 +189,7 @@ fn cpus(machine: &Machine, cpu_count: u32) -> Point {
         let finding = format!("the pool has {has}, and an enclave takes {cpu_count}");
         return Point::fail(NAME, finding).with_remedy(remedy);
     }
-    // Without a complete list, nobody knows what is free.
+    // Without a complete list, the free resources are unknown.
     let taken: u32 = match NitroCli::new(machine).describe_enclaves() {
         Ok(Listing { enclaves, is_complete: true }) => enclaves.iter().map(|enclave| enclave.cpu_count).sum(),
         Ok(_) => {

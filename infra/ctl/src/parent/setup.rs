@@ -231,7 +231,7 @@ impl Setup<'_> {
                 chown(&path)?;
                 self.actor.set_mode(&path, 0o600)?;
                 report(format_args!(
-                    "WARNING: {} was {}, and is {should} now; everybody who could read it may know its secrets",
+                    "WARNING: {} was {}, and is {should} now; each user who could read it may know its secrets",
                     path.display(),
                     is.trim()
                 ));

@@ -148,7 +148,7 @@ fn judges(client: fn() -> Command) {
     notes.write("none.toml", "version = 1\n");
     for (file, words) in [
         ("zeros.toml", "pcr0 is all zeros, as in debug mode"),
-        ("role.toml", "these registers do not say what runs"),
+        ("role.toml", "these registers do not identify a program"),
         ("none.toml", "no measurements under"),
     ] {
         let outcome = run(&[&server.url(), "--nitro-toml", file]);

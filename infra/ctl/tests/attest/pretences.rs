@@ -52,7 +52,7 @@ pub(crate) const PRETENCES: &[Pretence] = &[
     },
     Pretence {
         name: "an emulator's document",
-        words: "attestation document is an emulator's, which nobody signed",
+        words: "attestation document is an emulator's, without a signature",
         root: "root.pem",
         answer: |nonce, spki| {
             let payload = payload(&CHAIN, nonce, Some(spki)).payload();
@@ -118,7 +118,7 @@ pub(crate) const PRETENCES: &[Pretence] = &[
     },
     Pretence {
         name: "another TLS key",
-        words: "attestation document is for another tls key: someone between relays it, and reads along",
+        words: "attestation document is for another tls key: another server relays it, and reads along",
         root: "root.pem",
         answer: |nonce, _| good(nonce, Some(b"the key behind the relay")),
     },

@@ -17,7 +17,7 @@ const OTHER_ROOT: &str = "the root in root.pem, which is not aws's";
 
 /// The limit of a document if no image is named.
 const ANY_IMAGE: &str =
-    "some enclave of somebody's: no image was expected, so nobody knows what program runs in it";
+    "an unknown enclave: no image was expected, so the document does not show which program runs";
 
 #[test]
 fn awss_document_is_authentic_in_each_form() {
@@ -78,7 +78,7 @@ fn what_is_wrong_is_named_and_the_rest_is_shown() {
         (forged, "signature of the attestation document is wrong", "NOT AUTHENTIC: signature"),
         (
             unsigned,
-            "an emulator's, which nobody signed",
+            "an emulator's, without a signature",
             "NOT AUTHENTIC: attestation document is an emulator's",
         ),
     ] {

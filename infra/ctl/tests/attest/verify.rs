@@ -150,7 +150,7 @@ fn a_relay_that_ends_tls_is_seen() {
         });
         Answer { status: answer.status, body: answer.body.to_vec() }
     });
-    let words = "attestation document is for another tls key: someone between relays it, and reads along";
+    let words = "attestation document is for another tls key: another server relays it, and reads along";
     verify(&notes, &relay.url(), &["--nitro-toml", "nitro.toml"]).doubts(words);
     assert_eq!(verify(&notes, &server.url(), &["--nitro-toml", "nitro.toml"]).code, Some(0));
 }
@@ -175,7 +175,7 @@ fn an_image_is_expected_or_any_is_said_to_do() {
     let any = verify(&notes, &server.url(), &["--any-image"]);
     assert_eq!(any.code, Some(0), "{any:?}");
     assert!(any.stdout.contains("WAIVED  image"), "{any:?}");
-    assert!(any.stdout.contains("LIMITED: some enclave of somebody's"), "{any:?}");
+    assert!(any.stdout.contains("LIMITED: an unknown enclave"), "{any:?}");
     assert!(!any.stdout.contains("ATTESTED"), "{any:?}");
     let both = verify(&notes, &server.url(), &["--any-image", "--nitro-toml", "nitro.toml"]);
     assert_eq!(both.code, Some(64), "{both:?}");
@@ -183,7 +183,7 @@ fn an_image_is_expected_or_any_is_said_to_do() {
     let none = verify(&notes, &server.url(), &["--measurements", "old.json", "--measurements", "older.json"]);
     none.doubts("enclave runs another image: its pcrs are those of none of 2");
     for (pcr, words) in [
-        (format!("3={}", hex(1)), "--pcr: these registers do not say what runs"),
+        (format!("3={}", hex(1)), "--pcr: these registers do not identify a program"),
         (format!("0={}", hex(0)), "pcr0 is all zeros, as in debug mode"),
         ("0=aa".to_owned(), "pcr0 is not 96 hex digits"),
     ] {
@@ -213,7 +213,7 @@ fn http_is_a_doubt_unless_it_is_accepted() {
     let spki = identity.spki.clone();
     let stripped = Server::start(None, move |request| good(&request.nonce().unwrap(), Some(&spki)));
     verify(&notes, &stripped.url(), &["--nitro-toml", "nitro.toml", "--accept-http"])
-        .doubts("this connection has no tls: someone between ends it");
+        .doubts("this connection has no tls: another server ends it");
 }
 
 #[test]

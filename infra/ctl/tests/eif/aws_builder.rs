@@ -1,6 +1,6 @@
-//! AWS's `eif_build` makes of the same parts what we make of them, but for what it has no option for: `--version` is
-//! ignored, and the image's version is its name. Our images here have a name as long as our version, so that all else
-//! stands at the same place.
+//! AWS's `eif_build` makes the same image from the same parts, except where it lacks an option: it ignores `--version`,
+//! and the image's version is its name. The images here have a name as long as the version, so that all else stands at
+//! the same place.
 
 use std::path::PathBuf;
 

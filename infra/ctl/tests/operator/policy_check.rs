@@ -269,13 +269,13 @@ fn a_role_is_checked_too() {
         (
             json!("sts:AssumeRole"),
             json!("arn:aws:iam::999988887777:role/x"),
-            &["sts:AssumeRole, and so become"],
+            &["sts:AssumeRole, and so take"],
         ),
-        (json!(["iam:P*"]), json!("*"), &["lets the instance call iam:P*, and so become somebody else"]),
+        (json!(["iam:P*"]), json!("*"), &["lets the instance call iam:P*, and so take another identity"]),
         (
             json!(["iam:CreateAccessKey", "iam:GetRole", "iam:List*", "sts:AssumeRoleWithWebIdentity"]),
             json!("*"),
-            &["call iam:CreateAccessKey, sts:AssumeRoleWithWebIdentity, and so become somebody else"],
+            &["call iam:CreateAccessKey, sts:AssumeRoleWithWebIdentity, and so take another identity"],
         ),
         (json!(["iam:SetDefaultPolicyVersion"]), json!("*"), &["iam:SetDefaultPolicyVersion, and so"]),
         (json!(["iam:Get*", "iam:ListRoles", "sts:GetCallerIdentity"]), json!("*"), &[]),
@@ -485,5 +485,5 @@ fn a_policy_with_too_many_cases_is_a_doubt() {
     ] });
     let doubts = find(&policy).doubts;
     let lines: Vec<String> = doubts.iter().map(ToString::to_string).collect();
-    assert_eq!(lines, ["the policy has more cases than are looked at: not all of it was checked"]);
+    assert_eq!(lines, ["the policy has too many cases: not all of it was checked"]);
 }

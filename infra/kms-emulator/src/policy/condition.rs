@@ -177,7 +177,7 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for EntriesVisitor<V> {
         let mut entries: Vec<(String, V)> = Vec::new();
         while let Some((name, value)) = map.next_entry::<String, V>()? {
             if entries.iter().any(|(other, _)| *other == name) {
-                return Err(A::Error::custom(format!("'{name}' is there twice")));
+                return Err(A::Error::custom(format!("'{name}' occurs twice")));
             }
             entries.push((name, value));
         }

@@ -316,7 +316,7 @@ fn what_cannot_go_well_is_refused() -> Result<(), Failure> {
 
     let files = RunFiles::new("csv", &input)?;
     std::fs::write(&files.output, "mine")?;
-    run(&files, &[])?.is(73, &["nothing is overwritten"])?;
+    run(&files, &[])?.is(73, &["signerctl overwrites none"])?;
     std::fs::remove_file(&files.output)?;
     std::os::unix::fs::symlink(&files.input, &files.output)?;
     run(&files, &[])?.is(64, &["this is the input"])?;
