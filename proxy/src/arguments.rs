@@ -82,8 +82,8 @@ pub struct Arguments {
           value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_S))]
     idle_timeout_s: u64,
 
-    /// Time for connections to finish after SIGTERM or SIGINT, in seconds. In its last 4 s, at most half of it, nothing
-    /// more is read from clients
+    /// Time for connections to finish after SIGTERM or SIGINT, in seconds. In its last 2 s, at most half of it, nothing
+    /// more is passed on from clients
     #[arg(long, value_name = "S", default_value_t = 10,
           value_parser = clap::value_parser!(u64).range(0..=TIMEOUT_MAX_S))]
     drain_timeout_s: u64,

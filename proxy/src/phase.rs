@@ -8,7 +8,7 @@ pub(crate) enum Phase {
     Serving,
     /// Accepts no client. Connections go on.
     Draining,
-    /// Reads nothing more from a client for its destination. Delivers the answers to what was read before.
+    /// Passes nothing more on from a client to its destination. Delivers the answers to what was passed on before.
     LastAnswers,
 }
 

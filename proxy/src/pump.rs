@@ -12,8 +12,9 @@
 //! * While the client does not take its answers, nothing more is read from it. Otherwise a client that sends and never
 //!   reads would fill the buffers of everything behind. The destination is read all the same: an answer may come before
 //!   the request is taken.
-//! * At the end of a drain nothing more is read from the client for the destination. The destination learns it as the
-//!   end of the client's bytes, answers what it has, and closes. What the client still sends is discarded.
+//! * At the end of a drain the destination gets nothing more from the client: what the client still sends is discarded.
+//!   The destination is not told, because some vsock devices end a half-closed connection. Its answers to what it got
+//!   before are delivered.
 //! * When one side is gone and the last bytes for the other are written, the other's bytes are discarded
 //!   for a while. Closing a tcp socket with unread bytes sends a reset, and a reset destroys what the peer
 //!   has not read yet.

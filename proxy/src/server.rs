@@ -24,9 +24,9 @@ use crate::metrics::Metrics;
 use crate::phase::Phase;
 use crate::source_limit::SourceLimit;
 
-/// The last part of a drain, at most half of it: time for the signer to answer what it was sent, and to read on for a
-/// while where it answered early.
-const LAST_ANSWERS: Duration = Duration::from_secs(4);
+/// The last part of a drain, at most half of it: time for the signer to answer what it was sent. A signature takes
+/// milliseconds. An import that waits longer for KMS uses up nothing and can be repeated.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// All routes, bound.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl Server {
     /// Serves until `stop` completes, then lets the connections finish until the drain timeout or until the
     /// future that `stop` returned completes too. What is left is closed when the runtime is shut down.
     ///
-    /// Nothing is read from clients in the last part of the drain. The proxy cannot see where a request ends, but a
+    /// In the last part of the drain nothing more is passed on from clients. The proxy cannot see where a request ends, but a
     /// request that was passed on before has its answer by then. So the cut uses up no ticket without its signature.
     pub async fn run<F, G>(self, stop: F) -> Finish
     where

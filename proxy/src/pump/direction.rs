@@ -37,7 +37,7 @@ enum State {
     Copying,
     /// The source has ended; what is left is written, then the sink's half is closed.
     Flushing,
-    /// The source goes on, but the sink gets no more: what is left is written, then the sink's half is closed.
+    /// The sink gets what was read before, and the end of the source. What the source sends until then is thrown away.
     Ending,
     /// The sink takes no more; what the source sends is thrown away.
     Discarding,
@@ -128,13 +128,12 @@ impl Direction {
                         self.last_moved = now;
                     }
                 }
-                State::Flushing | State::Ending => {
+                State::Flushing => {
                     // A sink that cannot be closed is gone, and its own direction finds out.
                     let _ = ready!(Pin::new(&mut *sink).poll_shutdown(cx));
-                    self.state =
-                        if self.state == State::Ending { State::Discarding } else { State::Finished };
+                    self.state = State::Finished;
                 }
-                State::Discarding => {
+                State::Ending | State::Discarding => {
                     if self.is_budget_spent() {
                         return Poll::Pending;
                     }
@@ -158,7 +157,7 @@ impl Direction {
         };
     }
 
-    /// From now on the sink gets only what was read already, and then the end.
+    /// From now on the sink gets only what was read already, and the end of the source.
     pub(super) fn stop_taking(&mut self) {
         if self.state == State::Copying {
             self.state = State::Ending;

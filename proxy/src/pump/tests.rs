@@ -247,7 +247,7 @@ async fn bytes_that_came_early_go_first_and_all_are_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_answers_come_and_nothing_more_is_asked() {
+async fn after_the_last_call_answers_come_and_requests_go_nowhere() {
     let (mut client, mut client_side) = duplex(PIPE_BYTES);
     let (mut destination, mut destination_side) = duplex(PIPE_BYTES);
     let (last_answers, begun) = oneshot::channel();
@@ -260,13 +260,20 @@ async fn the_last_answers_come_and_nothing_more_is_asked() {
     client.write_all(question.as_bytes()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1)).await;
     last_answers.send(()).unwrap();
-    assert_eq!(read_all(&mut destination).await, question);
+    let mut passed_on = vec![0; question.len()];
+    destination.read_exact(&mut passed_on).await.unwrap();
+    assert_eq!(passed_on, question.as_bytes());
     // More than the pipe holds: the pump takes it, so that closing does not reset the connection.
     client.write_all("late".repeat(PIPE_BYTES).as_bytes()).await.unwrap();
     destination.write_all(b"answer").await.unwrap();
-    destination.shutdown().await.unwrap();
-    assert_eq!(read_all(&mut client).await, "answer");
-    drop(client);
+    let mut answer = [0; 6];
+    client.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"answer");
+    // The destination learns of the client's end, and of nothing before it.
+    client.shutdown().await.unwrap();
+    assert_eq!(read_all(&mut destination).await, "");
+    drop(destination);
+    assert_eq!(read_all(&mut client).await, "");
     assert_eq!(pump.await.unwrap(), Outcome::Complete);
 }
 
