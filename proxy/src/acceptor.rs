@@ -10,7 +10,6 @@ use transport::{Listener, Stream};
 
 use crate::backoff::Backoff;
 use crate::connection::Shared;
-use crate::phase::{Phase, reached};
 use crate::source_limit::{Source, SourceLimit, SourcePlace};
 
 /// After a failure that passes at once, such as an aborted connection.
@@ -36,10 +35,11 @@ pub(crate) struct Acceptor {
 impl Acceptor {
     /// Accepts until draining begins. Each connection is a task of its own, so that a panic ends that
     /// connection only.
-    pub(crate) async fn run(self, mut phase: watch::Receiver<Phase>) {
+    pub(crate) async fn run(self, mut draining: watch::Receiver<bool>) {
         tokio::select! {
             () = self.accept_all() => {}
-            () = reached(&mut phase, Phase::Draining) => {}
+            // An error means that the server is gone, which is a reason to stop as well.
+            _ = draining.wait_for(|&draining| draining) => {}
         }
     }
 

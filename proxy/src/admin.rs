@@ -19,7 +19,6 @@ use transport::{Listener, Stream};
 use crate::acceptor::{FIRST_ACCEPT_DELAY, LAST_ACCEPT_DELAY};
 use crate::backoff::Backoff;
 use crate::metrics::Metrics;
-use crate::phase::Phase;
 
 /// A collector and a few people; the others wait in the listen backlog.
 pub(crate) const MAX_CONNECTIONS: usize = 16;
@@ -44,7 +43,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub(crate) struct Admin {
     pub(crate) listener: Listener,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) draining: watch::Receiver<bool>,
 }
 
 impl Admin {
@@ -64,19 +63,18 @@ impl Admin {
             };
             backoff.reset();
             let metrics = Arc::clone(&self.metrics);
-            let phase = self.phase.clone();
+            let draining = self.draining.clone();
             tokio::spawn(async move {
-                serve(stream, &metrics, &phase).await;
+                serve(stream, &metrics, &draining).await;
                 drop(permit);
             });
         }
     }
 }
 
-async fn serve(stream: Stream, metrics: &Metrics, phase: &watch::Receiver<Phase>) {
+async fn serve(stream: Stream, metrics: &Metrics, draining: &watch::Receiver<bool>) {
     let service = service_fn(|request: Request<Incoming>| {
-        let draining = *phase.borrow() != Phase::Serving;
-        let response = respond(request.method(), request.uri().path(), metrics, draining);
+        let response = respond(request.method(), request.uri().path(), metrics, *draining.borrow());
         async { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()

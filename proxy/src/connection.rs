@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 use transport::{Address, ProxyHeader, Stream, dial};
@@ -21,7 +20,6 @@ use crate::file_source::FileSource;
 use crate::limits::Limits;
 use crate::line_sink::LineSink;
 use crate::metrics::RouteMetrics;
-use crate::phase::{Phase, reached};
 use crate::pump::{Carrier, Deadlines, Outcome, Pump};
 
 /// The state that the connections of one route share.
@@ -37,7 +35,8 @@ pub(crate) struct Shared {
     pub(crate) file: FileSink,
     /// Turns a stream of failures into one event, and the recovery into another.
     pub(crate) destination_failing: AtomicBool,
-    pub(crate) phase: watch::Receiver<Phase>,
+    /// Whether the destination gets nothing more from clients. Shared by all routes.
+    pub(crate) is_closing: Arc<AtomicBool>,
 }
 
 impl Shared {
@@ -131,9 +130,8 @@ impl Shared {
             idle_timeout: self.limits.idle_timeout,
             progress_timeout: self.limits.progress_timeout,
         };
-        let mut phase = self.phase.clone();
         let outcome = Pump::new((&mut client, to_destination), (&mut destination, to_client), deadlines)
-            .run(reached(&mut phase, Phase::LastAnswers))
+            .run(&self.is_closing)
             .await;
         debug!(route = %self.local_address, ?outcome, "connection ended");
         match outcome {

@@ -21,7 +21,6 @@ mod invalid_route;
 mod limits;
 mod line_sink;
 mod metrics;
-mod phase;
 mod pump;
 mod route;
 mod server;

@@ -21,8 +21,9 @@
 
 mod direction;
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -93,15 +94,13 @@ where
         }
     }
 
-    /// Runs until the connection is to be closed, which is the caller's to do. From `last_answers` on, the destination
-    /// gets nothing more from the client.
-    pub(crate) async fn run(mut self, last_answers: impl Future<Output = ()>) -> Outcome {
+    /// Runs until the connection is to be closed, which is the caller's to do. Once `is_closing`, the destination gets
+    /// nothing more from the client.
+    pub(crate) async fn run(mut self, is_closing: &AtomicBool) -> Outcome {
         let mut timer = pin!(sleep_until(self.next_deadline(Instant::now())));
-        let mut last_answers = pin!(last_answers);
-        let mut is_ending = false;
         poll_fn(|cx| {
-            if !is_ending && last_answers.as_mut().poll(cx).is_ready() {
-                is_ending = true;
+            // Nothing wakes the pump for it: it matters when the client sends.
+            if is_closing.load(Ordering::Relaxed) {
                 self.to_destination.stop_taking();
             }
             loop {

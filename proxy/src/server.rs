@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io::{self, Write};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -21,7 +21,6 @@ use crate::connection::Shared;
 use crate::file_sink::FileSink;
 use crate::line_sink::LineSink;
 use crate::metrics::Metrics;
-use crate::phase::Phase;
 use crate::source_limit::SourceLimit;
 
 /// The last part of a drain, at most half of it: time for the signer to answer what it was sent. A signature takes
@@ -33,7 +32,8 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 pub struct Server {
     acceptors: Vec<Acceptor>,
     admin: Option<Admin>,
-    phase: watch::Sender<Phase>,
+    draining: watch::Sender<bool>,
+    is_closing: Arc<AtomicBool>,
     max_connections: u32,
     drain_timeout: Duration,
 }
@@ -59,7 +59,7 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let lines = Arc::new(LineSink::new());
         let max_connections = config.limits.max_connections;
-        let (phase, receiver) = watch::channel(Phase::Serving);
+        let is_closing = Arc::new(AtomicBool::new(false));
         let mut acceptors = Vec::with_capacity(config.routes.len());
         for route in config.routes {
             let listener = bind(&route.listen).await?;
@@ -76,17 +76,25 @@ impl Server {
                     lines: Arc::clone(&lines),
                     file: FileSink::default(),
                     destination_failing: AtomicBool::new(false),
-                    phase: receiver.clone(),
+                    is_closing: Arc::clone(&is_closing),
                     local_address,
                 }),
                 listener,
             });
         }
+        let (draining, receiver) = watch::channel(false);
         let admin = match &config.admin {
-            Some(address) => Some(Admin { listener: bind(address).await?, metrics, phase: receiver }),
+            Some(address) => Some(Admin { listener: bind(address).await?, metrics, draining: receiver }),
             None => None,
         };
-        Ok(Self { acceptors, admin, phase, max_connections, drain_timeout: config.drain_timeout })
+        Ok(Self {
+            acceptors,
+            admin,
+            draining,
+            is_closing,
+            max_connections,
+            drain_timeout: config.drain_timeout,
+        })
     }
 
     /// Writes one line for each address that is listened on.
@@ -117,7 +125,7 @@ impl Server {
         let permits: Vec<_> = self.acceptors.iter().map(|acceptor| Arc::clone(&acceptor.permits)).collect();
         let mut tasks = JoinSet::new();
         for acceptor in self.acceptors {
-            tasks.spawn(acceptor.run(self.phase.subscribe()));
+            tasks.spawn(acceptor.run(self.draining.subscribe()));
         }
         if let Some(admin) = self.admin {
             tasks.spawn(admin.run());
@@ -131,7 +139,7 @@ impl Server {
             }
         };
         info!("draining");
-        self.phase.send_replace(Phase::Draining);
+        self.draining.send_replace(true);
         let deadline = Instant::now() + self.drain_timeout;
         let all_finished = async {
             for route in permits {
@@ -145,7 +153,7 @@ impl Server {
             if timeout_at(deadline - last_answers, all_finished.as_mut()).await.is_ok() {
                 return true;
             }
-            self.phase.send_replace(Phase::LastAnswers);
+            self.is_closing.store(true, Ordering::Relaxed);
             timeout_at(deadline, all_finished).await.is_ok()
         };
         tokio::select! {

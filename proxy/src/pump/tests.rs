@@ -1,12 +1,11 @@
 //! The pump over in-memory pipes and a clock that jumps.
 
-use std::future::pending;
 use std::io;
+use std::sync::Arc;
 use std::task::ready;
 
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -29,7 +28,9 @@ where
     D: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     tokio::spawn(async move {
-        Pump::new((&mut client, carrier()), (&mut destination, carrier()), DEADLINES).run(pending()).await
+        Pump::new((&mut client, carrier()), (&mut destination, carrier()), DEADLINES)
+            .run(&AtomicBool::new(false))
+            .await
     })
 }
 
@@ -236,7 +237,7 @@ async fn bytes_that_came_early_go_first_and_all_are_counted() {
     let moved_bytes = early.moved_bytes.clone();
     let pump = tokio::spawn(async move {
         let pump = Pump::new((&mut client_side, early), (&mut destination_side, carrier()), DEADLINES);
-        pump.run(pending()).await
+        pump.run(&AtomicBool::new(false)).await
     });
     client.write_all(b"late").await.unwrap();
     client.shutdown().await.unwrap();
@@ -250,16 +251,20 @@ async fn bytes_that_came_early_go_first_and_all_are_counted() {
 async fn after_the_last_call_answers_come_and_requests_go_nowhere() {
     let (mut client, mut client_side) = duplex(PIPE_BYTES);
     let (mut destination, mut destination_side) = duplex(PIPE_BYTES);
-    let (last_answers, begun) = oneshot::channel();
-    let pump = tokio::spawn(async move {
-        let pump = Pump::new((&mut client_side, carrier()), (&mut destination_side, carrier()), DEADLINES);
-        pump.run(async { begun.await.unwrap() }).await
+    let is_closing = Arc::new(AtomicBool::new(false));
+    let pump = tokio::spawn({
+        let is_closing = Arc::clone(&is_closing);
+        async move {
+            let pump =
+                Pump::new((&mut client_side, carrier()), (&mut destination_side, carrier()), DEADLINES);
+            pump.run(&is_closing).await
+        }
     });
     // More than the pipe to the destination holds: the rest is in the pump's buffer when the last answers begin.
     let question = "q".repeat(2 * PIPE_BYTES);
     client.write_all(question.as_bytes()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1)).await;
-    last_answers.send(()).unwrap();
+    is_closing.store(true, Ordering::Relaxed);
     let mut passed_on = vec![0; question.len()];
     destination.read_exact(&mut passed_on).await.unwrap();
     assert_eq!(passed_on, question.as_bytes());
