@@ -37,7 +37,7 @@ pub(crate) struct NotJson;
 /// The value of a member. Strings and numbers are positions in the parsed buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Value {
-    /// The member is not there.
+    /// The member is missing.
     Undefined,
     Null,
     Boolean,

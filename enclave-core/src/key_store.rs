@@ -50,7 +50,7 @@ impl Entry for StoredKey {
     }
 }
 
-/// Why a key was not stored. What was there before is untouched.
+/// Why a key was not stored. The store is unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotStored {
     /// The identity holds a key.
@@ -121,7 +121,7 @@ impl<'s> KeyStore<'s> {
     /// Stores a copy of `pair`, and that it came from `origin`.
     ///
     /// # Errors
-    /// [`NotStored`]; a key that is there stays, and so does what is known of its origin.
+    /// [`NotStored`]; a stored key stays, and so does its origin.
     pub fn insert(
         &mut self,
         identity: &IdentityId,

@@ -71,7 +71,7 @@ pub struct Recorded(());
 /// Why a nonce was not recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotRecorded {
-    /// It is there.
+    /// The ledger has it.
     Seen,
     /// Nonces of tickets that expire no earlier were forgotten: the clock was ahead of `now` before. Whether this
     /// one was among them cannot be told any more.

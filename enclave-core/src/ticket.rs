@@ -191,7 +191,7 @@ fn decode_in_place(segment: &mut [u8]) -> Result<&mut [u8], InvalidTicket> {
     segment.get_mut(..length).ok_or(InvalidTicket)
 }
 
-/// A NumericDate (RFC 7519 §2), fractions included; `None` if the claim is not there.
+/// A NumericDate (RFC 7519 §2), fractions included; `None` if the claim is missing.
 fn number(text: &[u8], value: &Value) -> Result<Option<f64>, InvalidTicket> {
     match value {
         Value::Undefined => Ok(None),

@@ -18,7 +18,7 @@ pub(crate) fn shows_secret(value: &impl Debug) -> bool {
         .any(|printed| ["a7", "A7", "167", "\u{a7}", "\u{fffd}"].iter().any(|trace| printed.contains(trace)))
 }
 
-/// Whether a type implements a trait: an inherent constant, which is there if it does, comes before a trait's.
+/// Whether a type implements a trait: an inherent constant, which exists if it does, comes before a trait's.
 macro_rules! implements {
     ($type:ty: $trait:path) => {{
         #[allow(dead_code, reason = "one of the two constants is never asked")]

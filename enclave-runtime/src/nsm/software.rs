@@ -112,7 +112,7 @@ impl std::fmt::Debug for SoftwareNsm {
 }
 
 impl SoftwareNsm {
-    /// Signs with the root in `root.pem` and `root-key.pem` of `directory`, which are made if they are not there:
+    /// Signs with the root in `root.pem` and `root-key.pem` of `directory`, which are made if they are missing:
     /// after a restart it is the same root.
     ///
     /// # Errors

@@ -125,7 +125,7 @@ impl Fields {
     }
 }
 
-/// Whether the field is there for the first time.
+/// Whether the field occurs for the first time.
 fn put<T>(place: &mut Option<T>, value: T) -> bool {
     place.replace(value).is_none()
 }

@@ -45,7 +45,7 @@ pub enum Unreachable {
     Tls(std::io::Error),
     /// The connection, or the answer, did not come in time.
     Late(&'static str),
-    /// The connection was cut before the answer was there, or the answer is no HTTP within the limits.
+    /// The connection was cut before the answer came, or the answer is no HTTP within the limits.
     Cut,
     /// The answer's body is longer than any of a signer's.
     TooLong,
@@ -235,7 +235,7 @@ impl Connection {
         &mut self,
         mut request: Request<Full<Bytes>>,
     ) -> Result<Answer, Unreachable> {
-        // One is there already if it is signed.
+        // A signed request has one already.
         request.headers_mut().entry(HOST).or_insert_with(|| self.host.clone());
         let exchange = async {
             self.sender.ready().await?;

@@ -18,7 +18,7 @@ const NITRO_TOML: &str = "nitro.toml";
 /// A part that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It is there in one of them only, or is another.
+    /// Only one of them has it, or they differ.
     Part {
         /// Such as `PCR0` or `kernel`.
         part: String,

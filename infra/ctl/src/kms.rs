@@ -65,7 +65,7 @@ impl fmt::Display for KmsError {
 impl std::error::Error for KmsError {}
 
 impl KmsError {
-    /// Whether KMS is there, and has said no.
+    /// Whether KMS answered and refused.
     #[must_use]
     pub const fn is_refusal(&self) -> bool {
         match self {

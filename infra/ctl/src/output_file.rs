@@ -1,4 +1,4 @@
-//! Files that are there whole or not at all, also when the disk is full or the program is stopped.
+//! Files that are written whole or not at all, also when the disk is full or the program is stopped.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions, remove_file, rename};
@@ -23,7 +23,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(path, bytes, Some(PRIVATE))
 }
 
-/// Writes a file that was not there: mode 0600, on disk with its name.
+/// Writes a file that did not exist: mode 0600, on disk with its name.
 ///
 /// # Errors
 /// The system's; and if anything has that name.

@@ -1,4 +1,4 @@
-//! Destinations that are not there, or not yet.
+//! Destinations that do not exist, or not yet.
 
 use std::time::{Duration, Instant};
 

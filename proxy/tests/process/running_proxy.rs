@@ -39,7 +39,7 @@ impl RunningProxy {
         Self::start_as(Command::new(env!("CARGO_BIN_EXE_proxy")), arguments)
     }
 
-    /// Starts the proxy with a route to `live`, and one to a socket beside it that is not there.
+    /// Starts the proxy with a route to `live`, and one to a socket beside it that does not exist.
     pub(crate) fn start_with_a_dead_route(live: &Path, options: &[&str]) -> Self {
         let routes = [live, &live.with_file_name("missing.sock")].map(route_to);
         Self::start(&[&["--route", &routes[0], "--route", &routes[1]], options].concat())

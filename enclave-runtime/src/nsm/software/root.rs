@@ -44,7 +44,7 @@ impl Root {
         Self::of(key, pem)
     }
 
-    /// The one in `directory`, which is made if it is not there.
+    /// The root in `directory`, which is made if it is missing.
     pub(super) fn kept_in(directory: &Path, now: SystemTime) -> Result<Self, NoSoftwareNsm> {
         fs::create_dir_all(directory).map_err(|error| NoSoftwareNsm::NotKept(KEY_FILE, error))?;
         let key = keep(directory, KEY_FILE, 0o600, || Ok(Zeroizing::new(new_key()?.serialize_pem())))?;

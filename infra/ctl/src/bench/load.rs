@@ -15,7 +15,7 @@ use super::tally::Tally;
 use crate::connection::{Answer, Connection};
 use crate::ticket::{Nonce, TicketSecret, mint};
 
-/// Wait after a request that found nobody: who is not there is not asked a million times.
+/// The wait after a request that reached no signer, so that a missing signer does not get a million requests.
 const GONE_WAIT: Duration = Duration::from_millis(50);
 
 /// When it is enough.

@@ -346,7 +346,8 @@ impl<'p> Files<'p> {
         Self { output, journal: with(".journal"), failures: with(".failures.ndjson") }
     }
 
-    /// None of them is the input, and the output is not there, or is that of a run that was killed when it had written it.
+    /// Checks that none of them is the input, and that the output does not exist, or is that of a run that was killed
+    /// when it had written it.
     fn stand_apart(&self, input: &Path) -> Result<(), Failure> {
         let input = input.canonicalize().ok();
         for path in [self.output, &self.journal, &self.failures] {
@@ -354,7 +355,7 @@ impl<'p> Files<'p> {
                 return Err(Failure::of_file(EX_USAGE, path, "this is the input, which is not changed"));
             }
         }
-        // A link to nowhere is there too.
+        // A link to nowhere exists too.
         if self.output.symlink_metadata().is_ok() && self.journal.symlink_metadata().is_err() {
             return Err(Failure::of_file(
                 EX_CANTCREAT,
@@ -378,7 +379,7 @@ impl<'p> Files<'p> {
     /// Writes what failed, or takes away what an earlier run wrote.
     fn list_failures(&self, failures: &[Value]) -> Result<(), Failure> {
         if failures.is_empty() {
-            // It is not there, as a rule.
+            // Usually it does not exist.
             let _ = fs::remove_file(&self.failures);
             return Ok(());
         }

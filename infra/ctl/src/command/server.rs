@@ -64,7 +64,7 @@ impl Server {
         self.url.has_tls()
     }
 
-    /// For those who begin something: a signer that is there and can sign.
+    /// For commands that begin work: a signer that answers and can sign.
     pub(crate) async fn is_ready(&self, client: &Client) -> Result<(), Failure> {
         let answer = async { client.connect().await?.get("/health").await }.await;
         let unavailable =

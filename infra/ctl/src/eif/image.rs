@@ -89,7 +89,7 @@ pub enum MalformedImage {
     Length,
     /// The section of this number, from 0 on, is of an unknown kind, has flags, or is too long for its kind.
     Section(usize),
-    /// Kernel, command line and ramdisks are not there once, once, and at least once, in this order.
+    /// Kernel, command line and ramdisks have to occur once, once, and at least once, in this order.
     Sections,
     /// The checksum is that of other bytes.
     Checksum,

@@ -41,7 +41,7 @@ fn parse(bytes: &[u8]) -> Option<u32> {
 pub fn write(machine: &Machine, cid: u32) -> Result<(), Failed> {
     let path = machine.path(CID_FILE);
     let folder = machine.path(CID_FOLDER);
-    // One run at a time holds the lock, so a draft that is there was left by a run that was killed.
+    // One run at a time holds the lock, so an existing draft was left by a run that was killed.
     let draft = folder.join(DRAFT);
     let replace = || {
         fs::create_dir_all(&folder)?;

@@ -518,7 +518,7 @@ impl<'a> Deployment<'a> {
         let machine = self.instance.machine();
         let serving = cid_file::read(machine).ok().flatten();
         let now = self.running_ours();
-        // The one that served, or else any that was there before.
+        // The one that served, or else any earlier one.
         let known = now.as_ref().unwrap_or(&self.old);
         let is_old = |enclave: &&Enclave| self.old.iter().any(|old| old.id == enclave.id);
         // One that does not answer nitro-cli may serve all the same.

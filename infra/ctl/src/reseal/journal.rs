@@ -156,7 +156,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal for an input with this SHA-256 and so many rows, and makes it if it is not there; mode 0600.
+    /// Opens the journal for an input with this SHA-256 and so many rows, and makes it if it is missing; mode 0600.
     ///
     /// # Errors
     /// [`JournalError`]; the journal is as it was.
@@ -221,7 +221,7 @@ impl Journal {
         Ok(move || file.sync_data())
     }
 
-    /// Takes it away: the output is there.
+    /// Removes it: the output exists.
     ///
     /// # Errors
     /// The system's.

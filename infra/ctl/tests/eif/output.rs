@@ -37,7 +37,7 @@ fn a_place_that_takes_no_file_is_named_and_left_alone() {
     assert!(fs::metadata(parts.path("pipe")).unwrap().file_type().is_fifo());
     assert!(fs::symlink_metadata(parts.path("null")).unwrap().is_symlink());
     assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
-    // The image is there by then, as a whole.
+    // By then the image exists, as a whole.
     let outcome = parts.build(&[("--note-pcrs-in", "folder")]);
     outcome.refuses(EX_CANTCREAT, "folder: not a regular file");
     assert_eq!(parts.signerctl(["eif", "describe", "image.eif"]).code, Some(0));

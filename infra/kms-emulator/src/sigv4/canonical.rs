@@ -2,7 +2,7 @@
 
 use hyper::http::request::Parts;
 
-/// The canonical request; `None` when a header is not there, not text, or not in its place.
+/// The canonical request; `None` when a header is missing, not text, or not in its place.
 ///
 /// For requests whose path is `/` and that have no query, which are all that KMS knows: nothing is decoded, encoded
 /// or sorted.

@@ -142,7 +142,7 @@ fn who_sends_no_nonce_shares_a_document() -> Result<(), Failure> {
     ensure(document("")? == first, || "those with a nonce cost the others theirs".to_owned())
 }
 
-/// The NSM is not there for them alone.
+/// The NSM also serves others.
 #[test]
 fn a_flood_of_nonces_is_told_to_come_back_and_harms_nobody() -> Result<(), Failure> {
     let server = Server::own(&[]);

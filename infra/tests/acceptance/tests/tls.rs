@@ -485,7 +485,7 @@ fn a_new_certificate_is_presented_and_no_connection_is_dropped() -> Result<(), F
     becomes_presented(&ca, &attested, &second.certificate)?;
     let second_key = vouches_for_its_key(&ca, &mut server.connect()?)?;
     ensure(first_key != second_key, || "the same key".to_owned())?;
-    // The one that was there is served as before, and its documents name the key that it is encrypted with.
+    // The earlier certificate is served as before, and its documents name the key that it is encrypted with.
     ensure(vouches_for_its_key(&ca, &mut kept)? == first_key, || "another key".to_owned())?;
     server.signer().generated(&new_identity())?;
 

@@ -13,7 +13,7 @@ pub(crate) struct Exchange {
     pub(crate) way: Way,
     /// Connecting is part of it.
     pub(crate) began: Duration,
-    /// When the connection was there, its handshake included.
+    /// When the connection was made, its handshake included.
     pub(crate) connected: Option<Duration>,
     /// When the whole request was handed to the system; with [`Way::Begun`] the part before the drain.
     pub(crate) sent: Option<Duration>,

@@ -172,7 +172,7 @@ fn a_report_cut_anywhere_is_a_failure() {
     assert_eq!(ErrorReport::read("a\x1b[2J\n\n").to_string(), r"a\u{1b}[2J");
 }
 
-/// That hangs, or is not there.
+/// A program that hangs, or is missing.
 struct Never(fn() -> NotRun);
 
 impl Commands for Never {

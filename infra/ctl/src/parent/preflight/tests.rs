@@ -6,7 +6,7 @@ use crate::parent::imds::tests::playing;
 use crate::parent::machine::Commands;
 use crate::parent::point::Outcome;
 
-/// A machine whose commands print the same each time. One that is not there is not installed.
+/// A machine whose commands print the same each time. A missing command is not installed.
 #[derive(Default)]
 struct Printing(BTreeMap<&'static str, Ended>);
 

@@ -137,7 +137,7 @@ impl<'a> Actor<'a> {
     }
 }
 
-/// Whether the file is there already, with the mode.
+/// Whether the file exists already, with the mode.
 fn is_there(bytes: &[u8], place: &Path, mode: u32) -> bool {
     let Ok(metadata) = place.symlink_metadata() else { return false };
     let is_alike = metadata.is_file()
