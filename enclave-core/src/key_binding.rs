@@ -12,7 +12,7 @@ const DOMAIN: &[u8] = b"nitro-signer/key/v1";
 /// Which identity holds which key, and where the key came from. Public.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KeyBinding {
-    /// Whose key.
+    /// The owner of the key.
     pub identity: IdentityId,
     /// The public half of the scalar as it was generated or imported.
     pub public_key: PublicKey,

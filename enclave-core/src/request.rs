@@ -13,7 +13,7 @@ use crate::json::{self, Document, Value, utf16_length};
 use crate::refusal::Refusal;
 use crate::validation::{FieldError, Kind, MAX_FIELDS, ValidationErrors};
 
-/// Shortest ticket, in UTF-16 code units: what existing clients are told.
+/// The shortest ticket, in UTF-16 code units, as in the message to existing clients.
 const MIN_TICKET_UTF16: usize = 32;
 
 /// Longest ticket, in UTF-16 code units: a ticket of the API is about 400 long; this bounds the MAC's work.

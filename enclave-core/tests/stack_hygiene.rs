@@ -39,7 +39,7 @@ const PAINTED_BYTES: usize = 256 * 1024;
 /// A part of what `with_burnt_stack` overwrites that is surely one piece.
 const OVERWRITTEN_BYTES: usize = 8 * 1024;
 
-/// A secret and a word of it by which it is recognised.
+/// A secret, and one word that identifies it.
 struct Needle(&'static str, [u8; 8]);
 
 /// Each word of a secret, as bytes, as a 64-bit number and as two of 32 bits.

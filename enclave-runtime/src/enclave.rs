@@ -355,7 +355,7 @@ async fn supervise(
         () = signals.recv() => Ok(()),
         // After a boot that ends well, this branch waits no more.
         Err(refused) = booting => Err(Stopped::from(refused)),
-        // The server ends only when it is told to, or by a defect.
+        // The server ends only on a signal, or by a defect.
         _ = &mut serving => return Err(Stopped::Unavailable("the server has ended by itself".to_owned())),
     };
     match &outcome {

@@ -102,7 +102,7 @@ fn within(
     let (sender, receiver) = mpsc::channel();
     let waiter = thread::Builder::new().name("entropy".to_owned());
     let waiter = waiter.spawn(move || {
-        // Nobody listens any more if it took too long.
+        // The receiver is gone if it took too long.
         let _ = sender.send(wait());
     });
     waiter.map_err(|_| EntropyUnavailable::Kernel)?;

@@ -263,7 +263,7 @@ mod tests {
             assert_eq!(lines.next_line().await.unwrap().unwrap(), "line");
         }
         assert_eq!(lines.next_line().await.unwrap().unwrap(), line_about(37).trim_end());
-        // It is said once.
+        // The line appears once.
         for line in ["next", "last"] {
             writer.write_all(format!("{line}\n").as_bytes()).unwrap();
             assert_eq!(lines.next_line().await.unwrap().unwrap(), line);

@@ -6,7 +6,7 @@ use enclave_core::{IdentityId, SecretKey};
 
 use crate::restore::{RestorePlaces, Standing};
 
-/// Why a sealed key gave no key. The caller is told one of four texts and no more.
+/// Why a sealed key gave no key. The caller gets one of four texts and no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotOpened {
     /// The text has no form that this signer knows.

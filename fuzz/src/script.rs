@@ -26,31 +26,31 @@ pub const KEYS: u8 = 4;
 pub enum Operation {
     /// `gIK`: generate, the random source's first draw that is a key being the K-th.
     Generate {
-        /// Whose.
+        /// The identity.
         identity: u8,
         /// Which.
         key: u8,
     },
     /// `iIK`: import.
     Import {
-        /// Whose.
+        /// The identity.
         identity: u8,
         /// Which.
         key: u8,
     },
     /// `eI`: export.
     Export {
-        /// Whose.
+        /// The identity.
         identity: u8,
     },
     /// `pI`: prove where a key came from.
     Prove {
-        /// Whose.
+        /// The identity.
         identity: u8,
     },
     /// `dI`: destroy.
     Destroy {
-        /// Whose.
+        /// The identity.
         identity: u8,
     },
     /// `sINFL`: sign with a new ticket.

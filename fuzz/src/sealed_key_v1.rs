@@ -172,7 +172,7 @@ pub struct Outcome {
 }
 
 impl Draft<'_> {
-    /// Whom it is for. The version and variant of its UUID are right.
+    /// The identity that it is for. The version and variant of its UUID are right.
     #[must_use]
     pub fn identity(&self) -> [u8; 16] {
         let mut identity = self.identity;

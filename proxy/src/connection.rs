@@ -28,7 +28,7 @@ pub(crate) struct Shared {
     pub(crate) local_address: Address,
     pub(crate) destination: Destination,
     pub(crate) limits: Limits,
-    /// Whether the destination is told the address of each client, before the client's bytes.
+    /// Whether the proxy announces the address of each client to the destination, before the client's bytes.
     pub(crate) announces_clients: bool,
     pub(crate) metrics: RouteMetrics,
     pub(crate) lines: Arc<LineSink>,

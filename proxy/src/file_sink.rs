@@ -31,7 +31,7 @@ const MAX_CLIENTS: usize = 3;
 /// ASCII's ACK.
 const REPLACED: u8 = 0x06;
 
-/// Nobody else's: what is stored may be worth something to others.
+/// For the owner only: the stored bytes may be worth something to others.
 const MODE: u32 = 0o600;
 
 /// How a client left the file.

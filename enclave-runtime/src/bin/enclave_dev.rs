@@ -72,7 +72,7 @@ struct Arguments {
     /// PCR0 in the software NSM's documents, 96 hex digits
     #[arg(long, value_name = "HEX", value_parser = parse_pcr)]
     pcr0: Option<[u8; 48]>,
-    /// By how much the software NSM's clock is ahead of this machine's, behind it if negative. For tests
+    /// How far the software NSM's clock is ahead of this machine's; behind it if negative. For tests
     #[arg(long, value_name = "SECONDS", default_value_t = 0, allow_negative_numbers = true)]
     nsm_clock_offset_s: i32,
     /// How much the software NSM's clock gains on this machine's, loses if negative; below -1000000 it goes back. For

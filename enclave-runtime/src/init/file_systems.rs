@@ -12,7 +12,7 @@ struct FileSystem {
     options: Option<&'static str>,
 }
 
-/// Nobody writes to `/tmp`: a place for what a library may want to put there, and no more than that.
+/// `/tmp` is for libraries that need a place. The signer itself writes nothing there.
 const FILE_SYSTEMS: [FileSystem; 4] = [
     FileSystem {
         kind: "devtmpfs",

@@ -63,7 +63,7 @@ pub struct Pcrs {
 /// The error of this machine's clock, relative to the software NSM.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ClockError {
-    /// By how many seconds the NSM is ahead of it in its first document; behind it if negative.
+    /// How many seconds the NSM is ahead of it in its first document; behind it if negative.
     pub offset_s: i32,
     /// How many millionths of a second the NSM gains on it each second. Below -1,000,000 the NSM's time goes back.
     pub drift_ppm: i32,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// How many days before the end it is said: from "plan it" to "now".
+/// The days before the end at which a warning is due: from "plan it" to "now".
 const WARNING_DAYS: [u32; 5] = [30, 14, 7, 3, 1];
 
 /// The warnings that one certificate has had.

@@ -1,4 +1,5 @@
-//! Whose requests to AWS are: from the environment, or from the AWS CLI, which knows profiles, roles and single sign-on.
+//! The credentials of requests to AWS: from the environment, or from the AWS CLI, which knows profiles, roles and
+//! single sign-on.
 
 use std::fmt;
 use std::io::{self, Read as _};

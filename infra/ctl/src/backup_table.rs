@@ -52,7 +52,7 @@ pub struct Row {
 /// An identity and its sealed key.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Backup {
-    /// Whose key it is.
+    /// The owner of the key.
     pub identity: Identity,
     /// As the signer takes it.
     pub sealed_key: String,

@@ -7,7 +7,7 @@ use crate::printable::{MAX_WORDS_CHARS, printable};
 /// The contents of a certificate that a report shows. The signature is not checked here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
-    /// Whose it is.
+    /// The subject.
     pub subject: String,
     /// By whom.
     pub issuer: String,

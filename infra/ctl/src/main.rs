@@ -1,4 +1,4 @@
-//! `signerctl`: see the library for what it does, and `--help` for how it is told.
+//! `signerctl`: the library describes its work, and `--help` its command line.
 //!
 //! ```text
 //! arguments ─▶ command::{…} ─▶ standard output, files

@@ -508,7 +508,7 @@ fn doubt(statement: &Statement, reason: String) -> Doubt {
     Doubt { index: Some(statement.index), sid: statement.sid.clone(), reason }
 }
 
-/// With what the key is used, and which condition lets it.
+/// The action on the key, and the condition that permits it.
 fn enclave_in_words(enclave: &Enclave, statement: &Statement) -> String {
     let asked: Vec<&Condition> =
         statement.conditions.iter().filter(|condition| condition.is_of_attestation()).collect();

@@ -98,7 +98,7 @@ pub enum Cause {
     StaysLive(Refusal),
     /// It failed for this, and its key may still be in the signer, where it was not before.
     MayStayLive(Box<Cause>),
-    /// Somebody else kept changing the identity's key.
+    /// Another client kept changing the identity's key.
     Contended,
 }
 

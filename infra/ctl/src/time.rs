@@ -5,7 +5,7 @@ use x509_parser::time::ASN1Time;
 /// A day, in seconds.
 pub const DAY_S: u64 = 24 * 3600;
 
-/// UTC as RFC 3339 has it, to the second: `2026-11-26T02:19:13Z`. What no calendar has is told in seconds.
+/// UTC in the form of RFC 3339, to the second: `2026-11-26T02:19:13Z`. A time outside the calendar is in seconds.
 #[must_use]
 pub fn utc(unix_s: u64) -> String {
     match i64::try_from(unix_s).map(ASN1Time::from_timestamp) {

@@ -1,4 +1,4 @@
-//! Whom a client takes for a signer, when TLS is spoken.
+//! The servers that a client accepts as a signer over TLS.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-/// Whom a client takes for a signer.
+/// The servers that a client accepts as a signer.
 #[derive(Clone)]
 pub enum TlsTrust {
     /// A server with a certificate of an authority that browsers trust, for the name in the URL.
@@ -50,7 +50,7 @@ impl TlsTrust {
         if roots.is_empty() { Err(InvalidRoots) } else { Ok(Self::Roots(Arc::new(roots))) }
     }
 
-    /// Trusts whom the signer takes for KMS.
+    /// Trusts the authorities that the signer trusts for KMS.
     ///
     /// # Errors
     /// [`InvalidRoots`], if one of `kms.trust_anchors` is not the certificate of an authority.
@@ -88,7 +88,8 @@ pub(crate) fn public_key_of(certificate: &CertificateDer<'_>) -> Option<Vec<u8>>
     rest.is_empty().then(|| certificate.public_key().raw.to_vec())
 }
 
-/// Checks that the server holds the key of its certificate, and which key that is, if there is one to compare with.
+/// Checks that the server holds the key of its certificate, and compares that key with the expected one, if there is
+/// one.
 #[derive(Debug)]
 struct ByKey {
     key: Option<Vec<u8>>,

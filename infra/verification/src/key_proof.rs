@@ -88,7 +88,7 @@ impl std::str::FromStr for PublicKey {
 /// A signing key of which an enclave may say where it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyProof {
-    /// Whose key it is: the 16 bytes of a UUID.
+    /// The owner of the key: the 16 bytes of a UUID.
     pub identity: [u8; 16],
     /// The key.
     pub public_key: PublicKey,

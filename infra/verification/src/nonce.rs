@@ -4,7 +4,7 @@ use std::fmt;
 
 use aws_lc_rs::rand;
 
-/// Nobody meets one of these twice.
+/// Long enough to be unique.
 const NONCE_BYTES: usize = 32;
 
 /// The bytes that a document has to repeat, so that it answers one request and no other. Used once.

@@ -23,7 +23,7 @@ async fn a_missing_destination_closes_the_client_within_a_second() {
         "--route",
         &hybrid,
         "--route",
-        // Nobody has this CID, and the kernel needs two seconds to say so.
+        // No machine has this CID, and the kernel takes two seconds to report it.
         "tcp:127.0.0.1:0=vsock:4294967294:5000",
     ]);
     for line in 0..4 {
@@ -156,7 +156,7 @@ async fn the_enclave_is_the_one_that_the_file_names_now() {
         (Some("16"), "names no enclave (it does not end in a line break)"),
         (Some("3\n"), "names no enclave (the number is not the CID of an enclave)"),
         (Some("4294967295\n"), "names no enclave (the number is not the CID of an enclave)"),
-        // Nobody has this CID: what is said is the kernel's.
+        // No machine has this CID: the error is the kernel's.
         (Some("4294967294\n"), ""),
         (Some("\n"), "names no enclave (it is not a number)"),
     ] {

@@ -1,4 +1,4 @@
-//! The enclave dies and comes back; the proxy is told to stop.
+//! The enclave dies and comes back; the proxy gets a signal to stop.
 
 use std::time::Instant;
 

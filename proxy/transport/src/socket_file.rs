@@ -24,7 +24,7 @@ impl SocketFile {
         remove_stale(&path).await?;
         let socket = UnixSocket::new_stream()?;
         socket.bind(&path)?;
-        // Nobody can connect before `listen`, so the file is never open to others.
+        // No client can connect before `listen`, so the file is never open to others.
         fs::set_permissions(&path, Permissions::from_mode(MODE))?;
         let metadata = fs::symlink_metadata(&path)?;
         let file = Self { path, identity: (metadata.dev(), metadata.ino()) };

@@ -1,4 +1,4 @@
-//! The clients.
+//! The clients of a load.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use crate::ticket::{Nonce, TicketSecret, mint};
 /// The wait after a request that reached no signer, so that a missing signer does not get a million requests.
 const GONE_WAIT: Duration = Duration::from_millis(50);
 
-/// When it is enough.
+/// The end of a load.
 #[derive(Clone, Copy, Debug)]
 pub enum Amount {
     /// After so many requests.
@@ -32,9 +32,9 @@ pub enum Amount {
 pub struct Load {
     /// Clients, each with a connection and a request in flight.
     pub connections: usize,
-    /// How much, the warm-up not counted.
+    /// The length of the load, without its warm-up.
     pub amount: Amount,
-    /// Before anything is counted.
+    /// The length of the warm-up.
     pub warm_up: Duration,
     /// A new connection for each request, whose time is then part of the request's.
     pub is_reconnecting: bool,
@@ -51,13 +51,13 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// A load that is not put on the signer yet.
+    /// A load that has not begun.
     #[must_use]
     pub const fn new(keys: Keys, secret: TicketSecret, load: Load) -> Self {
         Self { keys, secret, load, answered: AtomicU64::new(0) }
     }
 
-    /// Requests that have been answered, or will not be, the warm-up not counted. To be looked at from elsewhere.
+    /// Requests that have been answered, or will not be, without the warm-up. Other threads may read it.
     #[must_use]
     pub fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
@@ -69,7 +69,7 @@ impl Bench {
         self.keys
     }
 
-    /// Puts the load on the signer, until it is enough or `stop` is true, and then verifies a sample of the signatures.
+    /// Runs the load until its end or until `stop` is true, and then verifies a sample of the signatures.
     pub async fn run(self: &Arc<Self>, stop: &watch::Receiver<bool>) -> Report {
         let begin = Instant::now() + self.load.warm_up;
         let left = Arc::new(AtomicU64::new(match self.load.amount {
@@ -109,7 +109,7 @@ struct Client {
     stop: watch::Receiver<bool>,
     connection: Option<Connection>,
     tally: Tally,
-    /// Which key is next.
+    /// The index of the next key.
     turn: usize,
 }
 
@@ -132,7 +132,7 @@ impl Client {
         self.tally
     }
 
-    /// Whether no more is to be begun; takes a request off what is left, if not.
+    /// Whether to begin no more. Otherwise takes one request off the rest.
     fn is_enough(&self) -> bool {
         let less = |left: u64| left.checked_sub(1);
         let is_over = match self.bench.load.amount {
@@ -142,7 +142,7 @@ impl Client {
         is_over || self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_err()
     }
 
-    /// Makes one request, and counts what comes of it.
+    /// Makes one request, and counts its result.
     async fn sign(&mut self) {
         let bench = Arc::clone(&self.bench);
         let keys = bench.keys.list();
@@ -153,7 +153,7 @@ impl Client {
         for bytes in [&mut random[..], &mut digest[..]] {
             rand::fill(bytes).expect("aws-lc has randomness, or ends the process");
         }
-        // All that costs time on this side is done before the clock starts.
+        // The expensive work of this side is done before the clock starts.
         let identity = &keys[index].identity;
         let exp_unix_s = now_unix_s() + bench.load.ticket_ttl_s;
         let ticket = mint(&bench.secret, identity, &digest, exp_unix_s, &Nonce::random());

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::keys::Key;
 use super::tally::Tally;
 
-/// The percentiles that are told, and what they are called.
+/// The reported percentiles, and their names.
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
 
 /// The result of a load, without its warm-up.

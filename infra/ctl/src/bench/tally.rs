@@ -10,10 +10,10 @@ use crate::bip340::is_signed;
 use crate::connection::Unreachable;
 use crate::printable::{MAX_WORDS_CHARS, printable};
 
-/// Longest time that is told from longer ones: over that of any deadline of a client.
+/// The longest time that is told from longer ones: over each deadline of a client.
 const MAX_LATENCY_US: u64 = 120_000_000;
 
-/// Digits of a time that are told apart: a thousandth of it.
+/// The resolution of a time: a thousandth of it.
 const SIGNIFICANT_DIGITS: u8 = 3;
 
 /// Kinds of errors that are counted apart. Who answers with a new text each time fills no memory.

@@ -123,7 +123,7 @@ impl AttestShow {
         let mut bytes = Vec::new();
         io::stdin()
             .lock()
-            // One more, by which it is known to be too long.
+            // One byte more shows that it is too long.
             .take(MAX_SAVED_BYTES as u64 + 1)
             .read_to_end(&mut bytes)
             .map_err(|error| Failure::of_file(EX_NOINPUT, &self.file, error))?;

@@ -52,7 +52,7 @@ pub(crate) struct AttestVerify {
     json: bool,
 }
 
-/// Whom to ask, and what to expect.
+/// The signer to ask, and the expectations.
 #[derive(Debug, Args)]
 pub(super) struct Peer {
     /// The signer, as in the API's ENCLAVE_BASE_URL
@@ -71,7 +71,7 @@ pub(super) struct Peer {
     ca: Option<PathBuf>,
 }
 
-/// A connection whose other end was asked who it is.
+/// A connection whose other end was asked for its document.
 pub(super) struct Asked {
     pub(super) connection: Connection,
     pub(super) questioned: Questioned,
@@ -79,7 +79,7 @@ pub(super) struct Asked {
 }
 
 impl Peer {
-    /// Connects, and asks who answers.
+    /// Connects, and requests the other end's document.
     pub(super) async fn ask(&self) -> Result<Asked, Failure> {
         let mut expected = self.expected.read()?;
         if self.accept_http {
@@ -109,7 +109,7 @@ impl Peer {
     }
 }
 
-/// Something answers, and shows a certificate that is refused.
+/// The other end shows a certificate that is refused.
 fn is_about_the_certificate(error: &Unreachable) -> bool {
     let Unreachable::Tls(error) = error else { return false };
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
@@ -194,7 +194,7 @@ impl AttestVerify {
     }
 }
 
-/// The last line: all was checked, or what was not.
+/// The last line: all was checked, or the checks that were not made.
 fn conclusion(attested: &Attested, limits: &[&str], expected: &Expected) -> String {
     if limits.is_empty() {
         let name = expected.name_of(attested.image()).unwrap_or_default();

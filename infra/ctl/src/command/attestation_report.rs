@@ -183,7 +183,7 @@ pub(super) fn limits_of_document(image: Image, expected: &Expected) -> Vec<&'sta
     if expected.has_other_root {
         limits.push("another root than aws's: the holder of its key made the document");
     }
-    // Whose TLS key it is concerns who is connected, and no document by itself.
+    // The owner of the TLS key concerns the connection, and no document by itself.
     let given_away = expected.exposures_of(image).iter().filter(|it| it.is_for_tests());
     limits.extend(given_away.map(|exposure| exposure.description()));
     limits

@@ -24,7 +24,7 @@ pub(crate) struct ExpectedEnclave {
     #[arg(long, value_name = "INDEX=HEX")]
     pcr: Vec<ExpectedPcr>,
 
-    /// Accepts whatever program it is. Anybody can rent an enclave: this says nothing of what is done with secrets
+    /// Accepts any program. Any AWS customer can start an enclave: the document does not show what happens to secrets
     #[arg(long, conflicts_with_all = ["nitro_toml", "measurements", "pcr"])]
     any_image: bool,
 
@@ -37,7 +37,7 @@ pub(crate) struct ExpectedEnclave {
 /// An expectation, and names for what it consists of.
 pub(crate) struct Expected {
     pub(crate) expectation: Expectation,
-    /// Whose certificate documents lead to, in words.
+    /// The root that the certificates of documents lead to, in words.
     pub(crate) root: String,
     pub(crate) has_other_root: bool,
     /// Where each image's measurements were read.

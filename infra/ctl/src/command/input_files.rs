@@ -10,7 +10,7 @@ use verification::{ExpectedPcrs, Exposure, Root};
 
 use crate::failure::{EX_CONFIG, EX_DATAERR, Failure, read_text};
 
-/// Measurements in it add 0.4 KiB to what the signer reads.
+/// The measurements in it add 0.4 KiB to the part that the signer reads.
 const MAX_NITRO_TOML_BYTES: usize = MAX_CONFIGURATION_BYTES;
 
 /// Some dozen certificates.
@@ -19,7 +19,7 @@ pub(super) const MAX_ROOTS_BYTES: usize = 256 * 1024;
 /// `nitro-cli` prints 0.5 KiB.
 const MAX_MEASUREMENTS_BYTES: usize = 64 * 1024;
 
-/// An image's measurements, and what it gives away, as far as the file tells.
+/// An image's measurements, and the settings by which it gives trust away, as far as the file has them.
 pub(super) fn read_measurements(path: &Path) -> Result<(MeasurementSet, Vec<Exposure>), Failure> {
     let json = read_text(path, MAX_MEASUREMENTS_BYTES)?;
     let measurements = json.parse().map_err(|error| Failure::of_file(EX_DATAERR, path, error))?;
@@ -35,7 +35,7 @@ pub(super) fn read_nitro_toml(path: &Path) -> Result<NitroToml, Failure> {
 
 /// A root of attestation documents, in AWS's place.
 pub(super) fn attestation_root(path: &Path) -> Result<Root, Failure> {
-    // So that no test is taken for the real thing.
+    // The warning prevents mistaking a test for the real thing.
     let _ = writeln!(
         io::stderr(),
         "signerctl: WARNING: {} is believed in AWS's place: a holder of its key passes for any enclave",

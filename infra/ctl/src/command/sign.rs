@@ -99,7 +99,7 @@ impl Sign {
     }
 }
 
-/// As the signer spells it.
+/// The identity as the signer writes it.
 fn signature_of(hex: &str) -> Option<[u8; 64]> {
     let mut bytes = [0; 64];
     (base16ct::lower::decode(hex, &mut bytes).ok()?.len() == 64).then_some(bytes)

@@ -18,7 +18,7 @@ impl std::error::Error for NotTracking {}
 /// The state of the clock as chrony reports it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Tracking {
-    /// By how many seconds the clock is ahead of the time servers; behind them if negative.
+    /// How many seconds the clock is ahead of the time servers; behind them if negative.
     Synchronized {
         /// In seconds.
         offset_s: f64,

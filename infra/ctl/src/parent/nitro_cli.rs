@@ -312,7 +312,7 @@ impl<'a> NitroCli<'a> {
         I: IntoIterator,
         I::Item: Into<OsString>,
     {
-        // Ctrl-C ends what is done with an enclave, and not halfway a call about it.
+        // Ctrl-C ends the work on an enclave, but never in the middle of a call about it.
         let call = Call::new(PROGRAM, arguments, timeout).without_terminal_signals();
         self.machine.run(&call).map_err(|error| NitroCliFailed { verb, cause: Cause::NotRun(error) })
     }

@@ -11,7 +11,7 @@ pub enum Outcome {
     Pass,
     /// It is not.
     Fail,
-    /// Nobody can tell from here.
+    /// This machine cannot tell.
     Unknown,
 }
 
@@ -41,7 +41,7 @@ impl Point {
         Self { outcome: Outcome::Fail, ..Self::pass(name, finding) }
     }
 
-    /// Nobody can tell from here.
+    /// This machine cannot tell.
     #[must_use]
     pub fn unknown(name: &'static str, finding: impl fmt::Display) -> Self {
         Self { outcome: Outcome::Unknown, ..Self::pass(name, finding) }

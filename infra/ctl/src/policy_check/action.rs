@@ -3,7 +3,7 @@
 /// The harm of an action to the key's secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Harm {
-    /// Somebody gets at what is sealed, or at keys that are made to seal.
+    /// A caller gets sealed secrets, or keys that will seal.
     Opens,
     /// Sealed secrets move under another key.
     Moves,
@@ -67,7 +67,7 @@ pub(super) const PUT_KEY_POLICY: &str = "kms:PutKeyPolicy";
 /// Actions of IAM that only read begin so, in lower case.
 const READS: [&str; 2] = ["iam:get", "iam:list"];
 
-/// By what an identity becomes another, or gets other policies, begins so, in lower case.
+/// The beginnings, in lower case, of the actions by which an identity becomes another or gets other policies.
 const ESCALATES: [&str; 2] = ["iam:", "sts:assume"];
 
 /// Patterns of actions, in lower case, that between them are all that escalate.

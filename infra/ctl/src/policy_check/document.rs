@@ -46,7 +46,7 @@ impl fmt::Display for InvalidPolicy {
 
 impl std::error::Error for InvalidPolicy {}
 
-/// Whose policy it is, which decides whether statements name principals.
+/// The owner of the policy, which decides whether statements name principals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Of {
     Key,
@@ -80,7 +80,7 @@ impl Patterns {
         matches!(self, Self::These(patterns) if patterns.iter().any(|pattern| pattern == "*"))
     }
 
-    /// Whether whatever is described by `pattern` is surely among them.
+    /// Whether `pattern` matches only values that are surely among them.
     pub(super) fn cover_pattern(&self, pattern: &str) -> bool {
         match self {
             // A `?` does not describe what a `*` stands for.

@@ -1,19 +1,19 @@
-//! Whom a statement is about.
+//! The principals of a statement.
 
 use std::fmt;
 
-/// Somebody, or many.
+/// One principal, or many.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Principal {
     /// `*`
     Anyone,
-    /// An account: whom its own policies let.
+    /// An account: the principals that its own policies permit.
     Account(String),
     /// A role or a user.
     Identity { arn: String, account: String },
     /// One session of a role.
     Session { arn: String, account: String, role: String },
-    /// A service, a federation, or what is none of AWS's: one of these with this name.
+    /// A service, a federation, or a name unknown to AWS.
     Other(String),
 }
 
@@ -25,7 +25,7 @@ pub(super) enum Principals {
 }
 
 impl Principal {
-    /// As it stands under `AWS`.
+    /// The text under `AWS`.
     pub(super) fn of_aws(text: &str) -> Self {
         let is_account = |text: &str| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
         if text == "*" {
@@ -82,17 +82,17 @@ impl Principal {
         }
     }
 
-    /// Whether it is one role or user, and not a principal that other policies decide.
+    /// Whether it is one role or user, and not a principal whose members other policies decide.
     pub(super) const fn is_one(&self) -> bool {
         matches!(self, Self::Identity { .. } | Self::Session { .. })
     }
 
-    /// Whether both are, or are sessions of, one role.
+    /// Whether both are one role, or sessions of it.
     pub(super) fn is_role_of(&self, other: &Self) -> bool {
         self.role().is_some() && self.role() == other.role() && self.account() == other.account()
     }
 
-    /// Whether whatever is meant by `other` is meant by this too.
+    /// Whether this covers every principal that `other` covers.
     fn covers(&self, other: &Self) -> bool {
         match self {
             Self::Anyone => true,
@@ -104,13 +104,13 @@ impl Principal {
         }
     }
 
-    /// Whether somebody may be meant by both.
+    /// Whether a principal exists that both cover.
     fn meets(&self, other: &Self) -> bool {
         self.covers(other) || other.covers(self) || self.is_role_of(other)
     }
 }
 
-/// As a sentence names them.
+/// The name for a sentence.
 impl fmt::Display for Principal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -125,7 +125,7 @@ impl fmt::Display for Principal {
 }
 
 impl Principals {
-    /// The ones to look at one by one.
+    /// The principals to examine one by one.
     pub(super) fn subjects(&self) -> Vec<Principal> {
         match self {
             Self::These(principals) => principals.clone(),
@@ -133,7 +133,7 @@ impl Principals {
         }
     }
 
-    /// Whether the statement is surely about whatever is meant by `subject`.
+    /// Whether the statement surely covers every principal that `subject` covers.
     pub(super) fn cover(&self, subject: &Principal) -> bool {
         match self {
             Self::These(principals) => principals.iter().any(|principal| principal.covers(subject)),
@@ -141,7 +141,7 @@ impl Principals {
         }
     }
 
-    /// Whether the statement may be about somebody who is meant by `subject`.
+    /// Whether the statement may cover a principal that `subject` covers.
     pub(super) fn meet(&self, subject: &Principal) -> bool {
         match self {
             Self::These(principals) => principals.iter().any(|principal| principal.meets(subject)),

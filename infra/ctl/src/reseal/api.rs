@@ -77,7 +77,7 @@ pub(super) trait BackupApi {
     fn destroy(&mut self, identity: &Identity) -> impl Future<Output = Result<Destroy, Halt>> + Send;
 }
 
-/// A signer behind a connection of its own, which asks again while it is told to wait or nobody answers.
+/// A signer behind a connection of its own. Repeats a request that has to wait or gets no answer.
 pub(super) struct Caller {
     client: Client,
     api_key: Arc<ApiKey>,

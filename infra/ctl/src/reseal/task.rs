@@ -44,7 +44,7 @@ enum Attempt {
     Settled { sealed_key: String, accepted: Vec<usize>, failures: Vec<RowFailure> },
     /// All rows have failed.
     Failed { failures: Vec<RowFailure>, left: Left },
-    /// Somebody else changed the key.
+    /// Another client changed the key.
     Changed,
 }
 

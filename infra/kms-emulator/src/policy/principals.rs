@@ -1,4 +1,4 @@
-//! Whom a statement is about.
+//! The principals of a statement.
 
 use serde::Deserialize;
 

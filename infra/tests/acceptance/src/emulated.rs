@@ -261,7 +261,7 @@ impl EmulatedParent {
         Ok(())
     }
 
-    /// Nobody answers a heartbeat any more.
+    /// Heartbeats get no answer any more.
     pub fn ignore_heartbeats(&self) -> Result<(), Failure> {
         Ok(std::fs::remove_file(self.directory().join(format!("v.sock_{HEARTBEAT_PORT}")))?)
     }

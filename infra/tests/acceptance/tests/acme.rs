@@ -213,7 +213,7 @@ fn a_certificate_is_ordered_presented_and_kept() -> Result<(), Failure> {
     }
     let account = place.pebble.directory.replace("/dir", "/my-account/");
     ensure(signer.said(&format!("account=\"{account}")) == 1, || signer.log())?;
-    // Nobody is answered as a validator once there is nothing to validate.
+    // Validators get no answer once nothing is to be validated.
     for port in [place.port, place.challenge_port] {
         let (_, text) = openssl(port, &["-alpn", "acme-tls/1", "-servername", NAME])?;
         ensure(!text.contains("BEGIN CERTIFICATE"), || text.clone())?;

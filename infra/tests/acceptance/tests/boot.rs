@@ -315,7 +315,7 @@ fn credentials_that_cannot_be_had_are_waited_for() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Nobody renews them; they are still good, and KMS takes them.
+/// The credentials are not renewed. They are still valid, and KMS accepts them.
 #[test]
 fn an_outage_of_the_metadata_service_is_survived() -> Result<(), Failure> {
     let parent = Parent::with(INSTANCE_ROLE, &["--imds-credential-lifetime-s", "100"])?;

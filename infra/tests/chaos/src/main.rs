@@ -72,7 +72,7 @@ const AFTERMATH: Duration = Duration::from_millis(1_500);
 /// The descriptors that a process may have beyond its first ones, without clients: a kept connection to KMS.
 const MORE_DESCRIPTORS: u64 = 4;
 
-/// By how much memory may be more than after the rehearsal: a quarter, and what lines of the log, tickets and keys take.
+/// The memory that may be added after the rehearsal: a quarter, and the size of log lines, tickets and keys.
 const MORE_KIB: u64 = 16 * 1024;
 
 // Rules that are looked at during the run; the checker has the others.

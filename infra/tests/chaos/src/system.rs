@@ -77,7 +77,7 @@ pub(crate) struct System<'a> {
     signer: Process,
     proxy_program: PathBuf,
     journal: &'a Journal,
-    /// By how much the clocks of KMS and NSM are off.
+    /// The difference of KMS's and NSM's clocks.
     kms_offset_s: i32,
     nsm_offset_s: i32,
 }

@@ -95,7 +95,7 @@ fn who_made_it_comes_first() {
     assert!(findings[4..].iter().all(|(_, finding)| *finding == Finding::NotReached));
 }
 
-/// Somebody who reads all of it is told of all that is wrong.
+/// A reader of all lines learns of all errors.
 #[test]
 fn several_doubts_are_each_found() {
     let draft = good()

@@ -16,7 +16,7 @@ fn recorded(name: &str, status: i32) -> Ended {
     Ended { status, stdout, stderr }
 }
 
-/// Whose every call ends so.
+/// A nitro-cli whose every call ends in this way.
 struct Always(Ended);
 
 impl Commands for Always {

@@ -11,7 +11,7 @@ const CERTIFICATE: &str = "/var/lib/nitro-signer/acme/certificate";
 /// ACME servers validate here.
 const HTTPS_PORT: u16 = 443;
 
-/// By how much the proxy lets a connection be idle for longer than the enclave does, in seconds: the enclave closes.
+/// How much longer than the enclave the proxy lets a connection be idle, in seconds. So the enclave closes first.
 const PROXY_WAITS_LONGER_S: u64 = 15;
 
 /// The proxy passes twice the connections that the enclave takes. Only the enclave knows which of them are idle, so its limit
