@@ -1,4 +1,5 @@
-//! The core's layers, each beside its peer in the same run; a table of ratios at the end. README.md says how to read it.
+//! The core's layers, each beside its peer in the same run; a table of ratios at the end. README.md says how to read
+//! it.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on should stop")]
 #![allow(missing_docs, reason = "criterion_group! makes public functions without documentation")]

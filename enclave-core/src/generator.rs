@@ -43,9 +43,10 @@ pub(crate) fn multiply(scalar: &Scalar) -> Multiple {
 }
 
 /// The digits are added from the least significant on. Before row `i` the sum is `a·G` with an odd `a` below `64ⁱ` in
-/// magnitude, and the row's point is `b·G` with `64ⁱ ≤ |b| < 64·64ⁱ`. So `a` is neither `b` nor `-b`, and not modulo the
-/// order either, as long as `64ⁱ⁺¹` is below it, which is so in all rows but the last. There, `a + b` is the scalar, which
-/// is not zero; but `a - b` is minus the order for one scalar, `30·2²⁵² - n`, so that the last addition is a doubling.
+/// magnitude, and the row's point is `b·G` with `64ⁱ ≤ |b| < 64·64ⁱ`. So `a` is neither `b` nor `-b`, and not modulo
+/// the order either, as long as `64ⁱ⁺¹` is below it, which is so in all rows but the last. There, `a + b` is the
+/// scalar, which is not zero; but `a - b` is minus the order for one scalar, `30·2²⁵² - n`, so that the last addition
+/// is a doubling.
 fn multiply_odd(odd: &Scalar) -> Affine {
     let windows = Windows::of(odd);
     let [first, others @ .., last] = &TABLE;
@@ -57,7 +58,8 @@ fn multiply_odd(odd: &Scalar) -> Affine {
     sum.to_affine()
 }
 
-/// `k = Σ (2bⱼ - 1)·2ʲ` for `0 ≤ j < 258`, where `bⱼ` are the bits of `(k + 2²⁵⁸ - 1)/2`: each six of these are a digit.
+/// `k = Σ (2bⱼ - 1)·2ʲ` for `0 ≤ j < 258`, where `bⱼ` are the bits of `(k + 2²⁵⁸ - 1)/2`: each six of these are a
+/// digit.
 struct Windows([u64; 5]);
 
 impl Windows {

@@ -20,8 +20,8 @@
 //! * A full store or ledger refuses; it never evicts. How full it is changes no operation's cost.
 //! * Nothing that a client sends makes this crate panic.
 //! * No branch and no address depends on a key, a nonce, the ticket secret or a MAC, except in `declassify`.
-//! * A secret is wiped where it was, and so is the stack that computed with it. What is moved leaves its bytes behind, so
-//!   a caller runs each whole operation inside [`with_burnt_stack`].
+//! * A secret is wiped where it was, and so is the stack that computed with it. What is moved leaves its bytes behind,
+//!   so a caller runs each whole operation inside [`with_burnt_stack`].
 
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]

@@ -15,7 +15,8 @@ use siphasher::sip128::{Hasher128 as _, SipHasher24};
 use crate::hash_seed::HashSeed;
 use crate::slot_table::{Entry, NOWHERE, Position, Slot, SlotTable};
 
-/// How many due nonces a record lets go at most: more than the one it adds, so that the ledger catches up after a burst.
+/// How many due nonces a record lets go at most: more than the one it adds, so that the ledger catches up after a
+/// burst.
 pub const FORGOTTEN_PER_RECORD: u32 = 4;
 
 /// The content of a [`NonceSlot`].

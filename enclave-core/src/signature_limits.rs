@@ -55,8 +55,8 @@ impl Pace {
 /// How many signatures a second a signer makes at most. By default there is no limit.
 ///
 /// A key that is stored next after one was destroyed takes over what is left of that one's second. So destroying a key
-/// and importing it again makes it no faster, unless other keys are destroyed or stored in between. A client that may do
-/// that is bounded by the limit over all keys alone.
+/// and importing it again makes it no faster, unless other keys are destroyed or stored in between. A client that may
+/// do that is bounded by the limit over all keys alone.
 #[derive(Default)]
 pub struct SignatureLimits<'s> {
     in_all: Option<(Pace, PaceSlot)>,

@@ -1,7 +1,7 @@
 //! Wiping what a computation with secrets left on the stack.
 
-/// Bytes overwritten below the caller's frame. That nothing goes deeper is shown by `tests/stack_hygiene.rs`, and for a live
-/// signer by the scan of its memory in the acceptance tests, in debug and in release builds.
+/// Bytes overwritten below the caller's frame. That nothing goes deeper is shown by `tests/stack_hygiene.rs`, and for a
+/// live signer by the scan of its memory in the acceptance tests, in debug and in release builds.
 const BURN_BYTES: usize = 16 * 1024;
 
 /// Runs `secret_work`, then overwrites the stack it used.

@@ -19,8 +19,8 @@ use crate::stack::with_burnt_stack;
 /// Longest nonce, in bytes: a UUID takes 36, and a ledger entry must not be a place to store things.
 pub const MAX_NONCE_BYTES: usize = 128;
 
-/// How far ahead `nbf` may be, in seconds: the clock that made the ticket may be ahead of ours. It costs nothing, because
-/// `exp` alone ends a ticket.
+/// How far ahead `nbf` may be, in seconds: the clock that made the ticket may be ahead of ours. It costs nothing,
+/// because `exp` alone ends a ticket.
 const NBF_TOLERANCE_S: f64 = 5.0;
 
 /// HMAC-SHA-256's output.

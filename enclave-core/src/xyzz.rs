@@ -13,8 +13,8 @@ pub(crate) type FieldElement = <Secp256k1 as FieldArithmetic>::FieldElement;
 
 /// A point by its coordinates, which is not infinity. Magnitudes: 1 and at most 2.
 ///
-/// As secret as the digit or scalar that it is the multiple of, and `Copy` all the same, as the field's elements are: what
-/// lies on the stack is overwritten when the operation ends.
+/// As secret as the digit or scalar that it is the multiple of, and `Copy` all the same, as the field's elements are:
+/// what lies on the stack is overwritten when the operation ends.
 #[derive(Clone, Copy)]
 pub(crate) struct Affine {
     pub(crate) x: FieldElement,

@@ -4,8 +4,8 @@
 //! on one. Told that keys, nonces, auxiliary randomness, and the ticket secret are undefined, it reports what
 //! would leak them through time. This is how libsecp256k1 tests itself (its `ctime_tests.c`).
 //!
-//! Each test runs a scenario of this same program under memcheck. That takes the code as it ships, with names for memcheck
-//! to go by: `cargo test --profile bench -p enclave-core --test constant_time`. `--release` has no names.
+//! Each test runs a scenario of this same program under memcheck. That takes the code as it ships, with names for
+//! memcheck to go by: `cargo test --profile bench -p enclave-core --test constant_time`. `--release` has no names.
 
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]

@@ -1,8 +1,8 @@
 //! Operations leave no secret on the stack, in no frame and no spilled register.
 //!
-//! A stack is painted, an operation run as the runtime runs it, inside `with_burnt_stack`, and the stack read back through
-//! `/proc/self/mem`. What is shown is that the overwriting covers whatever the operation left; the wipes on the way are
-//! there for a stack that nobody overwrites, and show here only in part.
+//! A stack is painted, an operation run as the runtime runs it, inside `with_burnt_stack`, and the stack read back
+//! through `/proc/self/mem`. What is shown is that the overwriting covers whatever the operation left; the wipes on the
+//! way are there for a stack that nobody overwrites, and show here only in part.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
@@ -148,8 +148,8 @@ fn leavings(needles: &[Needle], work: impl FnOnce()) -> Vec<&'static str> {
     let below = &stack[..here - start];
     let touched: Vec<u8> = below.iter().copied().skip_while(|byte| *byte == PAINT).collect();
     assert!(touched.len() < below.len(), "it went deeper than can be seen");
-    // Had anything gone deeper than what is overwritten with zeros, its leavings would be the deepest. A few bytes are the
-    // return addresses of the overwriting itself.
+    // Had anything gone deeper than what is overwritten with zeros, its leavings would be the deepest. A few bytes are
+    // the return addresses of the overwriting itself.
     let deepest = touched.iter().take(OVERWRITTEN_BYTES);
     assert!(deepest.filter(|byte| **byte != 0).count() < 64, "it went deeper than is overwritten");
 

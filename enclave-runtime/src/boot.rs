@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Wrong input of the parent ends the boot, in one line. So does a certificate out of its time. The boot waits without
-//! end for what is missing so far: the boot file, IMDS, KMS, or a key policy that names this image. Meanwhile `/health` is
-//! 503.
+//! end for what is missing so far: the boot file, IMDS, KMS, or a key policy that names this image. Meanwhile `/health`
+//! is 503.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -210,8 +210,8 @@ async fn fetch_patiently(boot_file: &Relay) -> Zeroizing<Vec<u8>> {
     }
 }
 
-/// One try. The end of the stream is all there is to tell the end of the file, and a relay that was stopped ends it too: a
-/// file is whole if its last line is.
+/// One try. The end of the stream is all there is to tell the end of the file, and a relay that was stopped ends it
+/// too: a file is whole if its last line is.
 pub(crate) async fn fetch_whole(boot_file: &Relay) -> Option<Zeroizing<Vec<u8>>> {
     let bytes = timeout(FETCH_DEADLINE, fetch(boot_file)).await.ok()?.ok()?;
     (bytes.ends_with(b"\n") || bytes.len() > MAX_BOOT_FILE_BYTES).then_some(bytes)

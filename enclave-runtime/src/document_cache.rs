@@ -14,8 +14,8 @@ use crate::outcome::Failure;
 /// five minutes after which verifiers call a document stale.
 const MAX_AGE: Duration = Duration::from_secs(60);
 
-/// How long a failure is shared. Anybody may ask, so an NSM that refuses is asked once in this time, and the log has one
-/// line of it. Short, so that clients get a document soon after the NSM makes them again.
+/// How long a failure is shared. Anybody may ask, so an NSM that refuses is asked once in this time, and the log has
+/// one line of it. Short, so that clients get a document soon after the NSM makes them again.
 const FAILURE_TIME: Duration = Duration::from_secs(1);
 
 /// TLS keys at one time. A signer has one; for as long as connections last that were made before it was replaced, two.
@@ -47,10 +47,12 @@ impl Outcome {
 }
 
 impl DocumentCache {
-    /// The document for `tls_spki`: the one at hand, or the one that `attest` makes. Who asks meanwhile waits for it too.
+    /// The document for `tls_spki`: the one at hand, or the one that `attest` makes. Who asks meanwhile waits for it
+    /// too.
     ///
     /// # Errors
-    /// That of `attest`, of this call or of one within the last second; and [`Failure::KeyServiceUnavailable`] if it took so long that the document is too old.
+    /// The error of `attest`, of this call or of one within the last second. [`Failure::KeyServiceUnavailable`] if it
+    /// took so long that the document is too old.
     pub(crate) async fn get(
         &self,
         tls_spki: Option<Arc<[u8]>>,

@@ -164,8 +164,8 @@ pub fn read_configuration(path: &Path) -> Result<Configuration, Stopped> {
     Configuration::parse(&text).map_err(|error| misconfigured(&error))
 }
 
-/// Runs until SIGTERM or SIGINT. `nsm` is opened when there is a log to tell if it cannot be; `listening` is told where,
-/// once, before there are any secrets.
+/// Runs until SIGTERM or SIGINT. `nsm` is opened when there is a log to tell if it cannot be; `listening` is told
+/// where, once, before there are any secrets.
 ///
 /// # Errors
 /// [`Stopped`], which is in the log already.

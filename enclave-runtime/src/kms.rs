@@ -9,8 +9,8 @@
 //!   reply: made with a key measured for this purpose? ─▶ recipient key opens CiphertextForRecipient
 //! ```
 //!
-//! A reply counts only if it came over TLS from a server with the name of KMS, and names a key that is measured for this
-//! purpose. The parent chooses credentials and ciphertexts. Neither gets it a reply under another key.
+//! A reply counts only if it came over TLS from a server with the name of KMS, and names a key that is measured for
+//! this purpose. The parent chooses credentials and ciphertexts. Neither gets it a reply under another key.
 
 mod answer;
 mod connection;
@@ -213,8 +213,8 @@ impl Kms {
         opened.inspect_err(|error| tracing::warn!(operation = DECRYPT, %error, "KMS call failed"))
     }
 
-    /// As [`Kms::decrypt`], for what a client sends as a backup: KMS is asked within a limit of refusals, when it is the
-    /// turn of the client's `lane`.
+    /// As [`Kms::decrypt`], for what a client sends as a backup: KMS is asked within a limit of refusals, when it is
+    /// the turn of the client's `lane`.
     ///
     /// # Errors
     /// As there; [`KmsError::Crowded`] if KMS refuses so many that this one waited in vain.

@@ -33,8 +33,8 @@ impl std::error::Error for MemoryNotLocked {}
 
 /// Makes `count` values in pages of their own, for as long as the process lives.
 ///
-/// The pages are locked (mlock(2)), left out of core dumps (`MADV_DONTDUMP`) and not given to a child (`MADV_DONTFORK`).
-/// The values are never dropped: the borrower wipes them.
+/// The pages are locked (mlock(2)), left out of core dumps (`MADV_DONTDUMP`) and not given to a child
+/// (`MADV_DONTFORK`). The values are never dropped: the borrower wipes them.
 ///
 /// # Errors
 /// [`MemoryNotLocked`]

@@ -110,8 +110,8 @@ impl<'w> MakeWriter<'w> for LogWriter {
 }
 
 impl LogQueue {
-    /// Sends lines to `relay` until there is nobody left to write any. A line is lost if the connection is. When no line
-    /// waits, the parent is told of those that were lost; it does not hear of what it was sent and did not read.
+    /// Sends lines to `relay` until there is nobody left to write any. A line is lost if the connection is. When no
+    /// line waits, the parent is told of those that were lost; it does not hear of what it was sent and did not read.
     pub(crate) async fn send_to(mut self, relay: Relay) {
         let mut failures = 0;
         while let Some(first) = self.waiting.recv().await {

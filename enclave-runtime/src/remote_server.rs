@@ -31,8 +31,8 @@ impl std::fmt::Display for UnusableServer {
 impl std::error::Error for UnusableServer {}
 
 impl RemoteServer {
-    /// The server of this name behind `relay`, for which one of `roots` vouches by the time of `clock`. `impostor` describes
-    /// a server without such a certificate.
+    /// The server of this name behind `relay`, for which one of `roots` vouches by the time of `clock`. `impostor`
+    /// describes a server without such a certificate.
     pub(crate) fn new(
         relay: Relay,
         name: ServerName<'static>,

@@ -60,8 +60,8 @@ pub struct RestorePlaces {
 pub(crate) type RestorePlace<'p> = [Option<SemaphorePermit<'p>>; 2];
 
 impl RestorePlaces {
-    /// So many places, and at least two: a third for connections whose last backup opened, and a quarter at most for those
-    /// whose backups were refused.
+    /// So many places, and at least two: a third for connections whose last backup opened, and a quarter at most for
+    /// those whose backups were refused.
     #[must_use]
     pub fn new(places: usize) -> Self {
         let proven = places.div_ceil(3);

@@ -98,11 +98,11 @@ mod tests {
     use crate::acme::state_of_a_test;
     use crate::data_key::{DataKey, DataKeyPlaces};
 
-    /// By Python's `cryptography`, as the format is written down:
-    /// `a=AESGCM(b'\x07'*32); n=b'\x02'*12; w=b'wrapped data key'; f=lambda b:len(b).to_bytes(2,'big')+b;
+    /// By Python's `cryptography`, as the format is written down: `a=AESGCM(b'\x07'*32); n=b'\x02'*12; w=b'wrapped data
+    /// key'; f=lambda b:len(b).to_bytes(2,'big')+b;
     /// s=f(b'https://a.b/dir')+f(b'https://a.b/acct/1')+f(b'\x01'*138)+b'\x01'+bytes(range(1,9))+b'\x02\x03x.y\x01z'
-    /// +f(b'-----BEGIN')+f(b'\x02'*138); c=b'\x01'+f(w)+n+a.encrypt(n,s,b'nitro-signer/certificate/v1')`, and the first 8
-    /// and the last 24 bytes of `c` in hex.
+    /// +f(b'-----BEGIN')+f(b'\x02'*138); c=b'\x01'+f(w)+n+a.encrypt(n,s,b'nitro-signer/certificate/v1')`, and the first
+    /// 8 and the last 24 bytes of `c` in hex.
     const FROM_PYTHON: [&str; 2] = ["0100107772617070", "a7973f39edca3154a53e320dac67e85bd34025d4921caf1b"];
 
     fn data_key(byte: u8, wrapped: &[u8]) -> DataKey {

@@ -1,12 +1,12 @@
 //! The text of a sealed key, as production writes and reads it.
 //!
-//! `ns1.` and, in base64url without padding,
-//! `version=1 ‖ u16be length ‖ wrapped data key ‖ nonce[12] ‖ ciphertext[32] ‖ tag[16]`: AES-256-GCM under the data key,
-//! with `"nitro-signer/sealed-key/v1" ‖ 0 ‖ algorithm ‖ 0 ‖ identity[16]` as associated data. So a backup opens for the
-//! identity that it was made for, in an enclave for which KMS unwraps its data key.
+//! `ns1.` and, in base64url without padding, `version=1 ‖ u16be length ‖ wrapped data key ‖ nonce[12] ‖ ciphertext[32]
+//! ‖ tag[16]`: AES-256-GCM under the data key, with `"nitro-signer/sealed-key/v1" ‖ 0 ‖ algorithm ‖ 0 ‖ identity[16]`
+//! as associated data. So a backup opens for the identity that it was made for, in an enclave for which KMS unwraps its
+//! data key.
 //!
-//! Older backups are read too: `kms:` and, in base64, the ciphertext that `kms:Encrypt` made of the key's 32 bytes. They
-//! bind no identity.
+//! Older backups are read too: `kms:` and, in base64, the ciphertext that `kms:Encrypt` made of the key's 32 bytes.
+//! They bind no identity.
 //!
 //! A readable text has one spelling: no other text holds the same.
 
@@ -163,8 +163,8 @@ mod tests {
     const IDENTITY: &[u8] = b"9b2f0c1e-58f4-4f0c-8d3e-0a5b6c7d8e9f";
     const OTHER_IDENTITY: &[u8] = b"9b2f0c1e-58f4-4f0c-8d3e-0a5b6c7d8e90";
 
-    /// By Python's `cryptography`, as the format is written down:
-    /// `a=AESGCM(b'\x07'*32); n=b'\x02'*12; w=b'wrapped data key'; i=uuid.UUID('9b2f0c1e-58f4-4f0c-8d3e-0a5b6c7d8e9f').bytes;
+    /// By Python's `cryptography`, as the format is written down: `a=AESGCM(b'\x07'*32); n=b'\x02'*12; w=b'wrapped data
+    /// key'; i=uuid.UUID('9b2f0c1e-58f4-4f0c-8d3e-0a5b6c7d8e9f').bytes;
     /// 'ns1.'+urlsafe_b64encode(b'\x01'+len(w).to_bytes(2,'big')+w+n+a.encrypt(n,b'\x03'*32,
     /// b'nitro-signer/sealed-key/v1\0secp256k1\0'+i)).rstrip(b'=').decode()`
     const FROM_PYTHON: &str = "ns1.AQAQd3JhcHBlZCBkYXRhIGtleQICAgICAgICAgICAhm36gRY6LYkGVOFtOGBz3nJEGv5c7Upt8UJ8EoZkrhw8nOAYoJKzsEb0lG4vBzPpA";

@@ -117,9 +117,9 @@ impl<S: Sealer> Service<S> {
         }
     }
 
-    /// Does what `operation` and `body` ask for. What attests vouches for the key of the connection's TLS too, `tls_spki`
-    /// in DER. An import that has to wait for a key service takes one of `restore_places`, as the `standing` of its
-    /// connection allows.
+    /// Does what `operation` and `body` ask for. What attests vouches for the key of the connection's TLS too,
+    /// `tls_spki` in DER. An import that has to wait for a key service takes one of `restore_places`, as the `standing`
+    /// of its connection allows.
     ///
     /// # Errors
     /// [`Failure`]: nothing was done. Should a signature fail, once in 2^256, its ticket is used up all the same.

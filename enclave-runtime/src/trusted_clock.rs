@@ -8,8 +8,8 @@
 //!
 //! Invariants:
 //!
-//! * There is no clock without two documents of the NSM that agree: nothing is judged before. A single wrong one that is
-//!   ahead would make every ticket expire, and no later document sets the clock back.
+//! * There is no clock without two documents of the NSM that agree: nothing is judged before. A single wrong one that
+//!   is ahead would make every ticket expire, and no later document sets the clock back.
 //! * The clock never goes back. One that is ahead stands still until time has caught up with it.
 //! * A document counts as made when it was asked for. So the clock is ahead of the NSM's by a round trip at most, and
 //!   never behind it: a ticket expires too early rather than too late.
@@ -147,8 +147,8 @@ struct Judged {
 }
 
 impl TrustedClock {
-    /// Asks `nsm` for the time until two documents in a row agree, for `patience` and for as long as the last try takes.
-    /// Blocks.
+    /// Asks `nsm` for the time until two documents in a row agree, for `patience` and for as long as the last try
+    /// takes. Blocks.
     ///
     /// # Errors
     /// [`NoTime`], of the last try.

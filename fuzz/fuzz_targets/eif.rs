@@ -77,7 +77,8 @@ fn check_signature(section: &[u8]) {
     let verdict = verify(section, &signed);
     assert!(facts.is_ok() || verdict.is_err(), "{verdict:?}");
     assert!(verdict.is_err() || verify(section, &Pcr::of(&[b"another image"])) == Ok(false));
-    // Numbers for names, and a list for the names' values, are spellings that `serde_cbor` takes and the judge does not.
+    // Numbers for names, and a list for the names' values, are spellings that `serde_cbor` takes and the judge does
+    // not.
     if let (Ok(true), Some([_, payload, signature])) = (verdict, strings(section)) {
         assert_eq!((&payload, &signature), (&GENUINE.payload, &GENUINE.signature));
     }

@@ -1,5 +1,5 @@
-//! A key, a digest and auxiliary randomness give the public key and the signature that libsecp256k1 and k256 give, to the
-//! bit.
+//! A key, a digest and auxiliary randomness give the public key and the signature that libsecp256k1 and k256 give, to
+//! the bit.
 
 #![no_main]
 

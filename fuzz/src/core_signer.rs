@@ -1,5 +1,5 @@
-//! All of `enclave-core`, from body bytes to reply bytes, wired as the runtime wires it; without HTTP, and with a sealer
-//! that writes hex.
+//! All of `enclave-core`, from body bytes to reply bytes, wired as the runtime wires it; without HTTP, and with a
+//! sealer that writes hex.
 
 use enclave_core::{
     AttestRequest, ExpirySecond, GenerateRequest, HashSeed, IdentityRequest, ImportRequest, KeyPair, KeySlot,

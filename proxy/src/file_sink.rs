@@ -1,9 +1,9 @@
 //! A file as what a connection replaces.
 //!
 //! The client sends a length, of four bytes with the highest first, and that many bytes. When they are in place and on
-//! disk, it is sent one byte, [`REPLACED`]. So a connection that was cut, on whichever side and in whatever way, is told
-//! from one that is done, and costs nothing of what was there: not every kind of socket can close one half only, or
-//! tells an end from a cut.
+//! disk, it is sent one byte, [`REPLACED`]. So a connection that was cut, on whichever side and in whatever way, is
+//! told from one that is done, and costs nothing of what was there: not every kind of socket can close one half only,
+//! or tells an end from a cut.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};

@@ -115,8 +115,9 @@ impl Server {
     /// Serves until `stop` completes, then lets the connections finish until the drain timeout or until the
     /// future that `stop` returned completes too. What is left is closed when the runtime is shut down.
     ///
-    /// In the last part of the drain nothing more is passed on from clients. The proxy cannot see where a request ends, but a
-    /// request that was passed on before has its answer by then. So the cut uses up no ticket without its signature.
+    /// In the last part of the drain nothing more is passed on from clients. The proxy cannot see where a request ends,
+    /// but a request that was passed on before has its answer by then. So the cut uses up no ticket without its
+    /// signature.
     pub async fn run<F, G>(self, stop: F) -> Finish
     where
         F: Future<Output = G>,

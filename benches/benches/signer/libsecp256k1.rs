@@ -32,7 +32,8 @@ pub(crate) fn sign(
 pub(crate) fn public_key(context: &Secp256k1<All>, secret: &SecretKey) -> [u8; 33] {
     let mut sec1 = [0; 33];
     let mut length = sec1.len();
-    // SAFETY: `create` writes the key before `serialize` reads it; the context outlives both calls, `secret` points to 32 bytes, and `length` says how much room `sec1` has.
+    // SAFETY: `create` writes the key before `serialize` reads it; the context outlives both calls, `secret` points to
+    // 32 bytes, and `length` says how much room `sec1` has.
     let done = unsafe {
         let mut public = ffi::PublicKey::new();
         ffi::secp256k1_ec_pubkey_create(context.ctx().as_ptr(), &raw mut public, secret.as_c_ptr())

@@ -48,8 +48,8 @@ pub(crate) fn is_running() -> bool {
 fn request(words: [usize; 6]) -> usize {
     let answer: usize;
     // SAFETY: outside valgrind the rotations add up to two whole turns of rdi and the exchange does nothing; inside, it
-    // reads `words` and writes what they point to and rdx. The pointers are exposed, and memory is not said to be left alone, so that the
-    // compiler reckons with both.
+    // reads `words` and writes what they point to and rdx. The pointers are exposed, and memory is not said to be left
+    // alone, so that the compiler reckons with both.
     unsafe {
         asm!(
             "rol rdi, 3", "rol rdi, 13", "rol rdi, 61", "rol rdi, 51", "xchg rbx, rbx",

@@ -108,7 +108,8 @@ mod tests {
 
     use super::{AccountKey, Signer};
 
-    /// By OpenSSL: `openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt -outform DER | base64 -w0`
+    /// By OpenSSL: `openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt -outform DER |
+    /// base64 -w0`
     const KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgHYQ2n+EDtyrPwSV39ZK/piHSxcI6sCjNe4y6h+yj+I6hRANCAARRZfyh33YOTKXS8vJ0pd9VkhS3zFxziqfO3A5SJEr61fVM7aLpxYBxFjmKnXYVAo2jhtOlQqR+B7aIEfI6o5Jf";
 
     /// Python's `hashlib` over the output of `openssl pkey -pubout`, per RFC 7638 §3.

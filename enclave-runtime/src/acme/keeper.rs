@@ -35,8 +35,8 @@ const BETWEEN_ORDERS: Backoff =
 const BETWEEN_CONNECTIONS: Backoff =
     Backoff { base: Duration::from_secs(10), cap: Duration::from_secs(15 * 60) };
 
-/// After a certificate that cannot be presented, by a wrong clock or a server's mistake. Let's Encrypt issues five of the
-/// same names in a week.
+/// After a certificate that cannot be presented, by a wrong clock or a server's mistake. Let's Encrypt issues five of
+/// the same names in a week.
 const AFTER_NO_USE: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// The least wait after a failure: jitter alone might order again at once.
@@ -45,8 +45,8 @@ const MIN_WAIT: Duration = Duration::from_secs(2);
 /// While the parent's store or KMS does not answer.
 const BETWEEN_READS: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(30) };
 
-/// Reads of a store that is damaged, sends nothing, or is sealed under a key that KMS refuses. A relay that was cut looks
-/// the same, and a policy takes seconds to be in force everywhere. After so many, a new order costs less than no
+/// Reads of a store that is damaged, sends nothing, or is sealed under a key that KMS refuses. A relay that was cut
+/// looks the same, and a policy takes seconds to be in force everywhere. After so many, a new order costs less than no
 /// certificate.
 const MAX_READS: u32 = 5;
 
@@ -54,8 +54,9 @@ const MAX_READS: u32 = 5;
 /// way to it, delays a certificate for longer, and never the signer.
 pub(crate) const RESTORE_PATIENCE: Duration = Duration::from_secs(30);
 
-/// From one certificate to the next order, whatever the dates of the first. Otherwise a certificate without time left, by
-/// a wrong clock or server, would be renewed in a loop. A certificate of a minute, as in tests, is still renewed in time.
+/// From one certificate to the next order, whatever the dates of the first. Otherwise a certificate without time left,
+/// by a wrong clock or server, would be renewed in a loop. A certificate of a minute, as in tests, is still renewed in
+/// time.
 const MIN_BETWEEN_ORDERS: Duration = Duration::from_secs(30);
 
 /// Between two looks at the clock: it may be corrected, and the machine may be paused.
@@ -374,9 +375,9 @@ impl Keeper {
         order(client, &registration.account, &self.names, &self.front).await
     }
 
-    /// Makes an account, and sends it to the parent before anything is ordered. If the signer ends before the parent keeps
-    /// it, its key is lost, and the next start makes another. A parent that does not keep it gets it again later, and does
-    /// not prevent an order.
+    /// Makes an account, and sends it to the parent before anything is ordered. If the signer ends before the parent
+    /// keeps it, its key is lost, and the next start makes another. A parent that does not keep it gets it again later,
+    /// and does not prevent an order.
     async fn register(&mut self, client: &mut AcmeClient<'_>) -> Result<(), AcmeError> {
         let account = Account::create(client, &self.contact).await?;
         tracing::info!(
@@ -422,8 +423,8 @@ impl Keeper {
     }
 }
 
-/// Whether KMS refuses the key: it is gone, disabled, or its policy denies the call. Another try helps only after a change
-/// of that.
+/// Whether KMS refuses the key: it is gone, disabled, or its policy denies the call. Another try helps only after a
+/// change of that.
 const fn is_permanent(error: &KmsError) -> bool {
     matches!(error, KmsError::Refused { .. })
 }
@@ -494,7 +495,8 @@ mod tests {
         assert!(!Validity { chain_not_after_unix_s: 1061, ..good }.is_overdue(1000));
     }
 
-    /// The end of the server's certificate, or the refusal, of `chain` with the key of `issued`, ordered for `names`, `days` from now.
+    /// The end of the server's certificate, or the refusal, of `chain` with the key of `issued`, ordered for `names`,
+    /// `days` from now.
     fn outcome(names: &[&str], chain: &str, issued: &Issued, days: i64) -> Result<u64, String> {
         let certificate = KeptCertificate {
             names: names.iter().map(|&name| name.to_owned()).collect(),

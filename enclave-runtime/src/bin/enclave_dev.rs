@@ -59,10 +59,12 @@ struct Arguments {
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().max_requests_in_flight,
           value_parser = within(REQUESTS_IN_FLIGHT))]
     max_requests_in_flight: u32,
-    /// How clients are answered: in the clear, or over TLS with a certificate for "localhost" that is made at each start
+    /// How clients are answered: in the clear, or over TLS with a certificate for "localhost" that is made at each
+    /// start
     #[arg(long, value_name = "MODE", default_value = "off")]
     tls: Tls,
-    /// Takes only connections that begin with a PROXY protocol header of version 2, as `proxy --proxy-protocol` writes it
+    /// Takes only connections that begin with a PROXY protocol header of version 2, as `proxy --proxy-protocol` writes
+    /// it
     #[arg(long)]
     proxy_protocol: bool,
     /// Where the software NSM keeps its root, made if missing: root.pem is for verifiers. Without it the root is lost

@@ -112,8 +112,8 @@ pub(super) fn turned_away() -> Response<Full<Bytes>> {
     Answer::Failed(Failure::Busy.into()).into_response(true)
 }
 
-/// The response to a request whose body is not needed. The connection stays open if the body is short and arrives at once.
-/// Otherwise the rest of the body would be read as the next request.
+/// The response to a request whose body is not needed. The connection stays open if the body is short and arrives at
+/// once. Otherwise the rest of the body would be read as the next request.
 ///
 /// A connection that never presented the API key counts as idle meanwhile. Otherwise bodies that come late would keep
 /// places.

@@ -16,7 +16,8 @@
 //! So a crowd without the key closes no connection of a client that has it. And beside a crowd with the key, a newcomer
 //! does not close the newcomer before it: both come to their first request.
 //!
-//! Each request moves its connection out of an ordered map and back into it, under a lock that nobody holds while waiting.
+//! Each request moves its connection out of an ordered map and back into it, under a lock that nobody holds while
+//! waiting.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};

@@ -30,8 +30,8 @@ use crate::tls::{HANDSHAKE_DEADLINE, Received, TlsFront};
 /// Wait after accepting failed, as it does when the process is out of file descriptors.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 
-/// The deadline of a connection that is accepted during a drain: for its handshake, and again for its head. A client that
-/// waited in the backlog has sent them already. A client without a request must not hold the drain up.
+/// The deadline of a connection that is accepted during a drain: for its handshake, and again for its head. A client
+/// that waited in the backlog has sent them already. A client without a request must not hold the drain up.
 const DRAIN_HEAD_DEADLINE: Duration = Duration::from_secs(1);
 
 /// The last part of a drain, in which the server accepts and begins nothing. A connection of the last moment has one

@@ -15,12 +15,12 @@ use crate::restore::{RestorePlaces, Standing};
 use crate::service::Service;
 use crate::tls::{TlsFront, TlsIdentity};
 
-/// Requests for an attestation document with a nonce that wait at one time. More get 503. Anybody may ask, so these requests
-/// must not take the places of signatures. Requests without a nonce share the document at hand.
+/// Requests for an attestation document with a nonce that wait at one time. More get 503. Anybody may ask, so these
+/// requests must not take the places of signatures. Requests without a nonce share the document at hand.
 const MAX_ATTESTATIONS: usize = 16;
 
-/// Of the requests in flight, those that may wait for the proof of a key: at most half, as with backups. The NSM makes one
-/// proof at a time, so the last of these waits for the others.
+/// Of the requests in flight, those that may wait for the proof of a key: at most half, as with backups. The NSM makes
+/// one proof at a time, so the last of these waits for the others.
 const MAX_KEY_PROOFS: usize = 64;
 
 /// The state that all connections share.
@@ -31,8 +31,8 @@ pub(super) struct Server<S> {
     pub(super) limits: Limits,
     pub(super) requests_in_flight: Semaphore,
     pub(super) attestations: Semaphore,
-    /// Exports and restores together may be half of the requests in flight. They may wait for a key service, and one that
-    /// hangs must not take the places of signatures.
+    /// Exports and restores together may be half of the requests in flight. They may wait for a key service, and one
+    /// that hangs must not take the places of signatures.
     pub(super) exports: Semaphore,
     pub(super) restores: RestorePlaces,
     pub(super) key_proofs: Semaphore,

@@ -31,8 +31,8 @@ const GROUPS: &[&dyn SupportedKxGroup] =
 /// hyper is built without HTTP/2. Who offers only other protocols is refused; who offers none is not.
 const ALPN: &[u8] = b"http/1.1";
 
-/// Sessions remembered, each for one client to come back without a signature: those of as many connections as the server
-/// has at one time. A session takes about 500 bytes, so all take 2 MiB.
+/// Sessions remembered, each for one client to come back without a signature: those of as many connections as the
+/// server has at one time. A session takes about 500 bytes, so all take 2 MiB.
 const MAX_SESSIONS: usize = 4096;
 
 /// For a client of TLS 1.3 to come back once on two connections at a time.

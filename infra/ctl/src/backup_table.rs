@@ -16,8 +16,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::identity::Identity;
 
-/// Bytes of an export: with 400 bytes a row, twice the keys that a signer has room for unless told otherwise. It is held in
-/// memory, so that what is resealed is what was checked.
+/// Bytes of an export: with 400 bytes a row, twice the keys that a signer has room for unless told otherwise. It is
+/// held in memory, so that what is resealed is what was checked.
 pub const MAX_TABLE_BYTES: usize = 256 * 1024 * 1024;
 
 /// Rows of an export. A bit more than fits into its bytes.

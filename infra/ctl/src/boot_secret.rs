@@ -117,7 +117,8 @@ impl SecretName {
         !matches!(self, Self::TlsKey)
     }
 
-    /// Checks what the signer will check of it first. `chain_pem` are the certificates of a TLS key: the server's first.
+    /// Checks what the signer will check of it first. `chain_pem` are the certificates of a TLS key: the server's
+    /// first.
     ///
     /// # Errors
     /// [`UnsuitableSecret`]

@@ -191,7 +191,8 @@ impl Connection {
         self.certificate.as_ref()
     }
 
-    /// The DER `SubjectPublicKeyInfo` of the certificate that the signer showed, and holds the key of; none without TLS.
+    /// The DER `SubjectPublicKeyInfo` of the certificate that the signer showed, and holds the key of; none without
+    /// TLS.
     #[must_use]
     pub fn tls_key(&self) -> Option<&[u8]> {
         self.tls_key.as_deref()

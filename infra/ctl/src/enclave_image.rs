@@ -7,7 +7,8 @@ use crate::kernel::{Kernel, NotAKernel};
 use crate::nitro_toml::NitroToml;
 use crate::ramdisk::{Entry, FileTooLarge, entries, ramdisk, unpack};
 
-/// An enclave has at least this many times its image's size as memory, or `nitro-cli` does not start it (its error E26).
+/// An enclave has at least this many times its image's size as memory, or `nitro-cli` does not start it (its error
+/// E26).
 const MEMORY_PER_IMAGE: u64 = 4;
 
 /// Where the signer finds its configuration.

@@ -28,7 +28,8 @@ const ACCOUNT: &str = "111122223333";
 const REGION: &str = "us-east-1";
 const KEY_ID: &str = "key/00000000-0000-0000-0000-000000000000";
 
-/// An old image, a new one and one to go back to; more than seven do not fit into the policies of a role (10,240 bytes).
+/// An old image, a new one and one to go back to; more than seven do not fit into the policies of a role (10,240
+/// bytes).
 const MAX_IMAGES: usize = 4;
 
 /// One at work, one that takes its place, and two to spare. With two images they fit into the policies of a role.

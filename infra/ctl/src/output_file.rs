@@ -76,8 +76,8 @@ fn replace(path: &Path, bytes: &[u8], mode: Option<u32>) -> io::Result<()> {
     })
 }
 
-/// Opens a file beside `path` that was not there. One that another process left, with the same number in another container
-/// or before a restart, stays.
+/// Opens a file beside `path` that was not there. One that another process left, with the same number in another
+/// container or before a restart, stays.
 fn draft_of(path: &Path, name: &OsStr, options: &OpenOptions) -> io::Result<(PathBuf, File)> {
     let mut attempt = 0;
     loop {

@@ -1,9 +1,9 @@
 //! Whether a policy lets anybody but the image use a key; which statement does, and why.
 //!
-//! Each statement that allows something is tried with requests: by each of its principals, for each action that matters,
-//! without an attestation document and with those of other enclaves, and with each value that a condition names for
-//! what else a request has. What is tried and surely denied by another statement is no error. What cannot be known is
-//! taken to hold where something is allowed, and not to hold where something is denied.
+//! Each statement that allows something is tried with requests: by each of its principals, for each action that
+//! matters, without an attestation document and with those of other enclaves, and with each value that a condition
+//! names for what else a request has. What is tried and surely denied by another statement is no error. What cannot be
+//! known is taken to hold where something is allowed, and not to hold where something is denied.
 //!
 //! ```text
 //! document ─▶ statements (principal, action, condition) ─▶ attempts ─▶ Doubt

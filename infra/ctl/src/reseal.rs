@@ -8,10 +8,11 @@
 //!
 //! For each row that is done:
 //!
-//! * Its new sealed key opens, and to the key that the old one opens to. Both were compared, in the signer, with one live
-//!   key: an import over a live key is good only if it is the same (`reseal/task.rs` has the calls).
-//! * What is live in the signer afterwards is what was before. A key that was not there is taken out again only while it
-//!   is known to be that of the backup. The same holds for rows that fail. A row whose key may have stayed is reported.
+//! * Its new sealed key opens, and to the key that the old one opens to. Both were compared, in the signer, with one
+//!   live key: an import over a live key is good only if it is the same (`reseal/task.rs` has the calls).
+//! * What is live in the signer afterwards is what was before. A key that was not there is taken out again only while
+//!   it is known to be that of the backup. The same holds for rows that fail. A row whose key may have stayed is
+//!   reported.
 //! * It is in the journal before it is done.
 
 mod api;

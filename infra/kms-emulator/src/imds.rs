@@ -1,5 +1,5 @@
-//! The instance metadata service, version 2, as far as credentials go. `infra/tests/transcripts/imds` has what EC2's sends;
-//! this one sends the same headers, pages and layouts.
+//! The instance metadata service, version 2, as far as credentials go. `infra/tests/transcripts/imds` has what EC2's
+//! sends; this one sends the same headers, pages and layouts.
 
 mod issuer;
 mod tokens;

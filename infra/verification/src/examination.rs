@@ -32,7 +32,8 @@ pub enum Check {
     Image,
     /// It is for the TLS key of this very connection.
     TlsKey,
-    /// It says what such a document has to say: of the endpoint, the digest of the TLS key; of a key, where that is from.
+    /// It says what such a document has to say: of the endpoint, the digest of the TLS key; of a key, where that is
+    /// from.
     Statement,
 }
 

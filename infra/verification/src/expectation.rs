@@ -58,8 +58,8 @@ impl Expectation {
         Self { root, ..self }
     }
 
-    /// Accepts that a connection has no TLS. The document then proves that such an enclave exists, not that it is at the
-    /// other end.
+    /// Accepts that a connection has no TLS. The document then proves that such an enclave exists, not that it is at
+    /// the other end.
     #[must_use]
     pub fn accepting_http(self) -> Self {
         Self { accepts_http: true, ..self }

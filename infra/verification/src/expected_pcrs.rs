@@ -133,8 +133,8 @@ impl ExpectedPcrs {
     /// Registers that somebody names one by one.
     ///
     /// # Errors
-    /// [`InvalidPcrs::Twice`], and [`InvalidPcrs::NoImage`] if they do not identify a program: any image has the PCR3 of its
-    /// instance's role and the PCR4 of its instance; PCR1 leaves out the application, PCR2 the kernel under it.
+    /// [`InvalidPcrs::Twice`], and [`InvalidPcrs::NoImage`] if they do not identify a program: any image has the PCR3
+    /// of its instance's role and the PCR4 of its instance; PCR1 leaves out the application, PCR2 the kernel under it.
     pub fn from_registers(registers: impl IntoIterator<Item = ExpectedPcr>) -> Result<Self, InvalidPcrs> {
         let mut expected = BTreeMap::new();
         for ExpectedPcr { index, value } in registers {

@@ -13,8 +13,8 @@ use crate::running_proxy::{RunningProxy, route_to};
 
 const CLIENTS: usize = 60;
 
-/// Two buffers of a tcp socket of `transport`, each of the size that `getsockopt` shows, and the segment of the loopback
-/// device with which the sending one may be exceeded.
+/// Two buffers of a tcp socket of `transport`, each of the size that `getsockopt` shows, and the segment of the
+/// loopback device with which the sending one may be exceeded.
 const MAX_QUEUED_BYTES: u64 = 3 * 65_536;
 
 /// Answers of this many times the length of their requests.

@@ -1,7 +1,7 @@
 //! How much the kernel keeps for each socket.
 //!
-//! A peer that sends and does not read fills these buffers, and the kernel's memory is everybody's. So no kind of socket
-//! has the kernel's defaults, which grow up to 6 MiB for tcp and are 256 KiB of payload for vsock.
+//! A peer that sends and does not read fills these buffers, and the kernel's memory is everybody's. So no kind of
+//! socket has the kernel's defaults, which grow up to 6 MiB for tcp and are 256 KiB of payload for vsock.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -16,9 +16,9 @@ use tokio::net::TcpSocket;
 /// bytes of this size, each in a page of its own: [`VSOCK_KERNEL_BYTES`].
 pub(crate) const VSOCK_BUFFER_BYTES: u64 = 16 * 1_024;
 
-/// The kernel memory of a vsock socket with a full receive buffer, whatever the size of its packets: 28 packets of a page
-/// and their descriptions (119 KiB), 16 KiB of payload that Linux has merged, and the socket itself. From 6.12.117's
-/// `virtio_transport_recv_enqueue`, which merges packets; older kernels keep more.
+/// The kernel memory of a vsock socket with a full receive buffer, whatever the size of its packets: 28 packets of a
+/// page and their descriptions (119 KiB), 16 KiB of payload that Linux has merged, and the socket itself. From
+/// 6.12.117's `virtio_transport_recv_enqueue`, which merges packets; older kernels keep more.
 pub const VSOCK_KERNEL_BYTES: u64 = 144 * 1_024;
 
 /// The requested size for each direction of a tcp socket. Linux doubles it for its own overhead: `getsockopt` shows

@@ -157,8 +157,8 @@ mod tests {
 
     use super::*;
 
-    /// The sizes of what arrives at a vsock socket that is written to by `write`, until it closes. The socket is in fact
-    /// a unix one that keeps the bounds of each write.
+    /// The sizes of what arrives at a vsock socket that is written to by `write`, until it closes. The socket is in
+    /// fact a unix one that keeps the bounds of each write.
     async fn packets(write: impl AsyncFnOnce(&mut Stream)) -> Vec<usize> {
         let (ours, peer) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();

@@ -1,7 +1,7 @@
 //! Vsock sockets with bounded buffers.
 //!
-//! The kernel tells a peer the size of the buffer with the first packet, and the peer sends that much without asking. So
-//! the size is set on a socket that has no peer yet, which tokio-vsock's own constructors do not allow.
+//! The kernel tells a peer the size of the buffer with the first packet, and the peer sends that much without asking.
+//! So the size is set on a socket that has no peer yet, which tokio-vsock's own constructors do not allow.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -67,7 +67,8 @@ pub(crate) async fn dial_vsock(cid: u32, port: u32) -> io::Result<VsockStream> {
         Err(error) => return Err(error.into()),
     }
     let mut stream = VsockStream::new(socket.into())?;
-    // Ends with the attempt. An empty write puts nothing on the wire, but its error is not the reason, which is asked for next.
+    // Ends with the attempt. An empty write puts nothing on the wire, but its error is not the reason, which is asked
+    // for next.
     let written = stream.write(&[]).await;
     match getsockopt(&stream, SocketError)? {
         0 => written.map(|_| stream),

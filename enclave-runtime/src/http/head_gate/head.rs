@@ -10,7 +10,8 @@ use super::verdict::HeadVerdict;
 
 /// Request line and headers, with the line ends and the empty line that closes them.
 ///
-/// 16 KiB is the contract's limit; the head of a correct client is under 1 KiB. It is also the bound of the gate's buffer.
+/// 16 KiB is the contract's limit; the head of a correct client is under 1 KiB. It is also the bound of the gate's
+/// buffer.
 pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// Header lines in one head: the contract's limit, and hyper's default, so that both parse with as many slots.

@@ -13,8 +13,8 @@ use verification::{Check, Document, Exposure, Finding, Image};
 
 use super::expected_enclave::Expected;
 
-/// A certificate of TLS is to be renewed before this. Those of ACME authorities are renewed a third of their life before
-/// their end, and the shortest live six days.
+/// A certificate of TLS is to be renewed before this. Those of ACME authorities are renewed a third of their life
+/// before their end, and the shortest live six days.
 const TLS_EXPIRY_WARNING_S: u64 = 2 * DAY_S;
 
 pub(super) fn hex(bytes: &[u8]) -> String {

@@ -15,12 +15,13 @@ pub(crate) struct ExpectedEnclave {
     #[arg(long, value_name = "FILE")]
     nitro_toml: Vec<PathBuf>,
 
-    /// Expects the image with these measurements, as `signerctl eif build` prints them; may be repeated, and one will do
+    /// Expects the image with these measurements, as `signerctl eif build` prints them; may be repeated, and one will
+    /// do
     #[arg(long, value_name = "FILE")]
     measurements: Vec<PathBuf>,
 
-    /// Expects an image with this register, 96 hex digits; repeated, with all of them. They have to say what runs: PCR0,
-    /// PCR1 with PCR2, or PCR8
+    /// Expects an image with this register, 96 hex digits; repeated, with all of them. They have to say what runs:
+    /// PCR0, PCR1 with PCR2, or PCR8
     #[arg(long, value_name = "INDEX=HEX")]
     pcr: Vec<ExpectedPcr>,
 

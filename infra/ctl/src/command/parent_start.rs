@@ -27,8 +27,8 @@ pub(crate) struct ParentStart {
     #[command(flatten)]
     release: ReleaseFolder,
 
-    /// Where there is no room for both, ends the old enclave first: nobody is served until the new one is ready. If that
-    /// fails, starts again what was last started with success
+    /// Where there is no room for both, ends the old enclave first: nobody is served until the new one is ready. If
+    /// that fails, starts again what was last started with success
     #[arg(long)]
     replace: bool,
 

@@ -1,5 +1,5 @@
-//! The boot file `/etc/nitro-signer/env`: what the enclave and the proxy are told. Others than root may read parts of it
-//! or write them, so it is looked at before anything depends on it.
+//! The boot file `/etc/nitro-signer/env`: what the enclave and the proxy are told. Others than root may read parts of
+//! it or write them, so it is looked at before anything depends on it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -68,7 +68,8 @@ impl BootFile {
         Ok(Self { path, bytes })
     }
 
-    /// The value that the last line for `name` gives, without quotes. Only for values of one line; an empty one is none.
+    /// The value that the last line for `name` gives, without quotes. Only for values of one line; an empty one is
+    /// none.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<String> {
         let mut lines = self.bytes.split(|byte| *byte == b'\n').rev();

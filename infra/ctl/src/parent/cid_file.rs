@@ -1,5 +1,5 @@
-//! The file `/run/nitro-signer/cid`: the CID of the enclave that the proxy dials, in decimal with a line break. It holds
-//! no secret, and a reboot removes it with the enclave.
+//! The file `/run/nitro-signer/cid`: the CID of the enclave that the proxy dials, in decimal with a line break. It
+//! holds no secret, and a reboot removes it with the enclave.
 
 use std::fs;
 use std::io::{self, Write as _};

@@ -86,8 +86,8 @@ impl Enough {
 /// Starts the enclave of a release and has it take over.
 ///
 /// # Errors
-/// [`Failed`]. Before the new enclave has taken over, everything is taken back; and what was last started with success is
-/// started again, with its boot file, if it had been ended for the new one.
+/// [`Failed`]. If the new enclave has not taken over, every step is undone: the last release that started with success
+/// starts again, with its boot file, if it was ended for the new one.
 pub fn start(instance: &Instance, options: &Options) -> Result<(), Failed> {
     let lock = Lock::take(instance)?;
     let mut deployment = Deployment::prepare(instance, options, Enough::Ready, false)?;

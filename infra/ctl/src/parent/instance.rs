@@ -28,8 +28,8 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Takes over SIGHUP, SIGINT and SIGTERM of this process, unless it was started to ignore them: from now on they end no
-    /// call halfway.
+    /// Takes over SIGHUP, SIGINT and SIGTERM of this process, unless it was started to ignore them: from now on they
+    /// end no call halfway.
     ///
     /// # Errors
     /// [`Kind::Unavailable`] if the system has no thread or no signal to give.
@@ -96,8 +96,8 @@ impl Instance {
         self.go_on()
     }
 
-    /// The status of `/health`; none without an answer. Which enclave answers is decided by its address, so no certificate
-    /// is checked.
+    /// The status of `/health`; none without an answer. Which enclave answers is decided by its address, so no
+    /// certificate is checked.
     #[must_use]
     pub fn health(&self, endpoint: &Endpoint) -> Option<u16> {
         let client = Client::new(endpoint.clone(), &TlsTrust::Anyone);

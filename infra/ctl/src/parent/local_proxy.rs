@@ -28,7 +28,8 @@ pub(super) struct LocalProxy {
 }
 
 impl LocalProxy {
-    /// Starts the proxy `program`, which messages call `name`, with a route to `destination` and with `options`. Waits with `pause`.
+    /// Starts the proxy `program`, which messages call `name`, with a route to `destination` and with `options`. Waits
+    /// with `pause`.
     ///
     /// # Errors
     /// [`Kind::Unavailable`] if the proxy does not listen in time; what `pause` fails with.

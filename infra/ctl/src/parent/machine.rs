@@ -173,8 +173,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The one that this runs on. For tests, `NITRO_SIGNER_ROOT` names the folder that stands for its root; root is warned
-    /// about that.
+    /// The one that this runs on. For tests, `NITRO_SIGNER_ROOT` names the folder that stands for its root; root is
+    /// warned about that.
     #[must_use]
     pub fn this() -> Self {
         let root = env::var_os(ROOT_VARIABLE).filter(|root| !root.is_empty());

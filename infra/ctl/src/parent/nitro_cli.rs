@@ -169,8 +169,8 @@ enum Cause {
 }
 
 impl NitroCliFailed {
-    /// Whether an enclave could not start because others have CPUs or memory of the pool: E27, and E29 before any memory
-    /// was allocated. E22 and E26 are not among them: the pool has fewer CPUs, or the image needs more than
+    /// Whether an enclave could not start because others have CPUs or memory of the pool: E27, and E29 before any
+    /// memory was allocated. E22 and E26 are not among them: the pool has fewer CPUs, or the image needs more than
     /// `enclave.memory_mib`, whatever else runs.
     #[must_use]
     pub fn is_no_room(&self) -> bool {
@@ -200,7 +200,8 @@ impl NitroCliFailed {
         matches!(&self.cause, Cause::Status { report, .. } if report.code == Some(29))
     }
 
-    /// Whether what was asked for may have happened all the same: the call was killed, or printed no cause that is known.
+    /// Whether what was asked for may have happened all the same: the call was killed, or printed no cause that is
+    /// known.
     #[must_use]
     pub fn is_outcome_unknown(&self) -> bool {
         match &self.cause {

@@ -45,8 +45,8 @@ pub(super) struct Ours {
 }
 
 impl Ours {
-    /// Those that were recorded on `machine`, and those named `name`. Records that cannot be read are reported, and names
-    /// have to do.
+    /// Those that were recorded on `machine`, and those named `name`. Records that cannot be read are reported, and
+    /// names have to do.
     pub(super) fn read(machine: &Machine, name: Option<&str>) -> Self {
         let path = machine.path(RECORD_FILE);
         let records = match read(&path) {

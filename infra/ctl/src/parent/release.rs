@@ -1,5 +1,5 @@
-//! A release: an image, and the `nitro.toml` with what it measures. Its folder may be another user's, so no link in it is
-//! followed, and what is checked, started and kept is a copy that is root's.
+//! A release: an image, and the `nitro.toml` with what it measures. Its folder may be another user's, so no link in it
+//! is followed, and what is checked, started and kept is a copy that is root's.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _};

@@ -10,10 +10,10 @@
 //! | destroy, if the key was not live | the signer is as it was |
 //!
 //! An import over a live key is good only if it is that key, so no other way of comparing is needed: three calls for a
-//! live key, six for another. What is believed of others is that nobody changes the key of an identity to another one and
-//! back, within the time of these calls. A key that others destroy meanwhile is live again for a moment, or, if it was live
-//! before, until they destroy it again. A key of which the API thinks that it is live, since it imported it meanwhile, is
-//! taken out: the API gets its 404, and imports again.
+//! live key, six for another. What is believed of others is that nobody changes the key of an identity to another one
+//! and back, within the time of these calls. A key that others destroy meanwhile is live again for a moment, or, if it
+//! was live before, until they destroy it again. A key of which the API thinks that it is live, since it imported it
+//! meanwhile, is taken out: the API gets its 404, and imports again.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};

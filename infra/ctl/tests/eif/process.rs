@@ -27,8 +27,8 @@ pub(crate) fn succeed(command: &mut Command) -> String {
     outcome.stdout
 }
 
-/// A folder of this name below the target folder, which `install` has filled for the same `wanted`, now or earlier. Only
-/// one test fills it at a time.
+/// A folder of this name below the target folder, which `install` has filled for the same `wanted`, now or earlier.
+/// Only one test fills it at a time.
 pub(crate) fn installed(name: &str, wanted: &str, install: impl FnOnce(&Path)) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(&folder).unwrap();

@@ -1,5 +1,5 @@
-//! `secret seal`, `ticket mint` and `sign`, from a secret in a pipe to a verified signature: beside the KMS emulator, and
-//! the signer itself, which opens what was sealed.
+//! `secret seal`, `ticket mint` and `sign`, from a secret in a pipe to a verified signature: beside the KMS emulator,
+//! and the signer itself, which opens what was sealed.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;

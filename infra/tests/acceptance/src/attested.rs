@@ -1,5 +1,5 @@
-//! The signer as in production, with a software NSM: `enclave-dev` with a measured `nitro.toml`, the parent's services behind
-//! `proxy`, and a KMS that checks what AWS's checks.
+//! The signer as in production, with a software NSM: `enclave-dev` with a measured `nitro.toml`, the parent's services
+//! behind `proxy`, and a KMS that checks what AWS's checks.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -110,7 +110,8 @@ impl Parent {
         Self::over(directory, kms, [key, next_key, attackers_key])
     }
 
-    /// A parent in `directory` with this KMS, which has all the keys: the two of `nitro.toml`, and one that it does not name.
+    /// A parent in `directory` with this KMS, which has all the keys: the two of `nitro.toml`, and one that it does not
+    /// name.
     pub fn over(
         directory: tempfile::TempDir,
         kms: Kms,

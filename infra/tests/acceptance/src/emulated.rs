@@ -1,7 +1,7 @@
 //! The real image in QEMU's `nitro-enclave` machine, behind the real proxy, with a KMS that checks what AWS's checks.
 //!
-//! An `EmulatedImage` is a folder with the parts that take minutes to make: the image, QEMU, the device. `infra/emulator/up.sh` fills
-//! it. Each enclave that is started from it has a folder, a KMS and a proxy of its own.
+//! An `EmulatedImage` is a folder with the parts that take minutes to make: the image, QEMU, the device.
+//! `infra/emulator/up.sh` fills it. Each enclave that is started from it has a folder, a KMS and a proxy of its own.
 
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
@@ -361,8 +361,8 @@ impl EmulatedEnclave {
 /// Nitro does not measure the words that it adds.
 ///
 /// The machine has no keyboard controller to restart by (`reboot=k` of the measured line): a triple fault does it.
-/// Timers are not calibrated on a CPU that the host takes away at any moment. The kernel does not overwrite memory that is
-/// free: it would touch all of it when it starts, and the host could not see how much the guest uses.
+/// Timers are not calibrated on a CPU that the host takes away at any moment. The kernel does not overwrite memory that
+/// is free: it would touch all of it when it starts, and the host could not see how much the guest uses.
 fn unmeasured_cmdline() -> String {
     let mut words = "reboot=t no_timer_check init_on_free=0".to_owned();
     // The guest reads the host's time stamp counter. Its frequency is that of the CPU unless the CPU changes it.

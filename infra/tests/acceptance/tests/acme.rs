@@ -1,5 +1,6 @@
-//! Certificates by ACME: a real ACME server, Debian's `pebble`, the signer as in production with a software NSM, and the
-//! parent's `proxy` between them. And servers that are no ACME servers, and parents that do not keep what they should.
+//! Certificates by ACME: a real ACME server, Debian's `pebble`, the signer as in production with a software NSM, and
+//! the parent's `proxy` between them. And servers that are no ACME servers, and parents that do not keep what they
+//! should.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

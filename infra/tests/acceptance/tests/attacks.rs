@@ -84,7 +84,8 @@ fn a_ticket_secret_under_a_key_that_only_opens_backups_is_refused() -> Result<()
     parent.set("TICKET_SIGNING_SECRET_CIPHERTEXT", Some(&forged));
     parent.start()?.refuses(EX_CONFIG, NOT_FOR_BOOT_SECRETS)?;
 
-    // The same ciphertext is taken where nitro.toml lists its key for boot secrets, and then that of the sealing key is not.
+    // The same ciphertext is taken where nitro.toml lists its key for boot secrets, and then that of the sealing key is
+    // not.
     let of_the_sealing_key = parent.kms.encrypt_boot_secret(&parent.key, "TICKET_SIGNING_SECRET", secret)?;
     parent.nitro_toml.boot_secret_key_arns = Some(vec![weak]);
     drop(parent.ready()?);

@@ -38,8 +38,8 @@ const RESTORERS: usize = 16;
 /// refusals in a second, and 15 s if one call waited for the other.
 const FIRST_KEY: Duration = Duration::from_secs(10);
 
-/// The longest restore of the legacy backups: it takes 4 s without garbage, and took two minutes when each backup waited
-/// with the garbage.
+/// The longest restore of the legacy backups: it takes 4 s without garbage, and took two minutes when each backup
+/// waited with the garbage.
 const LEGACY_RESTORE: Duration = Duration::from_secs(40);
 
 /// Before the bytes of a wrapped data key: a version and the length.
@@ -76,8 +76,8 @@ struct Restored {
     lasted: Duration,
 }
 
-/// Shares `backups`, which are sealed keys with their identities, among clients that restore them. Meanwhile KMS takes its
-/// time for a call, and other clients send garbage.
+/// Shares `backups`, which are sealed keys with their identities, among clients that restore them. Meanwhile KMS takes
+/// its time for a call, and other clients send garbage.
 fn restore_beside_garbage(
     parent: &Parent,
     server: &Server,

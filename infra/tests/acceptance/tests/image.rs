@@ -175,8 +175,8 @@ fn a_bent_image_gets_nothing_of_kms() -> Result<(), Failure> {
     let emulated = EmulatedImage::of_environment();
     let measurements = emulated.measurements()?;
     let image = std::fs::read(emulated.image())?;
-    // A letter of the kernel's command line, and the byte of gzip's header that names a system. Neither changes what the
-    // image does.
+    // A letter of the kernel's command line, and the byte of gzip's header that names a system. Neither changes what
+    // the image does.
     let letter = find(&image, b"quiet")?;
     let system = find(&image, &[0x1f, 0x8b])? + 9;
     let application = system + find(&image[system..], &[0x1f, 0x8b])? + 9;
@@ -489,8 +489,8 @@ fn a_thousand_clients_that_read_no_answers_take_no_more_memory_than_is_stated() 
 #[test]
 #[ignore = "needs an emulated image: infra/emulator/image.test.sh"]
 fn thousands_of_connections_cut_at_once_leave_vsock_working() -> Result<(), Failure> {
-    /// More than the signer keeps: it closes those that were silent for longest. And fewer than the 8,000 that the device
-    /// has numbers for.
+    /// More than the signer keeps: it closes those that were silent for longest. And fewer than the 8,000 that the
+    /// device has numbers for.
     const CONNECTIONS: usize = 6000;
     const DIALERS: usize = 8;
     /// A guest without KVM takes a few seconds.

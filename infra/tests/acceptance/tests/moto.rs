@@ -1,6 +1,6 @@
-//! KMS as others wrote it: `botocore` checks our signatures, `moto` does what we ask, `openssl` encrypts to our key. None
-//! of them knows the emulator that the other tests rely on. Python must be there; its packages are installed below the
-//! target folder.
+//! KMS as others wrote it: `botocore` checks our signatures, `moto` does what we ask, `openssl` encrypts to our key.
+//! None of them knows the emulator that the other tests rely on. Python must be there; its packages are installed below
+//! the target folder.
 
 use std::path::Path;
 

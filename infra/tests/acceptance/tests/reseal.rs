@@ -115,8 +115,8 @@ fn is_resealed(output: &str, backups: &[Backup], secrets: &Secrets) -> Result<()
     Ok(())
 }
 
-/// Ten thousand keys, in spite of kills of the command, of an interruption, and of a signer that is killed and comes back
-/// without its keys.
+/// Ten thousand keys, in spite of kills of the command, of an interruption, and of a signer that is killed and comes
+/// back without its keys.
 #[test]
 fn ten_thousand_keys_through_kills() -> Result<(), Failure> {
     let mut server = Server::own(&["--max-keys", "1000"]);

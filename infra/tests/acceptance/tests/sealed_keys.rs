@@ -161,8 +161,8 @@ fn a_passing_fault_is_not_seen() -> Result<(), Failure> {
     Ok(())
 }
 
-/// A signature that KMS refuses is made again, with credentials that the metadata service is asked for and with the time
-/// of then. A second refusal counts.
+/// A signature that KMS refuses is made again, with credentials that the metadata service is asked for and with the
+/// time of then. A second refusal counts.
 #[test]
 fn a_signature_is_made_again_once() -> Result<(), Failure> {
     let refused = transcript("invalid-signature.json")?;

@@ -1,5 +1,5 @@
-//! TLS: what is spoken, whose key it is, and that no client or parent can get in its way. The client that judges what is
-//! negotiated is OpenSSL's.
+//! TLS: what is spoken, whose key it is, and that no client or parent can get in its way. The client that judges what
+//! is negotiated is OpenSSL's.
 //!
 //! The answers are those of `docs/api.md`, "12. TLS".
 
@@ -62,8 +62,8 @@ fn negotiated(address: SocketAddr, arguments: &[&str]) -> Result<Option<(String,
     Ok((suite != "(NONE)").then(|| (words[1].to_owned(), suite.to_owned())))
 }
 
-/// Of all that OpenSSL has, at its weakest, the suites of TLS 1.2 that the server takes: each that it chose is offered no
-/// more, until it finds none.
+/// Of all that OpenSSL has, at its weakest, the suites of TLS 1.2 that the server takes: each that it chose is offered
+/// no more, until it finds none.
 fn suites_taken(address: SocketAddr) -> Result<BTreeSet<String>, Failure> {
     let mut offered = "ALL:COMPLEMENTOFALL:@SECLEVEL=0".to_owned();
     let all = run(Command::new("openssl").args(["ciphers", &offered]))?;

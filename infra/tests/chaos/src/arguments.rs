@@ -6,10 +6,10 @@ use clap::Parser;
 
 /// Runs the proxy and the signer under load and faults, and checks what they answer.
 ///
-/// The signer is `enclave-dev`, configured as in production, with TLS, a software NSM and the KMS emulator. Honest clients
-/// generate, sign, export, import, destroy and ask for health. Meanwhile processes are killed and stopped, clients
-/// misbehave, KMS fails, a disk is full and clocks jump. At the end the report says what was asked, how long it took, and
-/// what broke a rule.
+/// The signer is `enclave-dev`, configured as in production, with TLS, a software NSM and the KMS emulator. Honest
+/// clients generate, sign, export, import, destroy and ask for health. Meanwhile processes are killed and stopped,
+/// clients misbehave, KMS fails, a disk is full and clocks jump. At the end the report says what was asked, how long it
+/// took, and what broke a rule.
 #[derive(Debug, Parser)]
 #[command(
     version,

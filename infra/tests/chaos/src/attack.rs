@@ -17,8 +17,8 @@ use crate::client::{SignRequest, new_uuid};
 use crate::history::{Exchange, Journal, Outcome, Way};
 use crate::plan::Kind;
 
-/// Connections of clients that read no answer, and the requests that each of them sends at each [`TICK`]: enough to fill
-/// every buffer in a second or two, and too few to keep the cores busy, which another fault is for.
+/// Connections of clients that read no answer, and the requests that each of them sends at each [`TICK`]: enough to
+/// fill every buffer in a second or two, and too few to keep the cores busy, which another fault is for.
 const SLOW_READERS: usize = 40;
 const UNREAD_REQUESTS: usize = 3;
 
@@ -44,7 +44,8 @@ const BETWEEN_BAD_REQUESTS: Duration = Duration::from_millis(20);
 /// How long an attacker waits to connect, or for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a client keeps a connection that the signer has ended. The proxy closes such a connection after two seconds.
+/// How long a client keeps a connection that the signer has ended. The proxy closes such a connection after two
+/// seconds.
 const OUTSTAY: Duration = Duration::from_secs(3);
 
 /// Between two bytes of a slow writer, and two looks at `stop`.
@@ -129,8 +130,8 @@ impl Attack<'_> {
         }
     }
 
-    /// Has the signer end a connection, which the caller keeps open. Only then does the proxy give up one side that is not
-    /// done: the signer and most clients close within milliseconds when the other side is gone.
+    /// Has the signer end a connection, which the caller keeps open. Only then does the proxy give up one side that is
+    /// not done: the signer and most clients close within milliseconds when the other side is gone.
     fn outstay(&self, rng: &mut StdRng) -> Result<TcpStream, Failure> {
         let mut no_hello = [0; 200];
         rng.fill(&mut no_hello[..]);

@@ -16,8 +16,8 @@ const DEADLINE: Duration = Duration::from_secs(15);
 /// An answer that may need KMS: twenty seconds for a turn, three tries of five seconds, and the pauses between them.
 const KEY_SERVICE_DEADLINE: Duration = Duration::from_secs(45);
 
-/// So long after KMS is back, calls that began before may still fail: a try takes five seconds, and a failed call is not
-/// repeated for one.
+/// So long after KMS is back, calls that began before may still fail: a try takes five seconds, and a failed call is
+/// not repeated for one.
 const KEY_SERVICE_RECOVERY: Duration = Duration::from_secs(8);
 
 /// Bytes on the way through the proxy have not arrived. What was sent so long before a drain has.
@@ -29,9 +29,9 @@ const DRAIN_PATIENCE: Duration = Duration::from_millis(500);
 /// How many times the p99 without faults the p99 under faults may be.
 const P99_FACTOR: u32 = 5;
 
-/// A p99 under faults up to this is no fault. Without faults a p99 may be some ten milliseconds; a debug build that waits
-/// for a core beside other processes takes more than five times that. Who waits for a place or a deadline waits for
-/// seconds.
+/// A p99 under faults up to this is no fault. Without faults a p99 may be some ten milliseconds; a debug build that
+/// waits for a core beside other processes takes more than five times that. Who waits for a place or a deadline waits
+/// for seconds.
 const P99_FLOOR: Duration = Duration::from_millis(400);
 
 /// Of fewer samples, the p99 is decided by the five slowest, and these by other programs on the machine.
@@ -345,8 +345,8 @@ fn tickets_are_used_once(history: &History, verdict: &mut Verdict) {
 
 /// A key that a signer has had stays until it is destroyed or the signer ends.
 fn keys_stay(history: &History, verdict: &mut Verdict) {
-    // The signer that surely has the key, by identity. Requests about one identity come one after the other; only the two
-    // copies of a sign request come together.
+    // The signer that surely has the key, by identity. Requests about one identity come one after the other; only the
+    // two copies of a sign request come together.
     let mut has: BTreeMap<&str, Option<usize>> = BTreeMap::new();
     let mut exchanges: Vec<&Exchange> = history.exchanges.iter().collect();
     exchanges.sort_by_key(|exchange| exchange.ended);

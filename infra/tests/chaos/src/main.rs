@@ -55,14 +55,15 @@ const EX_CANTCREAT: u8 = 73;
 /// Backups that each honest client has from before.
 const LEGACY_BACKUPS: usize = 6;
 
-/// A crowd as large as any later one comes before the first look at memory: what an allocator keeps for the next crowd is
-/// no leak.
+/// A crowd as large as any later one comes before the first look at memory: what an allocator keeps for the next crowd
+/// is no leak.
 const REHEARSAL: Duration = Duration::from_secs(4);
 
 /// After it, before that look.
 const REST: Duration = Duration::from_secs(5);
 
-/// How long connections may take to be closed when their clients are gone: the longest deadline of the contract, and more.
+/// How long connections may take to be closed when their clients are gone: the longest deadline of the contract, and
+/// more.
 const CLOSING: Duration = Duration::from_secs(15);
 
 /// How long the fault goes on being measured when the process that it ended or stopped runs again: clients import their

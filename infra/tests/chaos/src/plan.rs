@@ -6,8 +6,8 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
-/// Without faults, between two episodes: here the latency is measured that the latency under faults is compared with. In
-/// many short windows, so that both are measured beside the same neighbours.
+/// Without faults, between two episodes: here the latency is measured that the latency under faults is compared with.
+/// In many short windows, so that both are measured beside the same neighbours.
 const QUIET: Duration = Duration::from_millis(1_800);
 
 /// How long the faults of an episode last. Faults that end and restart a process take as long as the restart does.

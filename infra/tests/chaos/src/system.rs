@@ -334,8 +334,8 @@ fn begin_and_stall(server: &Server, rng: &mut StdRng) -> Result<Connection, Fail
     Ok(connection)
 }
 
-/// A program that starts the proxy with SIGXFSZ ignored: where files are limited in size, it ends a process otherwise, as
-/// a full disk does not.
+/// A program that starts the proxy with SIGXFSZ ignored: where files are limited in size, it ends a process otherwise,
+/// as a full disk does not.
 fn write_launcher(directory: &Path) -> Result<PathBuf, Failure> {
     let path = directory.join("proxy.sh");
     let proxy = binaries().proxy.display().to_string();

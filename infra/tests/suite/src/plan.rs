@@ -12,7 +12,8 @@ use crate::depth::Depth;
 use crate::development_parts;
 use crate::step::{Failure, Load, Log, Step};
 
-/// One set of features for every build of all packages: cargo then builds each dependency once. `dev` adds `enclave-dev`.
+/// One set of features for every build of all packages: cargo then builds each dependency once. `dev` adds
+/// `enclave-dev`.
 const WORKSPACE: [&str; 4] = ["--locked", "--workspace", "--features", "enclave-runtime/dev"];
 
 const JSON: &str = "--message-format=json-render-diagnostics";
@@ -46,8 +47,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The programs that the acceptance tests start: the signer and its proxy as `dev-up.sh` builds them, so without the
-    /// features that tests ask of libraries; the rest as the tests are built.
+    /// The programs that the acceptance tests start: the signer and its proxy as `dev-up.sh` builds them, so without
+    /// the features that tests ask of libraries; the rest as the tests are built.
     pub(crate) fn programs(&self) -> PathBuf {
         self.target.join("suite/bin")
     }
@@ -372,8 +373,8 @@ fn feature_sets(depth: Depth) -> &'static [&'static [&'static str]] {
     if depth == Depth::Quick { &SETS[..1] } else { &SETS }
 }
 
-/// Its parts could all run at the same time. They start many processes, though, beside which deadlines of other tests do not
-/// hold: so one after the other, or in two rows where nothing else takes as long.
+/// Its parts could all run at the same time. They start many processes, though, beside which deadlines of other tests
+/// do not hold: so one after the other, or in two rows where nothing else takes as long.
 fn parent_scripts(depth: Depth, place: &Place) -> impl Iterator<Item = Step> {
     const ROWS: [&str; 2] = ["a machine for the parent's scripts", "another one"];
     let rows = if depth == Depth::Quick { ROWS } else { [ROWS[0]; 2] };
@@ -400,8 +401,8 @@ fn dev_up(place: &Arc<Place>, built: &Built) -> Step {
     .after(&[BUILD_TESTS, BUILD_SIGNER])
 }
 
-/// Faults and attacks on the signer and its proxy. It compares latencies with each other that it measures side by side, so
-/// that a build beside it slows down both; not beside other steps that measure.
+/// Faults and attacks on the signer and its proxy. It compares latencies with each other that it measures side by side,
+/// so that a build beside it slows down both; not beside other steps that measure.
 fn chaos(depth: Depth, place: &Place) -> Step {
     let seconds = if depth == Depth::Thorough { "600" } else { "60" };
     let mut command = place.program(place.programs().join("chaos"));

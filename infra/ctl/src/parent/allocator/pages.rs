@@ -38,9 +38,9 @@ impl Pages {
         Self(counts.into_iter().filter(|(size_mib, _)| *size_mib > 0).collect())
     }
 
-    /// The pages that the allocator reserves for `memory_mib`, which it rounds up to the smallest page: the largest first,
-    /// as many as do not exceed it, and the rest in the smallest. A machine whose memory is in small pieces gets more
-    /// small pages instead.
+    /// The pages that the allocator reserves for `memory_mib`, which it rounds up to the smallest page: the largest
+    /// first, as many as do not exceed it, and the rest in the smallest. A machine whose memory is in small pieces gets
+    /// more small pages instead.
     #[must_use]
     pub fn reserved_for(memory_mib: u32) -> Self {
         let memory_mib = memory_mib.next_multiple_of(SMALLEST_PAGE_MIB);
@@ -50,8 +50,8 @@ impl Pages {
         ])
     }
 
-    /// Takes what nitro-cli takes for an enclave of `enclave_mib`: large pages while a whole one is still needed, then the
-    /// smallest that cover the rest; small pages that turn out to be surplus go back. Returns false, and takes
+    /// Takes what nitro-cli takes for an enclave of `enclave_mib`: large pages while a whole one is still needed, then
+    /// the smallest that cover the rest; small pages that turn out to be surplus go back. Returns false, and takes
     /// nothing, if the pages do not cover it.
     pub fn take(&mut self, enclave_mib: u32) -> bool {
         let mut left = self.0.clone();
@@ -145,8 +145,8 @@ fn number_in(path: &Path) -> io::Result<u32> {
     fs::read_to_string(path)?.trim().parse().map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
-/// The smallest `memory_mib`, from `at_least_mib` on, in whose pages `enclaves` of `enclave_mib` each start one after the
-/// other.
+/// The smallest `memory_mib`, from `at_least_mib` on, in whose pages `enclaves` of `enclave_mib` each start one after
+/// the other.
 #[must_use]
 pub fn smallest_reservation_mib(enclaves: u32, enclave_mib: u32, at_least_mib: u32) -> u32 {
     // A whole number of the largest pages for each always fits.

@@ -56,7 +56,8 @@ impl<'a> Actor<'a> {
         Err(Failed::new(Kind::Command(u8::try_from(ended.status).unwrap_or(u8::MAX)), line))
     }
 
-    /// Puts a copy of `source`, which may be another user's and is no link, at `place`. Returns whether anything changed.
+    /// Puts a copy of `source`, which may be another user's and is no link, at `place`. Returns whether anything
+    /// changed.
     pub(super) fn put_file(&self, source: &Path, place: &Path, mode: u32) -> Result<bool, Failed> {
         let mut bytes = Vec::new();
         release::open_regular(source)?.read_to_end(&mut bytes).map_err(|error| {

@@ -14,8 +14,8 @@ const HTTPS_PORT: u16 = 443;
 /// How much longer than the enclave the proxy lets a connection be idle, in seconds. So the enclave closes first.
 const PROXY_WAITS_LONGER_S: u64 = 15;
 
-/// The proxy passes twice the connections that the enclave takes. Only the enclave knows which of them are idle, so its limit
-/// has to be met first.
+/// The proxy passes twice the connections that the enclave takes. Only the enclave knows which of them are idle, so its
+/// limit has to be met first.
 const PROXY_CONNECTIONS_FACTOR: usize = 2;
 
 /// The routes of nitro-parent.service.
@@ -27,8 +27,8 @@ const ACME_ROUTES: usize = 4;
 /// Descriptors of the proxy beside those of its connections: listeners, files, the admin port.
 const SPARE_DESCRIPTORS: usize = 4096;
 
-/// The most that a connection makes the proxy and its kernel hold: two buffers of the pump, the queues of a TCP socket, 64 KiB
-/// each way, and those of a vsock socket.
+/// The most that a connection makes the proxy and its kernel hold: two buffers of the pump, the queues of a TCP socket,
+/// 64 KiB each way, and those of a vsock socket.
 const BYTES_PER_CONNECTION: u64 = 2 * 16 * 1024 + 2 * 64 * 1024 + VSOCK_KERNEL_BYTES;
 
 /// Memory of the proxy without connections, and its other routes.
