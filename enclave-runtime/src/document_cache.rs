@@ -47,7 +47,7 @@ impl Outcome {
 }
 
 impl DocumentCache {
-    /// The document for `tls_spki`: the one at hand, or the one that `attest` makes. Who asks meanwhile waits for it
+    /// The document for `tls_spki`: the one at hand, or the one that `attest` makes. Requests meanwhile wait for it
     /// too.
     ///
     /// # Errors

@@ -296,20 +296,25 @@ mod tests {
         }
     }
 
+    /// With room for one key.
+    fn duty(generation_limit: Option<TokenBucket>) -> Duty<NoSealer> {
+        let capacity = Capacity { max_keys: 1, max_nonces: 1, max_ticket_ttl_s: 1 };
+        Duty {
+            api_keys: ApiKeys::default(),
+            signer: signer(capacity, RateLimits::default(), b"secret", None).unwrap(),
+            sealer: NoSealer,
+            seed: seed().unwrap(),
+            generation_limit,
+        }
+    }
+
     const IN_CHILD: &str = "PANIC_UNDER_THE_LOCK";
 
     /// The test runs itself in a process of its own, which has to die.
     #[test]
     fn a_panic_under_the_lock_ends_the_process() {
         if std::env::var_os(IN_CHILD).is_some() {
-            let capacity = Capacity { max_keys: 1, max_nonces: 1, max_ticket_ttl_s: 1 };
-            let duty = Duty {
-                api_keys: ApiKeys::default(),
-                signer: signer(capacity, RateLimits::default(), b"secret", None).unwrap(),
-                sealer: NoSealer,
-                seed: seed().unwrap(),
-                generation_limit: None,
-            };
+            let duty = duty(None);
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 duty.with_signer(|_| -> Result<(), Failure> { panic!("half way") })
             }));
@@ -328,14 +333,7 @@ mod tests {
 
     #[test]
     fn a_key_that_does_not_fit_costs_nothing_of_the_limit() {
-        let capacity = Capacity { max_keys: 1, max_nonces: 1, max_ticket_ttl_s: 1 };
-        let duty = Duty {
-            api_keys: ApiKeys::default(),
-            signer: signer(capacity, RateLimits::default(), b"secret", None).unwrap(),
-            sealer: NoSealer,
-            seed: seed().unwrap(),
-            generation_limit: Some(TokenBucket::full(2, Duration::from_secs(3600))),
-        };
+        let duty = duty(Some(TokenBucket::full(2, Duration::from_secs(3600))));
         let identity = |number: u8| format!("00000000-0000-4000-8000-0000000000{number:02}");
         let generate = |number| {
             let body = format!(r#"{{"identity_id":"{}","alg":"secp256k1"}}"#, identity(number));

@@ -7,8 +7,8 @@
 //! Connections that never presented the API key have a share of a quarter of the other places. Those that presented it
 //! have the rest. The order of closing is:
 //!
-//! 1. Those without the key, if they hold more than their share, the oldest first. What they ask for does not put them
-//!    back in line: an attacker who asks for `/health` all the time would outlive newcomers in the middle of their
+//! 1. Those without the key, if they hold more than their share, the oldest first. Their requests do not put them
+//!    back in line: an attacker's stream of `/health` requests would outlive newcomers in the middle of their
 //!    handshake.
 //! 2. Those with the key, if they hold more than their share, the one that has been idle longest first.
 //! 3. Any, in this order, if all places are taken.
