@@ -268,7 +268,7 @@ fn every_error_is_listed() {
         let reply = reply(body, &operation, &mut with_key(), body.as_bytes());
         assert_eq!(reply.matches("\":[\"").count(), errors.max(1), "{}, {body}: {reply}", operation.0);
     }
-    let too_long = sign_body(1, DIGEST, &"\u{20ac}".repeat(4_097));
+    let too_long = sign_body(1, DIGEST, &"\u{20ac}".repeat(4097));
     let reply = reply("a ticket too long", &SIGN, &mut with_key(), &too_long);
     assert!(reply.contains("Too big: "), "{reply}");
 }

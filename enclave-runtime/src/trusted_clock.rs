@@ -45,21 +45,21 @@ const ANCHOR_INTERVAL: Duration = Duration::from_secs(60);
 const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 
 /// A document that takes longer says too little about the present: the clock may be ahead by as much.
-const MAX_ROUND_TRIP_MS: u64 = 1_000;
+const MAX_ROUND_TRIP_MS: u64 = 1000;
 
 /// Two documents at most, of [`MAX_ROUND_TRIP_MS`] each. The kernel waits for the NSM up to 120 s.
 const READ_PATIENCE: Duration = Duration::from_secs(2);
 
 /// One millisecond in so many, 500 ppm, is what Linux corrects a counter by at most (adjtimex). 10 ppm are reported of
 /// enclaves.
-const DRIFT_DIVISOR: u64 = 2_000;
+const DRIFT_DIVISOR: u64 = 2000;
 
 /// While there is no anchor, one millisecond in so many is added: 50 ppm, five times the reported drift and 4 s a day.
 const ALLOWANCE_DIVISOR: u64 = 20_000;
 
 /// The greatest difference of a document from the clock, drift aside, or from another document. It is the longest round
 /// trip, and a second more for an NSM that gives whole seconds.
-pub(crate) const MAX_DISAGREEMENT_MS: u64 = 2_000;
+pub(crate) const MAX_DISAGREEMENT_MS: u64 = 2000;
 
 /// Nitro Enclaves are of 2020. Years have four digits. Between the two, no sum below overflows.
 const PLAUSIBLE_UNIX_MS: std::ops::Range<u64> = 1_577_836_800_000..253_402_300_800_000;
@@ -385,13 +385,13 @@ fn timestamp_unix_ms(document: &[u8]) -> Option<u64> {
 
 fn elapsed_ms(start: Instant) -> u64 {
     let elapsed = start.elapsed();
-    elapsed.as_secs() * 1_000 + u64::from(elapsed.subsec_millis())
+    elapsed.as_secs() * 1000 + u64::from(elapsed.subsec_millis())
 }
 
 /// Milliseconds since 1970; 0 before.
 pub(crate) fn unix_ms(time: SystemTime) -> u64 {
     let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    since_epoch.as_secs() * 1_000 + u64::from(since_epoch.subsec_millis())
+    since_epoch.as_secs() * 1000 + u64::from(since_epoch.subsec_millis())
 }
 
 #[cfg(test)]

@@ -198,7 +198,7 @@ impl SignBody {
         let digest = [nonce * 16 + identity; 32];
         let nonce = format!("nonce {nonce}");
         let exp_unix_ms = if flaw == Flaw::Expired { now_unix_ms } else { now_unix_ms + life_ms };
-        let nbf_unix_ms = if flaw == Flaw::NotYet { now_unix_ms + 5_001 } else { now_unix_ms + 4_999 };
+        let nbf_unix_ms = if flaw == Flaw::NotYet { now_unix_ms + 5001 } else { now_unix_ms + 4999 };
         let date = |ms: u64| format!("{}.{:03}", ms / 1000, ms % 1000);
         let claims = format!(
             r#"{{"scope":"{}","identity_id":"{}","digest_hash":"{}","{}":"{nonce}","exp":{},"nbf":{}}}"#,

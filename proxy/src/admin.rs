@@ -30,7 +30,7 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// For the head of the request; hyper takes no less.
-const HEAD_MAX_BYTES: usize = 8 * 1_024;
+const HEAD_MAX_BYTES: usize = 8 * 1024;
 
 /// More than any collector sends.
 const HEADERS_MAX: usize = 32;

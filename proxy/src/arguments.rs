@@ -58,7 +58,7 @@ pub struct Arguments {
     // More than the enclave takes: only the enclave knows which connections are idle, and closes those.
     /// Connections served at once, per route; others wait in the listen backlog. To be more than limits.max_connections
     /// of nitro.toml
-    #[arg(long, value_name = "N", default_value_t = 2_048,
+    #[arg(long, value_name = "N", default_value_t = 2048,
           value_parser = clap::value_parser!(u32).range(1..=MAX_CONNECTIONS_LIMIT))]
     max_connections: u32,
 
@@ -69,7 +69,7 @@ pub struct Arguments {
 
     /// Time to reach DIAL, all attempts together, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 900,
-          value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_S * 1_000))]
+          value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_S * 1000))]
     dial_timeout_ms: u64,
 
     /// Time one side may refuse the bytes that wait for it, in seconds
@@ -216,16 +216,16 @@ pub enum InvalidConfig {
 }
 
 impl fmt::Display for InvalidConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ListenedTwice(address) => write!(f, "{address} is listened on twice"),
+            Self::ListenedTwice(address) => write!(formatter, "{address} is listened on twice"),
             Self::PerSource { max_connections } => {
                 write!(
-                    f,
+                    formatter,
                     "--max-connections-per-source is not from 1 to {max_connections} (--max-connections)"
                 )
             }
-            Self::NoClients => f.write_str("--proxy-protocol needs a --route from tcp: to a socket"),
+            Self::NoClients => formatter.write_str("--proxy-protocol needs a --route from tcp: to a socket"),
         }
     }
 }
@@ -253,7 +253,7 @@ mod tests {
         let config = config(&["--route", "tcp:127.0.0.1:0=vsock:16:5000"]).unwrap();
         assert!(config.limits.idle_timeout > Duration::from_secs(75));
         assert!(config.limits.dial_timeout < Duration::from_secs(1));
-        assert_eq!(config.limits.max_connections, 2_048);
+        assert_eq!(config.limits.max_connections, 2048);
         assert_eq!(config.limits.max_connections_per_source, Some(512));
         assert_eq!(config.admin, None);
     }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Holds half of the largest request in one read; two directions of 2,048 connections take 64 MiB.
-pub(crate) const SIZE_BYTES: usize = 16 * 1_024;
+pub(crate) const SIZE_BYTES: usize = 16 * 1024;
 
 /// Bytes that were read and are not yet written.
 #[derive(Debug)]

@@ -52,13 +52,13 @@ impl FromStr for Destination {
 }
 
 impl fmt::Display for Destination {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Socket(address) => address.fmt(f),
-            Self::Enclave(enclave) => enclave.fmt(f),
-            Self::File(path) => write!(f, "file:{}", path.display()),
-            Self::Replace(path) => write!(f, "replace:{}", path.display()),
-            Self::Stdout => f.write_str("stdout:"),
+            Self::Socket(address) => address.fmt(formatter),
+            Self::Enclave(enclave) => enclave.fmt(formatter),
+            Self::File(path) => write!(formatter, "file:{}", path.display()),
+            Self::Replace(path) => write!(formatter, "replace:{}", path.display()),
+            Self::Stdout => formatter.write_str("stdout:"),
         }
     }
 }

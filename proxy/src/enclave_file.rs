@@ -67,8 +67,8 @@ impl FromStr for EnclaveFile {
 }
 
 impl fmt::Display for EnclaveFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "enclave:{}:{}", self.path.display(), self.port)
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "enclave:{}:{}", self.path.display(), self.port)
     }
 }
 
@@ -151,7 +151,7 @@ mod tests {
     async fn a_file_that_names_no_enclave_fails_the_dial() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cid");
-        let enclave = EnclaveFile { path: path.clone(), port: 5_000 };
+        let enclave = EnclaveFile { path: path.clone(), port: 5000 };
         let kind = async || enclave.dial().await.map(drop).unwrap_err().kind();
         assert_eq!(kind().await, io::ErrorKind::NotFound);
         std::fs::write(&path, "3\n").unwrap();

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest of the states that are kept this way, a chain and two keys that are sealed, has about 55 KiB.
-pub const REPLACEMENT_MAX_BYTES: u64 = 64 * 1_024;
+pub const REPLACEMENT_MAX_BYTES: u64 = 64 * 1024;
 
 /// One that has its turn, and two that send meanwhile: those of two enclaves, and one that was cut and comes again. Who
 /// is refused has to come again too; it costs memory and a connection otherwise.

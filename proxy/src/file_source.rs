@@ -12,10 +12,10 @@ use tokio::task::spawn_blocking;
 use crate::invalid_route::InvalidRoute;
 
 /// `PATH_MAX` counts the terminating zero.
-const PATH_MAX_BYTES: usize = 4_095;
+const PATH_MAX_BYTES: usize = 4095;
 
 /// A boot file is a few kilobytes. The whole file is held, so that one version of it is sent.
-pub(crate) const FILE_MAX_BYTES: u64 = 1_024 * 1_024;
+pub(crate) const FILE_MAX_BYTES: u64 = 1024 * 1024;
 
 /// Sends the content of a file and takes nothing.
 #[derive(Debug)]

@@ -20,16 +20,16 @@ pub enum InvalidRoute {
 }
 
 impl fmt::Display for InvalidRoute {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Equals => f.write_str("a route is LISTEN=DIAL, with one `=`"),
-            Self::Listen(error) => write!(f, "LISTEN: {error}"),
-            Self::Dial(error) => write!(f, "DIAL: {error}"),
-            Self::Destination => f.write_str(
+            Self::Equals => formatter.write_str("a route is LISTEN=DIAL, with one `=`"),
+            Self::Listen(error) => write!(formatter, "LISTEN: {error}"),
+            Self::Dial(error) => write!(formatter, "DIAL: {error}"),
+            Self::Destination => formatter.write_str(
                 "DIAL: destination must start with tcp:, vsock:, unix:, hybrid:, enclave:, file: or replace:, or be stdout:",
             ),
             Self::File => {
-                f.write_str("DIAL: file path must be absolute, name a file and hold no control character")
+                formatter.write_str("DIAL: file path must be absolute, name a file and hold no control character")
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::buffer::SIZE_BYTES;
 use crate::metrics::RouteMetrics;
 
 /// Journals split lines at 48 KiB; an event that takes more than this is not one a person reads.
-const LINE_MAX_BYTES: usize = 8 * 1_024;
+const LINE_MAX_BYTES: usize = 8 * 1024;
 
 /// Ends a line whose rest was dropped.
 const TRUNCATED: &str = " [truncated]";

@@ -28,10 +28,10 @@ impl From<IpAddr> for Source {
 }
 
 impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ipv4(address) => write!(f, "{address}"),
-            Self::Ipv6Network(network) => write!(f, "{network}/64"),
+            Self::Ipv4(address) => write!(formatter, "{address}"),
+            Self::Ipv6Network(network) => write!(formatter, "{network}/64"),
         }
     }
 }

@@ -10,7 +10,7 @@ use enclave_core::{
 
 use crate::workbench::{NOW_S, identity, pair};
 
-const SIZES: [u32; 3] = [1_000, 100_000, 1_000_000];
+const SIZES: [u32; 3] = [1000, 100_000, 1_000_000];
 
 fn storage<T>(count: usize, vacant: impl FnMut() -> T) -> &'static mut [T] {
     std::iter::repeat_with(vacant).take(count).collect::<Vec<T>>().leak()
@@ -28,7 +28,7 @@ pub(crate) fn key_store(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("look_up", size), |bencher| {
             bencher.iter_batched(
                 || {
-                    number = (number + 7_919) % (size - 1);
+                    number = (number + 7919) % (size - 1);
                     identity(number + 1)
                 },
                 |id| store.find(black_box(&id)).is_some(),
@@ -80,7 +80,7 @@ pub(crate) fn nonce_ledger(criterion: &mut Criterion) {
         let mut back = 0;
         group.bench_function(BenchmarkId::new("look_up", size), |bencher| {
             bencher.iter(|| {
-                back = (back + 7_919) % u64::from(size / 2);
+                back = (back + 7919) % u64::from(size / 2);
                 let nonce = black_box(last - back);
                 let found = ledger.record(&nonce.to_be_bytes(), exp_of(nonce), second_of(last)).err();
                 assert_eq!(found, Some(NotRecorded::Seen));

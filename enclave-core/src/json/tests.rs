@@ -176,7 +176,7 @@ fn a_name_may_stand_once() {
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes under Miri")]
 fn a_name_may_stand_once_among_thousands() {
-    for count in [1_usize, 8, 9, 10, 100, 5_000] {
+    for count in [1_usize, 8, 9, 10, 100, 5000] {
         for repeated in [None, Some(0), Some(count / 2), Some(count - 1)] {
             let mut members: Vec<String> = (0..count).map(|name| format!("\"k{name}\":0")).collect();
             members.extend(repeated.map(|name| format!("\"k{name}\":1")));

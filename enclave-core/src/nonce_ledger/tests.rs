@@ -58,7 +58,7 @@ fn full_of_live_nonces_it_refuses_and_evicts_none() {
 
 #[test]
 fn a_full_ledger_has_room_again_after_any_pause() {
-    for pause in [10, 91, 92, 93, 1_000, 1_000_000] {
+    for pause in [10, 91, 92, 93, 1000, 1_000_000] {
         let mut storage = Storage::of(50);
         let mut ledger = storage.ledger();
         for nonce in 0..50 {

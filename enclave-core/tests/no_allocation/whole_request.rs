@@ -77,9 +77,9 @@ pub(crate) fn forged(ticket: &str) -> String {
 /// No longer than the 32 KiB that the runtime lets through.
 pub(crate) fn hostile_bodies() -> [(&'static str, Vec<u8>); 4] {
     let members: Vec<_> = (0..3_600).map(|name| format!("\"{name}\":0")).collect();
-    let longest = format!("{}.{}.{}", "A".repeat(2_000), "B".repeat(2_000), "C".repeat(94));
+    let longest = format!("{}.{}.{}", "A".repeat(2000), "B".repeat(2000), "C".repeat(94));
     let bodies = [
-        ("nesting_bomb", [b"{\"a\":".repeat(6_000), b"[".repeat(2_000)].concat()),
+        ("nesting_bomb", [b"{\"a\":".repeat(6000), b"[".repeat(2000)].concat()),
         ("longest_ticket", sign_body(1, DIGEST, &longest)),
         ("digits", b"7".repeat(32_768)),
         ("many_names", format!("{{{}}}", members.join(",")).into_bytes()),

@@ -107,7 +107,7 @@ fn any_secret() -> impl Strategy<Value = [u8; 32]> {
 #[test]
 fn signatures_are_those_of_libsecp256k1() {
     /// Below a second without optimisation. `infra/test.sh --thorough` compares a million.
-    const COMPARED_SIGNATURES: u32 = 2_000;
+    const COMPARED_SIGNATURES: u32 = 2000;
     let signatures = match std::env::var("COMPARED_SIGNATURES") {
         Ok(number) => number.parse().expect("COMPARED_SIGNATURES is a number"),
         Err(_) => COMPARED_SIGNATURES,

@@ -98,7 +98,7 @@ pub struct Deadlines {
 
 impl Deadlines {
     /// From a second to the longest idle deadline of a load balancer: 4,000 s of AWS's Application Load Balancer.
-    pub const IDLE_TIMEOUT_S: RangeInclusive<u32> = 1..=4_000;
+    pub const IDLE_TIMEOUT_S: RangeInclusive<u32> = 1..=4000;
 }
 
 impl Default for Deadlines {

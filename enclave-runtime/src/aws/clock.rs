@@ -21,7 +21,7 @@ const MIN_CORRECTION_S: u64 = 4 * 60;
 const LINE_PACE: Duration = Duration::from_hours(1);
 
 /// A `Date` leaves out the fraction of its second.
-const DATE_GRANULARITY_MS: u64 = 1_000;
+const DATE_GRANULARITY_MS: u64 = 1000;
 
 /// The trusted clock and what has to be added to it.
 #[derive(Debug)]
@@ -149,14 +149,14 @@ mod tests {
 
     #[test]
     fn a_date_says_that_the_clock_is_off_when_no_flight_explains_it() {
-        let now = NOW_UNIX_S * 1_000;
+        let now = NOW_UNIX_S * 1000;
         for (sent, received, off_ms) in [
             (0, 0, 0),
             (999, 999, 0),
             (-30_000, 30_000, 0),
-            (-5, 1_005, 0),
-            (3_001, 3_100, 2_001),
-            (-2_100, -2_001, -2_001),
+            (-5, 1005, 0),
+            (3001, 3100, 2001),
+            (-2100, -2001, -2001),
             (-60_000, -1, -1),
         ] {
             let at = |offset_ms| now.checked_add_signed(offset_ms).unwrap();

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// For a CID. nitro-cli reads from the first connection that it accepts and from no other, so a connection may be
 /// given up by the kernel only, which does it after two seconds.
-const KERNELS_PATIENCE: Duration = Duration::from_millis(2_500);
+const KERNELS_PATIENCE: Duration = Duration::from_millis(2500);
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(200);

@@ -53,8 +53,8 @@ fn a_week_of_drift_comes_to_nothing() {
         }
     }
     // It is the anchors that do it.
-    assert_eq!(ahead_ms(&clock(), WEEK_MINUTES * MINUTE_MS, 10), 6_048);
-    assert_eq!(ahead_ms(&clock(), WEEK_MINUTES * MINUTE_MS, -10), -6_048);
+    assert_eq!(ahead_ms(&clock(), WEEK_MINUTES * MINUTE_MS, 10), 6048);
+    assert_eq!(ahead_ms(&clock(), WEEK_MINUTES * MINUTE_MS, -10), -6048);
 }
 
 /// Meanwhile the clock gets ahead, so that no ticket lives longer, and it stands until the time has caught up.
@@ -81,7 +81,7 @@ fn a_week_without_a_document_is_made_up_for() {
 #[test]
 fn a_step_ahead_that_a_second_document_confirms_is_taken_whatever_its_size() {
     for step_ms in [5 * MAX_DISAGREEMENT_MS, 91_000, DAY_MS, 30 * DAY_MS] {
-        for second_off_ms in [0, 1_000, -1_000] {
+        for second_off_ms in [0, 1000, -1000] {
             let clock = clock();
             let second_ms = (T0_UNIX_MS + step_ms).checked_add_signed(second_off_ms).unwrap();
             let nsm = Documents(Mutex::new(vec![signed(second_ms), signed(T0_UNIX_MS + step_ms)]));
@@ -101,7 +101,7 @@ fn a_single_wrong_document_that_is_ahead_changes_nothing() {
         let documents = vec![signed(T0_UNIX_MS), signed(T0_UNIX_MS), signed(T0_UNIX_MS + step_ms)];
         let nsm = Documents(Mutex::new(documents));
         let refused = clock.read(&nsm).unwrap_err();
-        assert!(matches!(refused, NoTime::Unconfirmed { ahead_ms } if ahead_ms.abs_diff(step_ms) < 1_000));
+        assert!(matches!(refused, NoTime::Unconfirmed { ahead_ms } if ahead_ms.abs_diff(step_ms) < 1000));
         assert_eq!(clock.start_unix_ms.load(Ordering::Relaxed), before);
         assert!(clock.anchor(clock.read(&nsm).unwrap()).is_taken, "the next one is right");
     }
@@ -164,8 +164,8 @@ fn whole_seconds_cost_a_second_at_most() {
     let clock = TrustedClock::anchored(Instant::now(), anchor(T0_UNIX_MS, begin_ms));
     for minute in 1..=1000 {
         let true_ms = begin_ms + minute * 60_037;
-        let judged = clock.anchor(anchor((T0_UNIX_MS + true_ms) / 1_000 * 1_000, true_ms));
-        assert!(judged.is_taken && judged.ahead_ms.abs() < 1_000, "{judged:?}");
+        let judged = clock.anchor(anchor((T0_UNIX_MS + true_ms) / 1000 * 1000, true_ms));
+        assert!(judged.is_taken && judged.ahead_ms.abs() < 1000, "{judged:?}");
         assert!((-999..=0).contains(&ahead_ms(&clock, true_ms, 0)), "{minute}");
     }
 }
@@ -265,7 +265,7 @@ fn a_single_wrong_document_at_the_start_is_asked_about_again() {
             );
             assert!(
                 matches!(contradicted, Err(NoTime::Contradicted { apart_ms })
-                    if apart_ms.abs_diff(wrong_ms.abs_diff(T0_UNIX_MS)) < 1_000),
+                    if apart_ms.abs_diff(wrong_ms.abs_diff(T0_UNIX_MS)) < 1000),
                 "{contradicted:?}"
             );
             let clock = started(vec![right(), right(), last, first]).unwrap();
@@ -289,15 +289,15 @@ fn what_goes_wrong_is_counted_each_time_and_logged_now_and_then() {
     let mut record = Record::new();
     let taken = |ahead_ms| Ok(Judged { ahead_ms, is_taken: true });
     let refused = Ok(Judged { ahead_ms: 60_000, is_taken: false });
-    for fine in [0, 2_000, -2_000] {
+    for fine in [0, 2000, -2000] {
         assert!(!record.add(taken(fine)));
     }
-    assert!(record.add(taken(-2_001)));
+    assert!(record.add(taken(-2001)));
     assert!(record.add(refused));
     assert!(record.add(Err(NoTime::TooLate)));
     assert_eq!(MAX_LINES, 3);
     for _ in 0..100 {
-        assert!(!record.add(taken(2_001)) && !record.add(refused) && !record.add(Err(NoTime::TooLate)));
+        assert!(!record.add(taken(2001)) && !record.add(refused) && !record.add(Err(NoTime::TooLate)));
         assert!(!record.add(Err(NoTime::Unconfirmed { ahead_ms: DAY_MS })));
     }
     assert_eq!((record.disagreements, record.refusals, record.failures), (101, 201, 101));
@@ -324,7 +324,7 @@ async fn without_documents_it_gets_ahead_each_minute() {
     tokio::spawn(Arc::clone(&clock).keep_anchored(nsm));
     sleep(Duration::from_secs(30)).await;
     for minutes in 0..60 {
-        let passed_ms = clock.start.elapsed().as_secs() * 1_000;
+        let passed_ms = clock.start.elapsed().as_secs() * 1000;
         assert_eq!(clock.now_unix_ms(), T0_UNIX_MS + passed_ms + 3 * minutes, "{minutes}");
         sleep(Duration::from_secs(60)).await;
     }
@@ -369,7 +369,7 @@ fn hanging() -> (mpsc::Sender<Vec<u8>>, Arc<Hanging>) {
 
 #[tokio::test(start_paused = true)]
 async fn a_document_that_takes_more_than_a_second_is_too_late() {
-    for (round_trip_ms, outcome) in [(1_000, Ok(())), (1_001, Err(NoTime::TooLate))] {
+    for (round_trip_ms, outcome) in [(1000, Ok(())), (1001, Err(NoTime::TooLate))] {
         let (answer, nsm) = hanging();
         let (asked, clock) = (Arc::clone(&nsm), clock());
         let call = spawn_blocking(move || clock.read(&*asked).map(drop));

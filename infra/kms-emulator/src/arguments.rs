@@ -103,8 +103,9 @@ pub(crate) struct PrincipalArgument {
 }
 
 impl std::fmt::Debug for PrincipalArgument {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PrincipalArgument")
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("PrincipalArgument")
             .field("access_key_id", &self.access_key_id)
             .finish_non_exhaustive()
     }

@@ -17,7 +17,7 @@ use crate::state_file::State;
 const BACKDATED: Duration = Duration::days(2);
 
 /// A state file is kept for as long as somebody works with an image.
-const CA_LIFETIME: Duration = Duration::days(3_650);
+const CA_LIFETIME: Duration = Duration::days(3650);
 
 /// A new certificate is made at each start.
 const SERVER_LIFETIME: Duration = Duration::days(365);
@@ -27,8 +27,8 @@ const SERVER_LIFETIME: Duration = Duration::days(365);
 pub(crate) struct NoCertificate(String);
 
 impl fmt::Display for NoCertificate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no certificate: {}", self.0)
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "no certificate: {}", self.0)
     }
 }
 

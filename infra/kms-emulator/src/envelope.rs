@@ -10,13 +10,13 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 /// The only size whose acceptance by KMS is certain.
-pub(crate) const RSA_BITS: usize = 2_048;
+pub(crate) const RSA_BITS: usize = 2048;
 
 const AES_KEY_BYTES: usize = 32;
 const IV_BYTES: usize = 16;
 
 /// OpenSSL, and KMS by what was captured of it, cut content into pieces of this size.
-const DEFAULT_CHUNK_BYTES: usize = 1_024;
+const DEFAULT_CHUNK_BYTES: usize = 1024;
 
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
@@ -82,8 +82,8 @@ impl EnvelopeShape {
 pub(crate) struct InvalidRecipientKey;
 
 impl fmt::Display for InvalidRecipientKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the public key is not an RSA key of {RSA_BITS} bits in SubjectPublicKeyInfo form")
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "the public key is not an RSA key of {RSA_BITS} bits in SubjectPublicKeyInfo form")
     }
 }
 

@@ -52,8 +52,8 @@ pub(crate) fn is_account(text: &str) -> bool {
 }
 
 impl fmt::Display for KeyArn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
     }
 }
 
@@ -62,8 +62,8 @@ impl fmt::Display for KeyArn {
 pub(crate) struct InvalidKeyArn;
 
 impl fmt::Display for InvalidKeyArn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not of the form arn:aws:kms:REGION:ACCOUNT:key/ID")
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("not of the form arn:aws:kms:REGION:ACCOUNT:key/ID")
     }
 }
 

@@ -92,8 +92,8 @@ impl FromStr for Principal {
 pub(crate) struct InvalidPrincipal;
 
 impl fmt::Display for InvalidPrincipal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not the ARN of a role, user, account root or assumed-role session")
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("not the ARN of a role, user, account root or assumed-role session")
     }
 }
 

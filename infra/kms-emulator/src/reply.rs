@@ -9,7 +9,7 @@ use hyper::{Response, StatusCode};
 use serde_json::Value;
 
 /// An attestation document and a ciphertext of the sizes that KMS takes, in base64, several times over.
-const BODY_MAX_BYTES: usize = 256 * 1_024;
+const BODY_MAX_BYTES: usize = 256 * 1024;
 
 pub(crate) type Reply = Response<Full<Bytes>>;
 
@@ -18,8 +18,8 @@ pub(crate) type Reply = Response<Full<Bytes>>;
 pub(crate) struct Dropped;
 
 impl fmt::Display for Dropped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("dropped")
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("dropped")
     }
 }
 

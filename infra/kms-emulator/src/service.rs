@@ -22,13 +22,13 @@ use crate::request::{
 };
 
 /// The longest ciphertext that KMS accepts.
-const CIPHERTEXT_MAX_BYTES: usize = 6_144;
+const CIPHERTEXT_MAX_BYTES: usize = 6144;
 
 /// The longest plaintext that KMS encrypts.
-const PLAINTEXT_MAX_BYTES: usize = 4_096;
+const PLAINTEXT_MAX_BYTES: usize = 4096;
 
 /// The most random bytes that KMS makes at once.
-const RANDOM_MAX_BYTES: u64 = 1_024;
+const RANDOM_MAX_BYTES: u64 = 1024;
 
 /// KMS without its HTTP.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use crate::buffer::Buffer;
 
 /// The most that is read from a side only to be thrown away. It bounds the work that a client can cause
 /// after its answer; the time to linger usually ends first.
-const DISCARD_MAX_BYTES: usize = 16 * 1_024 * 1_024;
+const DISCARD_MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// The buffer and the counter of one direction.
 pub(crate) struct Carrier {

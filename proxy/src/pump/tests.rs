@@ -81,7 +81,7 @@ async fn an_answer_arrives_although_the_request_is_refused() {
     drop(destination);
     let (mut reader, mut writer) = tokio::io::split(client);
     let sending = tokio::spawn(async move {
-        let body = vec![0; 1_024 * 1_024];
+        let body = vec![0; 1024 * 1024];
         writer.write_all(&body).await
     });
     let mut answer = String::new();
@@ -121,12 +121,12 @@ async fn a_half_closed_side_that_dies_later_is_noticed() {
 async fn what_a_client_sends_after_its_answer_is_bounded() {
     let (mut client, destination, pump) = start();
     drop(destination);
-    let flood = vec![0; 64 * 1_024];
+    let flood = vec![0; 64 * 1024];
     let mut sent_bytes = 0;
     while client.write_all(&flood).await.is_ok() {
         sent_bytes += flood.len();
     }
-    assert!(sent_bytes <= 17 * 1_024 * 1_024);
+    assert!(sent_bytes <= 17 * 1024 * 1024);
     assert_eq!(pump.await.unwrap(), Outcome::Abandoned);
 }
 

@@ -33,7 +33,7 @@ impl Place {
         let _ = std::fs::remove_file(self.socket());
         let socket = UnixSocket::new_stream().expect("unix sockets exist");
         socket.bind(self.socket()).expect("the path is free");
-        socket.listen(4_096).expect("a bound socket listens")
+        socket.listen(4096).expect("a bound socket listens")
     }
 
     /// Answers each connection with what it sent.
@@ -71,7 +71,7 @@ pub(crate) async fn assert_echoes(client: &mut TcpStream, message: &[u8]) {
 /// Everything up to the end, which may be a reset.
 pub(crate) async fn read_to_close<S: AsyncRead + Unpin>(client: &mut S) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut piece = [0; 4_096];
+    let mut piece = [0; 4096];
     loop {
         match timeout(PATIENCE, client.read(&mut piece)).await {
             Ok(Ok(count @ 1..)) => bytes.extend_from_slice(&piece[..count]),

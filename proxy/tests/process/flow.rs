@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::backend::{Place, accept, assert_echoes};
 use crate::running_proxy::{PATIENCE, RunningProxy, eventually, route_to};
 
-const MIB: u64 = 1_024 * 1_024;
+const MIB: u64 = 1024 * 1024;
 
 const ANSWER: &[u8] = b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n";
 
@@ -53,7 +53,7 @@ async fn half_close_passes_both_ways() {
 /// An enclave that refuses a body answers after the head and closes with the body unread.
 async fn assert_early_answer_arrives(mut client: TcpStream, refuse: impl Future<Output = ()>) {
     // More than all socket buffers on the way hold.
-    let body = vec![b'x'; 12 * 1_024 * 1_024];
+    let body = vec![b'x'; 12 * 1024 * 1024];
     let (mut reader, mut writer) = client.split();
     let send = async {
         writer.write_all(b"POST / HTTP/1.1\r\n\r\n").await.unwrap();
@@ -106,7 +106,7 @@ async fn a_slow_reader_stops_only_itself() {
     let mut enclave = accept(&listener).await;
 
     // The enclave gets rid of what the buffers on the way hold, and not of more.
-    let piece = vec![1; 64 * 1_024];
+    let piece = vec![1; 64 * 1024];
     let mut sent_bytes = 0;
     while let Ok(sent) = timeout(Duration::from_millis(500), enclave.write(&piece)).await {
         sent_bytes += sent.unwrap() as u64;
@@ -127,7 +127,7 @@ async fn a_slow_reader_stops_only_itself() {
     drop(enclave);
     let mut slow = slow;
     let mut received_bytes = 0;
-    let mut buffer = vec![0; 64 * 1_024];
+    let mut buffer = vec![0; 64 * 1024];
     loop {
         let count = timeout(PATIENCE, slow.read(&mut buffer)).await;
         match count.expect("the bytes come").unwrap() {
@@ -147,7 +147,7 @@ async fn a_reader_that_never_reads_is_closed() {
     let proxy = RunningProxy::start(&["--route", &route, "--progress-timeout-s", "1"]);
     let _client = proxy.connect().await;
     let mut enclave = accept(&listener).await;
-    let piece = vec![1; 64 * 1_024];
+    let piece = vec![1; 64 * 1024];
     let flood = async { while enclave.write_all(&piece).await.is_ok() {} };
     timeout(PATIENCE, flood).await.expect("the proxy gives up");
 }
@@ -178,8 +178,8 @@ impl Pattern {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gibibyte_passes_in_constant_memory() {
-    const TOTAL_BYTES: usize = 1_024 * 1_024 * 1_024;
-    const PIECE_BYTES: usize = 256 * 1_024;
+    const TOTAL_BYTES: usize = 1024 * 1024 * 1024;
+    const PIECE_BYTES: usize = 256 * 1024;
     let place = Place::new();
     let _echo = place.echo();
     let proxy = RunningProxy::start(&["--route", &route_to(&place.socket())]);
@@ -224,7 +224,7 @@ async fn nothing_is_left_of_a_connection() {
         let mut polite = proxy.connect().await;
         assert_echoes(&mut polite, b"hello").await;
         let mut rude = proxy.connect().await;
-        rude.write_all(&[round; 1_000]).await.unwrap();
+        rude.write_all(&[round; 1000]).await.unwrap();
         rude.set_zero_linger().unwrap();
         let silent = proxy.connect().await;
         let unanswered = proxy.connect_to(1).await;

@@ -21,7 +21,7 @@ const MAX_QUEUED_BYTES: u64 = 3 * 65_536;
 const ANSWERS: usize = 8;
 
 async fn answer_at_length(mut stream: UnixStream) {
-    let mut requests = [0; 4_096];
+    let mut requests = [0; 4096];
     let answer = vec![b'a'; requests.len() * ANSWERS];
     while let Ok(count @ 1..) = stream.read(&mut requests).await {
         if stream.write_all(&answer[..count * ANSWERS]).await.is_err() {
@@ -48,7 +48,7 @@ async fn clients_that_ask_and_never_read_fill_no_more_than_their_buffers() {
     for _ in 0..CLIENTS {
         let mut client = proxy.connect().await;
         clients.spawn(async move {
-            let requests = [b'r'; 1_300];
+            let requests = [b'r'; 1300];
             while let Ok(written) = timeout(Duration::from_secs(1), client.write(&requests)).await {
                 written.unwrap();
             }

@@ -17,8 +17,8 @@ use crate::running_proxy::{PATIENCE, RunningProxy, eventually, route_to};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_thousand_clients_share_the_permits() {
-    const CLIENTS: usize = 2_000;
-    const PERMITS: usize = 1_024;
+    const CLIENTS: usize = 2000;
+    const PERMITS: usize = 1024;
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
 
@@ -66,7 +66,7 @@ async fn two_thousand_clients_share_the_permits() {
             assert_eq!(answer, byte);
         });
     }
-    let all_connected = clients.acquire_many(2_000);
+    let all_connected = clients.acquire_many(2000);
     let _all = timeout(PATIENCE, all_connected).await.unwrap().unwrap();
     eventually("every permit is in use", || now.load(Ordering::SeqCst) == PERMITS).await;
     open_gate.send_replace(true);

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A limit for "within one second" on a busy machine.
-pub(crate) const ABOUT_A_SECOND: Duration = Duration::from_millis(2_500);
+pub(crate) const ABOUT_A_SECOND: Duration = Duration::from_millis(2500);
 
 /// How often a condition of the process is looked at.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
@@ -134,7 +134,7 @@ impl RunningProxy {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with(name)).unwrap();
         let kibibytes = line.split_whitespace().nth(1).unwrap();
-        kibibytes.parse::<u64>().unwrap() * 1_024
+        kibibytes.parse::<u64>().unwrap() * 1024
     }
 
     pub(crate) fn descriptors(&self) -> usize {

@@ -122,13 +122,13 @@ impl FromStr for Address {
 }
 
 impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } => write!(f, "tcp:{host}:{port}"),
-            Self::Vsock { cid: ANY_CID, port } => write!(f, "vsock:any:{port}"),
-            Self::Vsock { cid, port } => write!(f, "vsock:{cid}:{port}"),
-            Self::Unix { path } => write!(f, "unix:{path}"),
-            Self::Hybrid { path, port } => write!(f, "hybrid:{path}:{port}"),
+            Self::Tcp { host, port } => write!(formatter, "tcp:{host}:{port}"),
+            Self::Vsock { cid: ANY_CID, port } => write!(formatter, "vsock:any:{port}"),
+            Self::Vsock { cid, port } => write!(formatter, "vsock:{cid}:{port}"),
+            Self::Unix { path } => write!(formatter, "unix:{path}"),
+            Self::Hybrid { path, port } => write!(formatter, "hybrid:{path}:{port}"),
         }
     }
 }
@@ -176,8 +176,8 @@ pub enum InvalidAddress {
 }
 
 impl fmt::Display for InvalidAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
             Self::Scheme => "address must start with tcp:, vsock:, unix: or hybrid:",
             Self::MissingPort => "address has no port",
             Self::Port => "port is not a number in range",

@@ -14,7 +14,7 @@ use crate::vsock::VsockListener;
 
 /// How many connections may wait to be accepted: a burst is to wait, not to be refused. The kernel lowers
 /// it to `net.core.somaxconn`, 4096 by default.
-const BACKLOG: u32 = 4_096;
+const BACKLOG: u32 = 4096;
 
 /// A socket that accepts connections. Dropping it closes the socket and removes its file.
 #[derive(Debug)]

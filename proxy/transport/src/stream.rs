@@ -16,7 +16,7 @@ use tokio_vsock::VsockStream;
 /// 6.17, and 6.12 from 6.12.68 on, sends a packet of more than 32,404 bytes in several descriptors; a
 /// device that knows one descriptor of data per packet drops the others. The smaller limit holds
 /// everywhere, and the messages of a signer are smaller still.
-const VSOCK_MAX_WRITE_BYTES: usize = 3_584;
+const VSOCK_MAX_WRITE_BYTES: usize = 3584;
 
 /// A connected socket.
 ///

@@ -62,8 +62,8 @@ impl BodyError {
 }
 
 impl fmt::Display for BodyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
             Self::ChunkSize => "chunk size line malformed",
             Self::ChunkSizeTooLong => "chunk size too long",
             Self::ChunkTooLarge => "chunk too large",

@@ -70,8 +70,8 @@ impl HeadError {
 }
 
 impl fmt::Display for HeadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
             Self::TooLong => "request head too long",
             Self::TooManyHeaders => "too many headers",
             Self::Syntax => "request head malformed",

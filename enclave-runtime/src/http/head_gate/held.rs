@@ -80,7 +80,7 @@ impl Held {
 
 /// Tells how much is held and not what: heads carry the API key, bodies carry tickets.
 impl fmt::Debug for Held {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held").field("unread_bytes", &self.unread().len()).finish_non_exhaustive()
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Held").field("unread_bytes", &self.unread().len()).finish_non_exhaustive()
     }
 }

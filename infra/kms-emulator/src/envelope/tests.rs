@@ -60,7 +60,7 @@ fn shape(json: &str) -> EnvelopeShape {
 
 #[test]
 fn openssl_opens_both_forms_of_any_length() {
-    let recipient = Recipient::new(2_048);
+    let recipient = Recipient::new(2048);
     let key = RecipientKey::from_spki(&recipient.spki).unwrap();
     for shape in [
         EnvelopeShape::default(),
@@ -68,7 +68,7 @@ fn openssl_opens_both_forms_of_any_length() {
         shape(r#"{"content":"constructed","chunk_bytes":100}"#),
         shape(r#"{"content":"primitive"}"#),
     ] {
-        for length in [1, 15, 16, 32, 256, 4_096] {
+        for length in [1, 15, 16, 32, 256, 4096] {
             let plaintext = vec![0x5a; length];
             assert_eq!(recipient.open(&key.seal(&plaintext, shape)), plaintext, "{shape:?} {length}");
         }
@@ -123,9 +123,9 @@ fn an_envelope_is_as_one_from_kms_but_for_what_is_random() {
 #[test]
 fn only_rsa_keys_of_2048_bits_are_taken() {
     assert_eq!(RecipientKey::from_spki(&[]).unwrap_err(), InvalidRecipientKey);
-    let spki = Recipient::new(3_072).spki;
+    let spki = Recipient::new(3072).spki;
     assert_eq!(RecipientKey::from_spki(&spki).unwrap_err(), InvalidRecipientKey);
-    let mut spki = Recipient::new(2_048).spki;
+    let mut spki = Recipient::new(2048).spki;
     assert!(RecipientKey::from_spki(&spki).is_ok());
     spki.push(0);
     assert_eq!(RecipientKey::from_spki(&spki).unwrap_err(), InvalidRecipientKey);

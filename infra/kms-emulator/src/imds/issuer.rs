@@ -31,8 +31,8 @@ pub(crate) struct Issuer {
 }
 
 impl fmt::Debug for Issuer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Issuer").field("principal", &self.principal).finish_non_exhaustive()
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Issuer").field("principal", &self.principal).finish_non_exhaustive()
     }
 }
 
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn credentials_are_new_before_the_old_expire() {
         let store = CredentialStore::default();
-        for (lifetime_s, rotated_before_s) in [(3_600, 300), (60, 30), (22_500, 22_500 - 3_600)] {
+        for (lifetime_s, rotated_before_s) in [(3600, 300), (60, 30), (22_500, 22_500 - 3600)] {
             let issuer = Issuer::new("arn:aws:iam::111122223333:role/a/signer", lifetime_s).unwrap();
             assert_eq!(issuer.role_name(), "signer");
             let now = OffsetDateTime::UNIX_EPOCH;

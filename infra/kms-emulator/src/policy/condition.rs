@@ -169,8 +169,8 @@ struct EntriesVisitor<V>(PhantomData<V>);
 impl<'de, V: Deserialize<'de>> Visitor<'de> for EntriesVisitor<V> {
     type Value = Entries<V>;
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<V>, A::Error> {

@@ -20,8 +20,8 @@ struct OneOrManyVisitor;
 impl<'de> Visitor<'de> for OneOrManyVisitor {
     type Value = OneOrMany;
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string or a list of strings")
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a string or a list of strings")
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<OneOrMany, E> {

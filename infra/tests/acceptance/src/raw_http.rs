@@ -255,7 +255,7 @@ enum Read1 {
 /// Bytes as a reader can take them in: escaped, and cut in the middle when long.
 #[must_use]
 pub fn shown(bytes: &[u8]) -> String {
-    const WHOLE: usize = 1_600;
+    const WHOLE: usize = 1600;
     const PART: usize = 600;
     if bytes.len() <= WHOLE {
         return format!("{} bytes: {}", bytes.len(), bytes.escape_ascii());

@@ -56,7 +56,7 @@ fn a_head_too_large_is_431() {
     for (row, bytes) in [
         ("16 KiB and one byte", health_head_of(MAX_HEAD_BYTES + 1)),
         ("101 headers", many(MAX_HEADERS + 1).head()),
-        ("1,000 headers", many(1_000).head()),
+        ("1,000 headers", many(1000).head()),
         ("a target of 17,000 bytes", Request::new("GET", &format!("/health?{}", "a".repeat(17_000))).head()),
         ("a target of 70,000 bytes", Request::new("GET", &format!("/health?{}", "a".repeat(70_000))).head()),
         ("a method of 17,000 bytes", Request::new(&"A".repeat(17_000), "/health").head()),
@@ -263,7 +263,7 @@ fn chunks_that_are_not_chunks_never_make_a_request() {
     let mut rows = Rows::new("Before the body, 400, chunks");
     let identity = new_identity();
     let body = generate_body(&identity);
-    let (size, good) = (format!("{:x}", body.len()), chunks(body.as_bytes(), 1_000));
+    let (size, good) = (format!("{:x}", body.len()), chunks(body.as_bytes(), 1000));
     let long = "a".repeat(100_000);
     for (row, sent) in [
         ("bare LF after the size", format!("{size}\n{body}\r\n0\r\n\r\n")),
@@ -377,7 +377,7 @@ fn the_api_key_is_one_header_with_the_exact_value() {
         ("twice in one value", bare().header(name, &format!("{key}, {key}"))),
         ("upper case", bare().header(name, &key.to_ascii_uppercase())),
         ("quoted", bare().header(name, &format!("\"{key}\""))),
-        ("4 KiB long", bare().header(name, &"k".repeat(4_096))),
+        ("4 KiB long", bare().header(name, &"k".repeat(4096))),
         ("the right one twice", bare().header(name, key).header(name, key)),
         ("right, then wrong", bare().header(name, key).header(name, "wrong")),
         ("wrong, then right", bare().header(name, "wrong").header(name, key)),
@@ -536,7 +536,7 @@ fn a_body_over_the_limit_is_413_and_is_not_read() {
     for (row, request) in [
         ("exactly 32,768 bytes", post(MAX_BODY_BYTES)),
         ("exactly 32,768 bytes in one chunk", post(MAX_BODY_BYTES).chunked(MAX_BODY_BYTES)),
-        ("exactly 32,768 bytes in chunks", post(MAX_BODY_BYTES).chunked(1_000)),
+        ("exactly 32,768 bytes in chunks", post(MAX_BODY_BYTES).chunked(1000)),
     ] {
         rows.check(row, is_generated(&server.send(&request)));
     }
@@ -544,7 +544,7 @@ fn a_body_over_the_limit_is_413_and_is_not_read() {
     let announced =
         |length: &str| post(100).without("content-length").header("content-length", length).head();
     let unfinished = |length: usize| {
-        let request = post(length).chunked(1_000).bytes();
+        let request = post(length).chunked(1000).bytes();
         request[..request.len() - b"\r\n0\r\n\r\n".len()].to_vec()
     };
     for (row, bytes) in [
@@ -553,10 +553,10 @@ fn a_body_over_the_limit_is_413_and_is_not_read() {
         ("32,769 bytes announced, none sent", announced("32769")),
         ("4 GiB announced, none sent", announced("4294967296")),
         ("2^63 announced, none sent", announced("9223372036854775807")),
-        ("32,769 bytes in chunks", post(over).chunked(1_000).bytes()),
+        ("32,769 bytes in chunks", post(over).chunked(1000).bytes()),
         ("32,769 bytes in one chunk", post(over).chunked(over).bytes()),
         ("32,769 bytes in chunks, no end", unfinished(over)),
-        ("1 MiB in chunks, all of it sent", post(1 << 20).chunked(4_096).bytes()),
+        ("1 MiB in chunks, all of it sent", post(1 << 20).chunked(4096).bytes()),
         ("1 MiB in chunks of one byte, all of it sent", post(1 << 18).chunked(1).bytes()),
     ] {
         let mut exchange = server.raw(bytes);

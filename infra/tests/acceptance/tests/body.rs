@@ -70,7 +70,7 @@ fn bad_strings(field: &str) -> Vec<(String, &'static str)> {
         "ticket" => vec![
             (quoted(""), TICKET_SHORT),
             (quoted(&"t".repeat(31)), TICKET_SHORT),
-            (quoted(&"t".repeat(4_097)), TICKET_LONG),
+            (quoted(&"t".repeat(4097)), TICKET_LONG),
         ],
         "nonce" => [
             "",
@@ -414,15 +414,15 @@ fn a_ticket_is_measured_in_utf_16_units() {
     let astral = "\u{1f511}";
     for (row, ticket) in [
         ("32 letters", "t".repeat(32)),
-        ("4,096 letters", "t".repeat(4_096)),
+        ("4,096 letters", "t".repeat(4096)),
         ("32 of two bytes", "é".repeat(32)),
-        ("4,096 of three bytes", "€".repeat(4_096)),
+        ("4,096 of three bytes", "€".repeat(4096)),
         ("16 astral characters", astral.repeat(16)),
-        ("2,048 astral characters", astral.repeat(2_048)),
+        ("2,048 astral characters", astral.repeat(2048)),
         ("32 escaped letters", r"\u0061".repeat(32)),
-        ("4,096 escaped letters", r"\u0061".repeat(4_096)),
+        ("4,096 escaped letters", r"\u0061".repeat(4096)),
         ("16 escaped pairs", r"\ud83d\udd11".repeat(16)),
-        ("2,048 escaped pairs", r"\uD83D\uDD11".repeat(2_048)),
+        ("2,048 escaped pairs", r"\uD83D\uDD11".repeat(2048)),
         ("32 short escapes", r"\n".repeat(32)),
         ("32 NULs", r"\u0000".repeat(32)),
         ("32 lone high halves", r"\ud83d".repeat(32)),
@@ -441,10 +441,10 @@ fn a_ticket_is_measured_in_utf_16_units() {
         ("31 escaped letters", r"\u0061".repeat(31), TICKET_SHORT),
         ("15 escaped pairs and a letter", format!("{}a", r"\ud83d\udd11".repeat(15)), TICKET_SHORT),
         ("31 lone halves", r"\ud83d".repeat(31), TICKET_SHORT),
-        ("4,097 letters", "t".repeat(4_097), TICKET_LONG),
-        ("2,048 astral and one letter", format!("{}a", astral.repeat(2_048)), TICKET_LONG),
-        ("4,097 of two bytes", "é".repeat(4_097), TICKET_LONG),
-        ("4,097 escaped letters", r"\u0061".repeat(4_097), TICKET_LONG),
+        ("4,097 letters", "t".repeat(4097), TICKET_LONG),
+        ("2,048 astral and one letter", format!("{}a", astral.repeat(2048)), TICKET_LONG),
+        ("4,097 of two bytes", "é".repeat(4097), TICKET_LONG),
+        ("4,097 escaped letters", r"\u0061".repeat(4097), TICKET_LONG),
         ("30,000 letters", "t".repeat(30_000), TICKET_LONG),
     ] {
         let exchange = sign_with(&mut signer, &digest, &ticket);
@@ -748,7 +748,7 @@ fn a_key_twice_at_the_top_level_is_not_json() {
         ("a newline in two escapes", format!(r#"{member},"\n":1,"\u000a":2"#)),
         ("a lone half twice", format!(r#"{member},"\ud800":1,"\ud800":2"#)),
         ("__proto__ twice", format!(r#"{member},"__proto__":1,"__proto__":2"#)),
-        ("a long key twice", format!(r#"{member},"{0}":1,"{0}":2"#, "k".repeat(1_000))),
+        ("a long key twice", format!(r#"{member},"{0}":1,"{0}":2"#, "k".repeat(1000))),
     ] {
         rows.check(row, is_not_json(&mut signer, format!("{{{members}}}")));
     }
@@ -783,15 +783,15 @@ fn nesting_is_32_deep_at_most() {
     for (kind, nested) in [
         ("33 levels of arrays", arrays(32)),
         ("33 levels of objects", objects(32)),
-        ("1,000 levels of arrays", arrays(1_000)),
-        ("4,000 levels of objects", objects(4_000)),
+        ("1,000 levels of arrays", arrays(1000)),
+        ("4,000 levels of objects", objects(4000)),
         ("10,000 levels, never closed", "[".repeat(10_000)),
         ("33 levels, never closed", "[".repeat(32)),
     ] {
         let body = format!(r#"{{{},"other":{nested}}}"#, fresh());
         rows.check(kind, is_not_json(&mut signer, body));
     }
-    let wide = vec![arrays(10); 1_000].join(",");
+    let wide = vec![arrays(10); 1000].join(",");
     let body = format!(r#"{{{},"other":[{wide}]}}"#, fresh());
     rows.check("wide and not deep works", is_read(&mut signer, body));
     let exchange = signer.post(PROBE, arrays(32));
@@ -835,7 +835,7 @@ fn a_body_may_be_as_large_as_the_limit_whatever_fills_it() {
     let keys: Vec<String> = letters
         .iter()
         .flat_map(|a| letters.iter().map(move |b| format!(r#""{a}{b}":1"#)))
-        .take(4_600)
+        .take(4600)
         .collect();
     let body = format!("{{{},{}}}", fresh(), keys.join(","));
     rows.check("4,600 unknown keys", is_read(&mut signer, &body));

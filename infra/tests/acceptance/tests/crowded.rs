@@ -251,7 +251,7 @@ fn a_connection_ends_with_an_answer_when_it_is_old() -> Result<(), Failure> {
             thread::sleep(Duration::from_millis(20));
         }
         let age = started.elapsed();
-        rows.check(format!("{way}, not before"), ensure(age.as_millis() >= 1_400, || format!("{age:?}")));
+        rows.check(format!("{way}, not before"), ensure(age.as_millis() >= 1400, || format!("{age:?}")));
         rows.check(format!("{way}, it closes"), connection.closes_within(GOODBYE));
         // No request is lost on one that was idle when its time came.
         thread::sleep(Duration::from_secs(2).saturating_sub(age));

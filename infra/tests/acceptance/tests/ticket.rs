@@ -18,7 +18,7 @@ use rand::{RngExt, SeedableRng};
 use sha2::{Digest, Sha256};
 
 /// The ticket's greatest lifetime, unless the server is started with another.
-const MAX_TTL_S: u64 = 3_600;
+const MAX_TTL_S: u64 = 3600;
 
 /// How far ahead `nbf` may be.
 const NBF_TOLERANCE_S: u64 = 5;
@@ -172,8 +172,8 @@ fn a_ticket_is_three_segments_of_strict_base64url() -> Result<(), Failure> {
             format!(r#"{{"protected":"{}","payload":"{}","signature":"{}"}}"#, parts[0], parts[1], parts[2]),
         ),
         ("words", "this is no ticket, whatever its length is".to_owned()),
-        ("4,096 letters", "a".repeat(4_096)),
-        ("4,096 dots", ".".repeat(4_096)),
+        ("4,096 letters", "a".repeat(4096)),
+        ("4,096 dots", ".".repeat(4096)),
         ("replacement characters", "\u{fffd}".repeat(40)),
     ] {
         rows.check(row, keyed.refuses(&bent, None, 401, TICKET));
@@ -527,12 +527,12 @@ fn times_and_nonce_are_of_the_right_type_and_in_range() -> Result<(), Failure> {
         table.push(("exp too far ahead".to_owned(), good().claim("exp", json)));
     }
     // Milliseconds, as a careless caller may write them.
-    table.push(("exp in ms".to_owned(), good().claim("exp", &((now + 60) * 1_000).to_string())));
+    table.push(("exp in ms".to_owned(), good().claim("exp", &((now + 60) * 1000).to_string())));
     for json in ["1e400", "1e308", "1e18", "18446744073709551615", "18446744073709551616"] {
         table.push(("nbf too far ahead".to_owned(), good().claim("nbf", json)));
     }
     // Time passes while the rows are tried.
-    for ahead in [NBF_TOLERANCE_S + 5, 60, 3_600] {
+    for ahead in [NBF_TOLERANCE_S + 5, 60, 3600] {
         table.push(("nbf too far ahead".to_owned(), good().claim("nbf", &(now + ahead).to_string())));
         table.push((
             "nbf too far ahead, a fraction".to_owned(),
@@ -548,7 +548,7 @@ fn times_and_nonce_are_of_the_right_type_and_in_range() -> Result<(), Failure> {
         ("65 of two bytes", "é".repeat(65)),
         ("43 of three bytes", "€".repeat(43)),
         ("33 of four bytes", "\u{1f511}".repeat(33)),
-        ("1,000 letters", "n".repeat(1_000)),
+        ("1,000 letters", "n".repeat(1000)),
     ] {
         table.push((format!("nonce of {row}"), good().text("nonce", &nonce)));
     }
@@ -581,7 +581,7 @@ fn what_the_contract_ignores_or_allows_is_accepted() -> Result<(), Failure> {
         ("exp with an exponent".to_owned(), good().claim("exp", &format!("{}e0", now + 60))),
         (
             "exp with a large exponent".to_owned(),
-            good().claim("exp", &format!("{}.{:03}E+3", (now + 60) / 1_000, (now + 60) % 1_000)),
+            good().claim("exp", &format!("{}.{:03}E+3", (now + 60) / 1000, (now + 60) % 1000)),
         ),
         ("exp just within the limit".to_owned(), good().claim("exp", &(now + MAX_TTL_S - 10).to_string())),
         (
@@ -610,7 +610,7 @@ fn what_the_contract_ignores_or_allows_is_accepted() -> Result<(), Failure> {
     }
     for (row, json) in [
         ("now", now.to_string()),
-        ("in an hour", (now + 3_600).to_string()),
+        ("in an hour", (now + 3600).to_string()),
         ("in a century", (now + 3_155_760_000).to_string()),
         ("with a fraction", format!("{}.5", now)),
         ("0", "0".to_owned()),
@@ -652,13 +652,13 @@ fn what_the_contract_ignores_or_allows_is_accepted() -> Result<(), Failure> {
     let compact = mint_bytes(HEADER.as_bytes(), spaced.as_bytes(), secret);
     rows.check("white space between claims", keyed.accepts(&compact));
     let longest = {
-        let room = 4_096 - keyed.good().mint(secret).len();
+        let room = 4096 - keyed.good().mint(secret).len();
         // Three bytes of JSON are four letters; the rest is the new claim's own frame.
         keyed.good().text("x", &"a".repeat(room / 4 * 3 - 20)).mint(secret)
     };
     rows.check(
         "nearly 4,096 letters",
-        ensure((4_000..=4_096).contains(&longest.len()), || longest.len().to_string()),
+        ensure((4000..=4096).contains(&longest.len()), || longest.len().to_string()),
     );
     rows.check("a ticket of nearly 4,096 letters", keyed.accepts(&longest));
     rows.finish();
@@ -850,7 +850,7 @@ fn the_greatest_lifetime_is_an_option() -> Result<(), Failure> {
     let mut keyed = KeyedIdentity::new(&server)?;
     let secret = keyed.signer.secret();
     let mut rows = Rows::new("Ticket, --max-ticket-ttl-s 60");
-    for ahead in [65, 90, 3_000] {
+    for ahead in [65, 90, 3000] {
         let ticket = keyed.good().claim("exp", &(now_s() + ahead).to_string());
         // The nonce is tried again with a shorter life.
         let short = ticket.clone().claim("exp", &(now_s() + 30).to_string()).mint(secret);

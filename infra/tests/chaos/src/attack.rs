@@ -23,7 +23,7 @@ const SLOW_READERS: usize = 40;
 const UNREAD_REQUESTS: usize = 3;
 
 /// The kernel's buffer for a client that does not read: small, so that the bytes are the proxy's and the signer's.
-const RECEIVE_BUFFER_BYTES: usize = 4_096;
+const RECEIVE_BUFFER_BYTES: usize = 4096;
 
 /// Connections of clients that send byte by byte.
 const SLOW_WRITERS: usize = 60;

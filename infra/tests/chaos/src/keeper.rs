@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(12);
 const PAUSE: Duration = Duration::from_millis(150);
 
 /// The size of what is kept: that of a certificate and its chain.
-const LENGTH: usize = 8_000;
+const LENGTH: usize = 8000;
 
 const RULE: &str = "what the proxy was told to keep is kept, whole";
 

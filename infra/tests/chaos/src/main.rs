@@ -68,7 +68,7 @@ const CLOSING: Duration = Duration::from_secs(15);
 
 /// How long the fault goes on being measured when the process that it ended or stopped runs again: clients import their
 /// backups, and requests that have waited are answered.
-const AFTERMATH: Duration = Duration::from_millis(1_500);
+const AFTERMATH: Duration = Duration::from_millis(1500);
 
 /// The descriptors that a process may have beyond its first ones, without clients: a kept connection to KMS.
 const MORE_DESCRIPTORS: u64 = 4;

@@ -8,13 +8,13 @@ use rand::{RngExt as _, SeedableRng as _};
 
 /// Without faults, between two episodes: here the latency is measured that the latency under faults is compared with.
 /// In many short windows, so that both are measured beside the same neighbours.
-const QUIET: Duration = Duration::from_millis(1_800);
+const QUIET: Duration = Duration::from_millis(1800);
 
 /// How long the faults of an episode last. Faults that end and restart a process take as long as the restart does.
-const EPISODE: Duration = Duration::from_millis(3_000);
+const EPISODE: Duration = Duration::from_millis(3000);
 
 /// The time that is left for restarts when the number of episodes is computed.
-const RESTARTS: Duration = Duration::from_millis(1_200);
+const RESTARTS: Duration = Duration::from_millis(1200);
 
 /// A drain that is held up to its deadline takes ten seconds, which a shorter run does not have.
 const RUN_WITH_HELD_DRAINS: Duration = Duration::from_secs(100);

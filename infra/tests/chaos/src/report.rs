@@ -34,7 +34,7 @@ pub(crate) struct Holding {
 }
 
 fn ms(time: Duration) -> f64 {
-    rounded(time.as_secs_f64() * 1_000.0)
+    rounded(time.as_secs_f64() * 1000.0)
 }
 
 /// To one decimal place.

@@ -105,13 +105,13 @@ impl Failure {
 }
 
 impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Status(status) => write!(f, "ended with {status}"),
-            Self::Start(program, error) => write!(f, "cannot start {program}: {error}"),
-            Self::Io(error) => write!(f, "a file or process of the run cannot be used: {error}"),
-            Self::Stopped => f.write_str("stopped"),
-            Self::Found(text) => f.write_str(text),
+            Self::Status(status) => write!(formatter, "ended with {status}"),
+            Self::Start(program, error) => write!(formatter, "cannot start {program}: {error}"),
+            Self::Io(error) => write!(formatter, "a file or process of the run cannot be used: {error}"),
+            Self::Stopped => formatter.write_str("stopped"),
+            Self::Found(text) => formatter.write_str(text),
         }
     }
 }

@@ -70,11 +70,11 @@ fn is_host_name(text: &str) -> bool {
 }
 
 impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ip(IpAddr::V4(ip)) => ip.fmt(f),
-            Self::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
-            Self::Name(name) => f.write_str(&name.0),
+            Self::Ip(IpAddr::V4(ip)) => ip.fmt(formatter),
+            Self::Ip(IpAddr::V6(ip)) => write!(formatter, "[{ip}]"),
+            Self::Name(name) => formatter.write_str(&name.0),
         }
     }
 }

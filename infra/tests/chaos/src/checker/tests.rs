@@ -86,26 +86,26 @@ fn a_status_is_right_or_explained_by_what_was_down() {
 
 #[test]
 fn a_request_is_cut_only_with_a_process_and_never_by_a_drain_that_has_it() {
-    let cut = || vec![exchange(1_000, sign("n"), None)];
+    let cut = || vec![exchange(1000, sign("n"), None)];
     let mut history = history(cut());
     assert_eq!(broken(&history), ["no honest request is cut while signer and proxy run"]);
-    history.windows = vec![window(Span::Down, 1_005, 2_000)];
+    history.windows = vec![window(Span::Down, 1005, 2000)];
     assert!(broken(&history).is_empty());
 
     // It had connected before the drain, and was on the way.
-    history.windows = vec![window(Span::Drain, 1_005, 2_000)];
+    history.windows = vec![window(Span::Drain, 1005, 2000)];
     assert!(broken(&history).is_empty());
     let rule = ["a drain answers what it accepted"];
     // Accepted while draining.
-    history.windows = vec![window(Span::Drain, 900, 2_000), window(Span::Down, 2_000, 3_000)];
+    history.windows = vec![window(Span::Drain, 900, 2000), window(Span::Down, 2000, 3000)];
     assert_eq!(broken(&history), rule);
     // It took longer than a drain waits for.
     history.exchanges[0].began = at(400);
     assert!(broken(&history).is_empty());
     history.exchanges = cut();
     // Had arrived long before.
-    history.exchanges[0].ended = at(1_500);
-    history.windows = vec![window(Span::Drain, 1_400, 2_000)];
+    history.exchanges[0].ended = at(1500);
+    history.windows = vec![window(Span::Drain, 1400, 2000)];
     assert_eq!(broken(&history), rule);
     // Had begun before, and was not over by far.
     history.exchanges[0].way = Way::Begun;
@@ -113,7 +113,7 @@ fn a_request_is_cut_only_with_a_process_and_never_by_a_drain_that_has_it() {
     // Was never accepted.
     history.exchanges = cut();
     history.exchanges[0].connected = None;
-    history.windows = vec![window(Span::Drain, 900, 2_000)];
+    history.windows = vec![window(Span::Drain, 900, 2000)];
     assert!(broken(&history).is_empty());
 }
 
@@ -167,7 +167,7 @@ fn measured(slow_ms: u64) -> History {
     }
     let mut history = history(exchanges);
     history.windows =
-        vec![window(Span::Quiet, 0, 9_000), window(Span::Fault(Kind::BadRequests), 9_500, 20_000)];
+        vec![window(Span::Quiet, 0, 9000), window(Span::Fault(Kind::BadRequests), 9500, 20_000)];
     history
 }
 
@@ -180,7 +180,7 @@ fn latency_under_faults_is_compared_where_a_signer_runs() {
     let lines = verdict.violations();
     assert_eq!(lines.len(), 2, "all faults, and the kind: {lines:?}");
     assert!(lines.iter().all(|line| line.starts_with(rule)), "{lines:?}");
-    history.windows.push(window(Span::Down, 9_500, 20_000));
+    history.windows.push(window(Span::Down, 9500, 20_000));
     assert!(broken(&history).is_empty());
 }
 
