@@ -1,4 +1,4 @@
-//! Asking a signer for its attestation document, on a connection that is open.
+//! Requests a signer's attestation document, on an open connection.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};

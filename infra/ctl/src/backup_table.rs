@@ -1,4 +1,4 @@
-//! Backups as a database exports them: rows of an identity and its sealed key, and of whatever else stands beside them.
+//! Backups as a database exports them: rows with an identity, its sealed key and any other columns.
 //!
 //! A written table differs from its source in sealed keys alone: all else is copied, byte for byte.
 

@@ -1,4 +1,4 @@
-//! How fast a signer is: many clients that each sign, one request after the other, with distinct valid tickets.
+//! Measures a signer's speed: many clients sign, each one request after the other, with distinct valid tickets.
 //!
 //! ```text
 //! Keys::generate ─▶ keys of our own ─▶ clients: mint, start the clock, sign, stop it ─▶ Tally ─▶ Report

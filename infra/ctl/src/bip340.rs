@@ -1,4 +1,4 @@
-//! Whether a signature is what the signer says that it is.
+//! Verifies the signer's signatures.
 
 use k256::schnorr::{Signature, VerifyingKey};
 

@@ -1,4 +1,4 @@
-//! The secrets that an enclave gets from KMS when it starts, and what it takes for one.
+//! The secrets that an enclave gets from KMS when it starts, and the values that it accepts.
 
 use std::fmt;
 use std::str::FromStr;

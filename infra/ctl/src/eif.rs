@@ -8,8 +8,8 @@
 //! `Measurements` are PCR0 (kernel, command line, all ramdisks), PCR1 (kernel, command line, first ramdisk), PCR2 (the
 //! other ramdisks) and PCR8 (the certificate of the signature). Metadata is in none of them.
 //!
-//! Written by hand, and not with AWS's library, which brings OpenSSL, the AWS SDK and panics: `tests/eif` compares
-//! every byte with what AWS's `eif_build` makes of the same parts.
+//! Written here instead of using AWS's library, which brings OpenSSL and the AWS SDK, and panics. `tests/eif` compares
+//! every byte with the image that AWS's `eif_build` makes of the same parts.
 
 mod image;
 mod measurements;

@@ -1,4 +1,4 @@
-//! Where a signer is: what the API has in `ENCLAVE_BASE_URL`.
+//! The address of a signer: the value of `ENCLAVE_BASE_URL` in the API.
 
 use std::fmt;
 use std::str::FromStr;

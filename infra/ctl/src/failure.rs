@@ -1,4 +1,4 @@
-//! Why a command ends: a line for people, and a status of sysexits.h for scripts.
+//! The reason for a command's end: a line for people, and a status of sysexits.h for scripts.
 
 use std::fmt::Display;
 use std::fs::File;

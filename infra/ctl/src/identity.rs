@@ -1,4 +1,4 @@
-//! Which key a request is about.
+//! The identity whose key a request uses.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,7 +1,7 @@
 //! Policies of KMS and IAM for given images, from the committed templates.
 //!
-//! A statement that asks for the PCRs of "the image" becomes one for each image that may be asked for, so that an old
-//! and a new image can both be served during a roll-over; account, region, key and roles become the operator's.
+//! A statement with the PCRs of "the image" becomes one for each accepted image. So an old and a new image can both be
+//! served during a roll-over. Account, region, key and roles become the operator's.
 //! A placeholder that remains is refused: it would match nothing, or the wrong thing.
 
 mod conditions;

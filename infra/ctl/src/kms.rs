@@ -1,6 +1,6 @@
-//! Asks KMS to encrypt a boot secret, with the caller's own credentials.
+//! Has KMS encrypt a boot secret, with the caller's own credentials.
 //!
-//! The plaintext, and what is made of it here, are wiped. What hyper and rustls hold of a request while they send it is
+//! The plaintext and its copies here are wiped. The copies that hyper and rustls hold while they send a request are
 //! not.
 
 use std::fmt;

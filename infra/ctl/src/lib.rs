@@ -14,10 +14,9 @@
 //! Invariants:
 //!
 //! * The same inputs give the same image, byte for byte, on any machine and at any time; a signature excepted.
-//! * What the signer would refuse is refused when its image is made: the configuration is read with the signer's own
-//!   code.
+//! * An image whose configuration the signer would refuse is not made: the signer's own code reads it.
 //! * A file is written whole or not at all.
-//! * A backup is replaced only by one that was seen to hold the same key.
+//! * A new backup replaces the old one only if both were seen to hold the same key.
 
 #![forbid(unsafe_code)]
 

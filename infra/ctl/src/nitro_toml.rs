@@ -1,5 +1,5 @@
-//! `nitro.toml` in its two forms: the operator's, in which the build notes the image's measurements under `[pcr]`, and
-//! the measured one, which is the same text without them, since no image can carry its own measurements.
+//! `nitro.toml` in its two forms: the operator's, with the image's measurements under `[pcr]`, and the measured one,
+//! which is the same text without them. No image can carry its own measurements.
 
 use std::fmt;
 

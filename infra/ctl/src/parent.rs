@@ -1,7 +1,7 @@
-//! The parent instance: what prepares it, starts its enclave, watches it and checks it.
+//! The parent instance: its set-up, the start of its enclave, the watch and the checks.
 //!
-//! All of this may be wrong about AWS in one way only: in what it takes the system's commands to print. So each
-//! command's output is read by one module, which tests hold against `infra/tests/transcripts`.
+//! Its assumptions about AWS concern the output of the system's commands alone. One module reads the output of each
+//! command, and tests compare that module with `infra/tests/transcripts`.
 //!
 //! ```text
 //! deployment, watch, running ─▶ release, boot_file, cid_file, ours, probe, lock

@@ -1,9 +1,9 @@
-//! Whether a policy lets anybody but the image use a key; which statement does, and why.
+//! Checks whether a policy lets any caller but the image use a key, and names the statement and the reason.
 //!
 //! Each statement that allows something is tried with requests: by each of its principals, for each action that
 //! matters, without an attestation document and with those of other enclaves, and with each value that a condition
-//! names for what else a request has. What is tried and surely denied by another statement is no error. What cannot be
-//! known is taken to hold where something is allowed, and not to hold where something is denied.
+//! names. A request that another statement surely denies is no doubt. Where a fact is unknown, an allowing statement is
+//! taken to apply, and a denying one not to.
 //!
 //! ```text
 //! document ─▶ statements (principal, action, condition) ─▶ attempts ─▶ Doubt

@@ -1,4 +1,4 @@
-//! How far long work is, on standard error: a bar on a terminal, else a line now and then.
+//! The progress of long work, on standard error: a bar on a terminal, else a line now and then.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};

@@ -8,10 +8,10 @@
 //!
 //! For each row that is done:
 //!
-//! * Its new sealed key opens, and to the key that the old one opens to. Both were compared, in the signer, with one
-//!   live key: an import over a live key is good only if it is the same (`reseal/task.rs` has the calls).
-//! * What is live in the signer afterwards is what was before. A key that was not there is taken out again only while
-//!   it is known to be that of the backup. The same holds for rows that fail. A row whose key may have stayed is
+//! * Its new sealed key opens to the same key as the old one. The signer compared both with one live key: an import
+//!   over a live key succeeds only if it is the same (`reseal/task.rs` has the calls).
+//! * The signer holds the same live keys as before. A key that was loaded for the comparison is destroyed again only
+//!   while it is known to be the backup's. The same holds for rows that fail. A row whose key may have stayed is
 //!   reported.
 //! * It is in the journal before it is done.
 

@@ -1,4 +1,4 @@
-//! Where secrets come from: a file, a variable, a pipe, or fingers. Never an argument, which every process of the
+//! The sources of secrets: a file, a variable, a pipe, or the keyboard. Never an argument, which every process of the
 //! machine can read.
 
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! Tickets, as the API mints them: compact JWS (RFC 7515 §7.1), HS256. Each lets one signature of one digest happen.
+//! Tickets, as the API mints them: compact JWS (RFC 7515 §7.1), HS256. Each permits one signature of one digest.
 
 use std::fmt;
 use std::str::FromStr;

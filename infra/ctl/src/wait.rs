@@ -1,4 +1,4 @@
-//! Where a command waits for the network.
+//! Waits of a command for the network.
 
 use std::future::Future;
 

@@ -1,5 +1,5 @@
-//! CSV (RFC 4180) by the letter. A reader that forgives would take a quotation mark too many for the beginning of a
-//! field that swallows the rows below it.
+//! Strict CSV (RFC 4180). A lenient reader would take a stray quotation mark for the beginning of a field, which then
+//! swallows the rows below it.
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! How an export is written down.
+//! The file format of an export.
 
 use std::fmt;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A JSON object a line. Of each, two members are looked at, and one is replaced where it stands.
+//! One JSON object a line. The reader uses two members of each, and replaces one in its place.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;

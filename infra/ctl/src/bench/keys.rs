@@ -1,4 +1,4 @@
-//! The keys that are signed with: made for it, and taken away again.
+//! The keys of a load: generated for it, and destroyed after it.
 
 use std::fmt;
 use std::sync::Arc;

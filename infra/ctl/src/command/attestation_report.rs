@@ -1,4 +1,4 @@
-//! How commands tell of documents: as text and as JSON.
+//! Reports about documents, as text and as JSON.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};

@@ -1,4 +1,4 @@
-//! On which parent instances the key may be used.
+//! The options that pin the parent instances on which the key may be used.
 
 use clap::Args;
 use signerctl::parent_pin::{InstanceId, ParentPin};

@@ -1,4 +1,4 @@
-//! The file itself: from sections to bytes and back.
+//! The file: from sections to bytes and back.
 
 use std::fmt;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! Whether a statement holds what uses the key to images, by operators that hold.
+//! Checks that a statement lets only images use the key, by operators that cannot be evaded.
 
 use serde_json::Value;
 

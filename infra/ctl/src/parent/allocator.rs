@@ -1,6 +1,6 @@
-//! AWS's `nitro-enclaves-allocator`: its file, the reservation that enclaves fit in, and its failures.
+//! AWS's `nitro-enclaves-allocator`: its file, the reservation for enclaves, and its failures.
 //!
-//! `infra/tests/transcripts/allocator` has what the program accepts, does and prints.
+//! `infra/tests/transcripts/allocator` records its inputs, effects and output.
 
 mod pages;
 

@@ -1,5 +1,5 @@
-//! The boot file `/etc/nitro-signer/env`: what the enclave and the proxy are told. Others than root may read parts of
-//! it or write them, so it is looked at before anything depends on it.
+//! The boot file `/etc/nitro-signer/env`: the settings and secrets of the enclave and the proxy. Others than root may
+//! read or write parts of it, so it is checked before anything depends on it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};

@@ -1,6 +1,6 @@
-//! Whether a signer runs as it should, seen from its parent instance. Nothing is changed.
+//! Checks a running signer from its parent instance. Changes nothing.
 //!
-//! Root on this instance can fake all that is seen here. It finds mistakes and no attackers.
+//! Root on this instance can fake everything that it sees. It finds mistakes and no attackers.
 
 mod aws;
 mod settings;

@@ -1,4 +1,4 @@
-//! How far the parent's clock is off, as chrony knows.
+//! The error of the parent's clock, as chrony reports it.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! From a release to the enclave that serves. An enclave that runs already serves until the new one is ready; whatever
-//! fails before, the new one is ended and the old one goes on.
+//! Starts a release. A running enclave serves until the new one is ready. If a step before that fails, the new one is
+//! ended and the old one goes on.
 
 use std::fs;
 use std::path::{Path, PathBuf};

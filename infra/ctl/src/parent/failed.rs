@@ -1,4 +1,4 @@
-//! Why work on the parent ended early.
+//! The reason for an early end of work on the parent.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! The instance metadata service, asked by the parent. It closes each connection after its answer:
-//! `infra/tests/transcripts/imds` has what it sends.
+//! A client of the instance metadata service on the parent. The service closes each connection after its answer:
+//! `infra/tests/transcripts/imds` has the bytes.
 
 use std::fmt;
 use std::time::Duration;

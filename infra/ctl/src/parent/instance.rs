@@ -1,4 +1,4 @@
-//! The instance that this process works on: its machine, its signals, and HTTP to what it serves.
+//! The instance that this process works on: its machine, its signals, and HTTP to its servers.
 
 use std::fs;
 use std::time::Duration;

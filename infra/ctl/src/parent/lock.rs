@@ -1,4 +1,4 @@
-//! One run at a time changes which enclave serves.
+//! A lock: one run at a time changes which enclave serves.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;

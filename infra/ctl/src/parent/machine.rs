@@ -1,4 +1,4 @@
-//! The machine that a parent is: a tree of files, and commands.
+//! The parent's machine: a tree of files, and commands.
 
 use std::env;
 use std::ffi::OsString;

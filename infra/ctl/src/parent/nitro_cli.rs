@@ -1,4 +1,4 @@
-//! Calls of `nitro-cli`. What it prints is recorded in `infra/tests/transcripts/nitro-cli`.
+//! Calls of `nitro-cli`. `infra/tests/transcripts/nitro-cli` records its output.
 
 mod error_report;
 mod printed;

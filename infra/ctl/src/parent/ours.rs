@@ -1,4 +1,4 @@
-//! Which enclaves are ours: those whose IDs are recorded, and those that have our name.
+//! The signer's enclaves among all: those whose IDs are recorded, and those with the signer's name.
 //!
 //! nitro-cli renames an enclave whose name is taken, so a name alone decides nothing.
 

@@ -1,4 +1,4 @@
-//! Users, as the system's own commands know them. Tests without root replace these commands.
+//! Users, by the system's own commands. Tests without root replace these commands.
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! A way to one enclave past the proxy that serves clients, so that neither their connections nor the boot file stand
-//! between.
+//! A way to one enclave past the proxy that serves clients, so that it depends neither on their connections nor on the
+//! boot file.
 
 use configuration::{Configuration, TlsMode};
 

@@ -1,5 +1,5 @@
-//! A release: an image, and the `nitro.toml` with what it measures. Its folder may be another user's, so no link in it
-//! is followed, and what is checked, started and kept is a copy that is root's.
+//! A release: an image, and the `nitro.toml` with its measurements. Its folder may be another user's. So no link in it
+//! is followed, and root's own copy is checked, started and kept.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _};

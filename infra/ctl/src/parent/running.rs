@@ -1,4 +1,4 @@
-//! Our enclaves that run: which they are, and their end.
+//! The signer's running enclaves: their list, and their end.
 
 use std::env;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Prepares an instance with Amazon Linux 2023 to be the parent of the signer's enclave.
 //!
-//! It may run again: it changes what is not as it should be, and never the contents of the boot file. Whatever fails
-//! stops it, and the next run completes what is left.
+//! It may run again: it corrects what differs, and never changes the contents of the boot file. A failure stops it, and
+//! the next run completes the rest.
 
 mod actor;
 mod boot_file_text;

@@ -1,4 +1,4 @@
-//! The vsock ports of the parent, and which programs listen on them.
+//! The vsock ports of the parent, and the programs that listen on them.
 
 use std::fs;
 use std::io;

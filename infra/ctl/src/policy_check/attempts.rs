@@ -1,4 +1,4 @@
-//! Requests that a statement is tried with.
+//! The requests that a statement is tried with.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! Whether a condition holds of a request (AWS IAM, "Condition operators").
+//! Evaluates a condition on a request (AWS IAM, "Condition operators").
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! A policy in JSON, read entirely: a member that is not known may be one that somebody counts on.
+//! A policy in JSON, read strictly: an unknown member may be one that its author relies on.
 
 use std::fmt;
 

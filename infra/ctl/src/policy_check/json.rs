@@ -1,4 +1,4 @@
-//! JSON in which no member stands twice: of two, most readers would silently take one.
+//! JSON in which no member occurs twice: of two, most readers would silently take one.
 
 use std::fmt;
 

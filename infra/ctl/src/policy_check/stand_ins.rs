@@ -1,5 +1,5 @@
-//! Values that stand for all those that a policy does not name: chosen for each policy, because its author could name
-//! any that is known before.
+//! Values that stand for all values that a policy does not name. They are chosen for each policy, because its author
+//! could name a value that is known before.
 
 use super::condition::Condition;
 use super::document::Statement;

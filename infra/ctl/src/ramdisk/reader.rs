@@ -1,4 +1,4 @@
-//! Takes apart what [`ramdisk`](super::ramdisk) put together, and nothing else: an archive that was read is, written
+//! Reads the archives that [`ramdisk`](super::ramdisk) writes, and no others: an archive that was read is, written
 //! again, the same to the last byte.
 
 use std::fmt;

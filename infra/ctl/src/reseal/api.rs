@@ -1,4 +1,4 @@
-//! The three calls of the signer that resealing takes.
+//! The three calls of the signer that resealing needs.
 
 use std::future::Future;
 use std::sync::Arc;

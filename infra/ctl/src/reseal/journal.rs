@@ -1,8 +1,8 @@
 //! The finished work, on disk, so that a run that was killed continues.
 //!
-//! A line for each thing that happened: the CRC-32 of a JSON object in 8 hex digits, a blank, the object. The first
-//! names the input. What was being written when the end came is dropped; a line that is wrong before others that are
-//! right is no such thing, and the journal is refused.
+//! One line for each event: the CRC-32 of a JSON object in 8 hex digits, a blank, the object. The first names the
+//! input. A line that was cut at the end is dropped. A wrong line before right ones is no cut, and the journal is
+//! refused.
 
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};

@@ -1,4 +1,4 @@
-//! The rows of one identity, of which there is one as a rule.
+//! The rows of one identity, usually one.
 //!
 //! | call | says, when it goes well |
 //! |---|---|
@@ -9,11 +9,11 @@
 //! | import of the old one, if the key was not live | that key is still the old one's |
 //! | destroy, if the key was not live | the signer is as it was |
 //!
-//! An import over a live key is good only if it is that key, so no other way of comparing is needed: three calls for a
-//! live key, six for another. What is believed of others is that nobody changes the key of an identity to another one
-//! and back, within the time of these calls. A key that others destroy meanwhile is live again for a moment, or, if it
-//! was live before, until they destroy it again. A key of which the API thinks that it is live, since it imported it
-//! meanwhile, is taken out: the API gets its 404, and imports again.
+//! An import over a live key succeeds only if it is that key, so no other comparison is needed: three calls for a live
+//! key, six for another. The assumption: no other client changes the key of an identity to another one and back within
+//! the time of these calls. A key that others destroy meanwhile is live again for a moment, or, if it was live before,
+//! until they destroy it again. A key that the API imports meanwhile may be destroyed: the API then gets a 404, and
+//! imports again.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! Huge pages: which of them the allocator reserves, and which an enclave takes.
+//! Huge pages: those that the allocator reserves, and those that an enclave takes.
 
 use std::collections::BTreeMap;
 use std::fmt;

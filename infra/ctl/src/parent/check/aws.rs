@@ -1,4 +1,4 @@
-//! The AWS CLI, asked about the key, the security groups and the trails.
+//! Reads the key, the security groups and the trails with the AWS CLI.
 
 use std::time::Duration;
 

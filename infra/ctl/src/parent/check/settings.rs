@@ -1,4 +1,4 @@
-//! Whether the settings give trust away: those of the `nitro.toml` of a release, and of the one in its image.
+//! Checks whether settings give trust away: those in the `nitro.toml` of a release, and those in its image.
 
 use std::io::Read as _;
 use std::path::Path;

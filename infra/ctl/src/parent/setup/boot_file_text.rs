@@ -1,4 +1,4 @@
-//! The boot file as an operator finds it first.
+//! The first boot file that an operator finds.
 
 use configuration::{Configuration, SecretSource, TlsMode};
 
