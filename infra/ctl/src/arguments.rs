@@ -54,9 +54,9 @@ pub(crate) enum Subject {
     Bench(Bench),
     /// Asks a signer whether it can sign
     Health(Health),
-    /// Looks at what a first start needs, on the parent instance
+    /// Checks the needs of a first start, on the parent instance
     Preflight(Preflight),
-    /// Prints what completes the command in a shell
+    /// Prints a completion script for a shell
     Completions(Completions),
     /// Prints the manual page, or writes those of all commands
     Man(Man),
@@ -66,9 +66,9 @@ pub(crate) enum Subject {
 pub(crate) enum EifVerb {
     /// Puts an image together and prints its measurements
     Build(EifBuild),
-    /// Prints what an image holds and measures
+    /// Prints the content and the measurements of an image
     Describe(EifDescribe),
-    /// Prints what differs between two images
+    /// Prints the differences of two images
     Diff(EifDiff),
 }
 
@@ -94,7 +94,7 @@ pub(crate) enum ParentVerb {
 pub(crate) enum PolicyVerb {
     /// Prints a policy for the images with these measurements
     Render(PolicyRender),
-    /// Says which statements let anybody but the image use the key
+    /// Names the statements that let any caller but the image use the key
     Check(PolicyCheck),
 }
 
@@ -108,7 +108,7 @@ pub(crate) enum BackupVerb {
 pub(crate) enum AttestVerb {
     /// Connects to a signer and checks that it is the expected enclave
     Verify(AttestVerify),
-    /// Prints what is in a document that was kept, and whether it is authentic
+    /// Prints the content of a kept document, and whether it is authentic
     Show(AttestShow),
     /// Asks the expected enclave where one of its signing keys comes from
     Key(AttestKey),

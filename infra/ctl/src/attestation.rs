@@ -53,7 +53,7 @@ impl From<Unreachable> for NotAttested {
     }
 }
 
-/// A reply and what it proves.
+/// A reply and its proof.
 pub struct Questioned {
     /// As it came.
     pub reply: Vec<u8>,
@@ -63,7 +63,7 @@ pub struct Questioned {
     pub now_unix_ms: u64,
 }
 
-/// Asks who is at the other end of `connection`, with a nonce of its own. Nothing secret is sent.
+/// Requests a document of the other end of `connection`, with a nonce of its own. Sends nothing secret.
 ///
 /// # Errors
 /// [`NotAttested`], of those variants that tell why there is no reply to examine.

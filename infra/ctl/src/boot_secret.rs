@@ -102,7 +102,7 @@ impl SecretName {
         source == SecretSource::Kms
     }
 
-    /// Whether a signer with this configuration knows what it is for. Another refuses it.
+    /// Whether a signer with this configuration accepts the secret. Another refuses it.
     #[must_use]
     pub fn is_listed(&self, configuration: &Configuration) -> bool {
         match self {
@@ -111,7 +111,7 @@ impl SecretName {
         }
     }
 
-    /// Whether it is a text, and not what may end in any byte.
+    /// Whether it is a text, and no bytes that may end in a line break.
     #[must_use]
     pub const fn is_text(&self) -> bool {
         !matches!(self, Self::TlsKey)

@@ -9,7 +9,7 @@ use crate::printable::{MAX_WORDS_CHARS, printable};
 pub struct Certificate {
     /// The subject.
     pub subject: String,
-    /// By whom.
+    /// The issuer.
     pub issuer: String,
     /// From when.
     pub not_before_unix_s: u64,

@@ -36,12 +36,12 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 /// The name of a signer in its `/health`.
 const SERVICE: &str = "nitro-enclave";
 
-/// The signer was not reached, or what it sent is no answer.
+/// The signer was not reached, or its bytes are no answer.
 #[derive(Debug)]
 pub enum Unreachable {
-    /// TCP: no name, no route, nobody listens.
+    /// TCP: no name, no route, no listener.
     Tcp(std::io::Error),
-    /// TLS: who answers has not the certificate or key that is asked for, or speaks no TLS.
+    /// TLS: the server lacks the expected certificate or key, or speaks no TLS.
     Tls(std::io::Error),
     /// The connection, or the answer, did not come in time.
     Late(&'static str),
@@ -83,7 +83,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Whether the signer did what was asked: 200 or 201.
+    /// Whether the signer did the work: 200 or 201.
     #[must_use]
     pub fn is_success(&self) -> bool {
         matches!(self.status, 200 | 201)
@@ -110,7 +110,7 @@ impl Answer {
 }
 
 impl Client {
-    /// A client that takes for the signer whom `trust` says; `trust` does not matter without TLS.
+    /// A client that accepts as the signer the servers of `trust`. Without TLS, `trust` does not matter.
     ///
     /// # Panics
     /// Never: TLS has a protocol version, and an authority can stand in a header.

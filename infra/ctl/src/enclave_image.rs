@@ -31,7 +31,7 @@ pub struct Parts<'b> {
     pub signing_key: Option<&'b SigningKey>,
 }
 
-/// The image's file, and what it measures.
+/// The image's file, and its measurements.
 #[derive(Debug)]
 pub struct Built {
     /// The file.
@@ -128,7 +128,7 @@ pub fn build(parts: &Parts<'_>) -> Result<Built, NotBuilt> {
     Ok(Built { bytes, measurements })
 }
 
-/// The configuration in an image of ours. None, if it is somebody else's.
+/// The configuration in an image of the signer. `None` for any other image.
 #[must_use]
 pub fn nitro_toml_in(image: &Image<'_>) -> Option<toml::Table> {
     let archive = unpack(image.ramdisks.last()?).ok()?;

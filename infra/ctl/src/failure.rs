@@ -11,7 +11,7 @@ use signerctl::parent::failed::{Failed, Kind};
 /// The command line is wrong.
 pub(crate) const EX_USAGE: u8 = 64;
 
-/// A file is not what it should be.
+/// A file differs from its required form.
 pub(crate) const EX_DATAERR: u8 = 65;
 
 /// A file cannot be read.
@@ -95,7 +95,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     output_file::write(path, bytes).map_err(|error| Failure::of_file(EX_CANTCREAT, path, error))
 }
 
-/// As [`write`], for nobody else to read.
+/// As [`write`], readable for its owner only.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     output_file::write_private(path, bytes).map_err(|error| Failure::of_file(EX_CANTCREAT, path, error))
 }

@@ -23,7 +23,7 @@ impl fmt::Display for InvalidIdentity {
 impl std::error::Error for InvalidIdentity {}
 
 impl Identity {
-    /// One that nobody has: a UUID of version 4 (RFC 9562 §5.4).
+    /// A new one: a UUID of version 4 (RFC 9562 §5.4).
     ///
     /// # Panics
     /// Never: aws-lc ends the process where there is no randomness, and version and variant are known ones.

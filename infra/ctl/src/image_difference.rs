@@ -175,7 +175,7 @@ impl Difference {
     }
 }
 
-/// As a report for people: of each part its name, `-` and what it was, `+` and what it is.
+/// A report for people: of each part its name, `-` with the old content, `+` with the new one.
 impl fmt::Display for Difference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for change in &self.changes {
@@ -200,7 +200,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// All of it: what differs is what one wants to know.
+/// Nothing is left out: the differences are the purpose.
 fn whole(text: &str) -> String {
     printable(text, usize::MAX)
 }
@@ -311,7 +311,7 @@ impl<'b> Facts<'b> {
         })
     }
 
-    /// The members that hold values, by their names and those of what they are in.
+    /// The members with values, by their own names and those of their parents.
     fn metadata(&self) -> Map<String, Value> {
         let mut members = Map::new();
         if let Some(bytes) = self.image.metadata {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-/// Where the setup header is, and what is in it.
+/// The place and the content of the setup header.
 const BOOT_FLAG: usize = 0x1fe;
 const MAGIC: usize = 0x202;
 const VERSION_POINTER: usize = 0x20e;

@@ -188,7 +188,7 @@ impl Subjects {
         given.unwrap_or_else(|| format!("arn:{}:iam::{}:role/{role}", self.partition, self.account))
     }
 
-    /// Replaces what is the templates' in an ARN.
+    /// Replaces the templates' parts of an ARN.
     fn put_into(&self, text: &mut String) -> Result<(), NotRendered> {
         for (role, arn) in &self.roles {
             if !is_role_arn(arn) {
@@ -320,7 +320,7 @@ fn is_pcr_key(name: &str) -> bool {
     name.get(..PCR_KEY.len()).is_some_and(|start| start.eq_ignore_ascii_case(PCR_KEY))
 }
 
-/// The value of a register, or several, or what the operator Null takes.
+/// The value of a register, or several, or the value of the operator Null.
 fn is_pcr(value: &Value) -> bool {
     match value {
         Value::String(text) => {

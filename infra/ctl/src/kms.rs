@@ -107,7 +107,7 @@ pub async fn encrypt(
     }
 }
 
-/// Written by hand, into memory of its final size: what grows leaves copies behind.
+/// Written into memory of its final size, because memory that grows leaves copies behind.
 fn body(
     key: &KeyArn,
     name: &SecretName,

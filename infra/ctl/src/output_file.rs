@@ -15,7 +15,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(path, bytes, None)
 }
 
-/// As [`write()`], for what is not everybody's to read: mode 0600.
+/// As [`write()`], readable for its owner only: mode 0600.
 ///
 /// # Errors
 /// As [`write()`].

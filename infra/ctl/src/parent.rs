@@ -43,10 +43,10 @@ pub mod watch;
 /// The proxy that setup-parent.sh installs.
 const INSTALLED_PROXY: &str = "/usr/local/libexec/nitro-signer/proxy";
 
-/// The user that the proxy runs as, who owns the boot file.
+/// The user that the proxy runs as. It owns the boot file.
 const SERVICE_USER: &str = "nitro-signer";
 
-/// Tells the operator, or the journal, what goes on.
+/// Reports progress to the operator, or to the journal.
 fn report(line: impl Display) {
     // A closed terminal cannot be told about.
     let _ = io::stderr().write_all(format!("signerctl: {line}\n").as_bytes());

@@ -72,7 +72,7 @@ impl fmt::Display for Doubt {
 }
 
 impl Doubt {
-    /// Whether it is about who encrypts: with a ticket secret of its own, a caller signs with every key.
+    /// Whether it concerns encryption: with a ticket secret of its own, a caller signs with every key.
     #[must_use]
     pub fn is_about_encrypting(&self) -> bool {
         self.reason.contains(ENCRYPT)
@@ -88,7 +88,7 @@ impl Doubt {
 /// The findings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Finding {
-    /// By whom else than the image, and how, the key can be used.
+    /// The callers other than the image that can use the key, and how.
     pub doubts: Vec<Doubt>,
     /// The actions that the images need and may not perform.
     pub lacks: Vec<String>,
@@ -422,7 +422,7 @@ impl Checker<'_> {
         several.into_iter().flatten().chain(not_compared).collect()
     }
 
-    /// The principals that may do what one person should, if they are several.
+    /// The principals that may perform the actions of one person, if they are several.
     fn several(&self, what: &str, name: &str) -> Option<String> {
         let action = OF_KMS.iter().find(|action| action.name == name)?;
         let allowing =

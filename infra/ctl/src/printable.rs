@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-/// Most characters of a name or a sentence: the names in AWS's certificates have about 120, what a signer says 50.
+/// The most characters of a name or a sentence: the names in AWS's certificates have about 120, a signer's words 50.
 pub const MAX_WORDS_CHARS: usize = 200;
 
-/// A stranger's text as part of one line: what does not print is escaped, and what is over `max_chars` is left out.
+/// A stranger's text as part of one line: unprintable characters are escaped, and those over `max_chars` left out.
 #[must_use]
 pub fn printable(text: &str, max_chars: usize) -> String {
     let mut shown = String::new();
@@ -23,7 +23,7 @@ pub fn printable(text: &str, max_chars: usize) -> String {
     shown
 }
 
-/// JSON with what strangers wrote, in ASCII: other readers get the same text of it, and a terminal no orders.
+/// JSON with strangers' text, in ASCII: other readers get the same text of it, and a terminal gets no control codes.
 #[must_use]
 pub fn json_in_ascii(json: &Value) -> String {
     let mut shown = String::new();

@@ -9,7 +9,7 @@ use flate2::{Compression, GzBuilder};
 
 pub use reader::{MAX_ENTRIES, MAX_UNPACKED_BYTES, MalformedRamdisk, entries, unpack};
 
-/// A file name and what is behind it. Everything is root's, and of the beginning of time.
+/// A file name and its entry. Root owns everything, with the time 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry<'b> {
     /// A folder.
@@ -48,7 +48,7 @@ const TRAILER: &str = "TRAILER!!!";
 /// Everything starts on such a boundary.
 const ALIGNMENT: usize = 4;
 
-/// The archive with these entries, folders before what is in them, compressed.
+/// The archive with these entries, folders before their content, compressed.
 ///
 /// # Errors
 /// A file of 4 GiB or more, which the format has no room for.

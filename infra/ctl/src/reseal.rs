@@ -199,7 +199,7 @@ pub struct Reseal {
 }
 
 impl Reseal {
-    /// A run over what the journal says is left of `table`.
+    /// A run over the rows of `table` that the journal leaves.
     #[must_use]
     pub fn new(table: BackupTable, journal: Journal) -> Self {
         let mut groups: Vec<Vec<usize>> = Vec::new();
@@ -243,7 +243,7 @@ impl Reseal {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The journal, when nobody is at work any more.
+    /// The journal, when all workers have ended.
     #[must_use]
     pub fn into_parts(self) -> (BackupTable, Journal) {
         (self.table, self.journal.into_inner().unwrap_or_else(PoisonError::into_inner))

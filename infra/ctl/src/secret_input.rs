@@ -54,7 +54,7 @@ pub(crate) async fn from_stdin(what: &str, is_text: bool) -> Result<Zeroizing<Ve
     let first = ask(&format!("{what}: ")).await?;
     let second = ask(&format!("{what}, again: ")).await?;
     end_on_signals().map_err(terminal_error)?;
-    // Both come from the same person, so nobody gains from the time that this takes.
+    // Both come from the same person, so the time of this comparison reveals nothing.
     if *first == *second { Ok(first) } else { Err(Failure::new(EX_DATAERR, "the two are not the same")) }
 }
 
@@ -62,7 +62,7 @@ fn too_long() -> String {
     format!("longer than {MAX_SECRET_BYTES} bytes")
 }
 
-/// Past the buffer of the standard library, which nobody wipes.
+/// Past the buffer of the standard library, which is not wiped.
 fn stdin() -> io::Result<File> {
     Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
 }
@@ -124,7 +124,7 @@ async fn ask(question: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let silence = Silence::of_stdin().map_err(cannot)?;
     let _ = write!(io::stderr(), "{question}");
     let (sender, line) = oneshot::channel();
-    // A thread that nobody waits for: it may wait for a key that never comes.
+    // A thread without a join: it may wait for a key that never comes.
     thread::spawn(move || {
         let _ = sender.send(stdin().and_then(read_line));
     });
@@ -170,7 +170,7 @@ fn read_line(mut source: File) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     Ok(Some(bytes))
 }
 
-/// A terminal that does not show what is typed; it does again when this goes.
+/// A terminal that hides typed text until this is dropped.
 struct Silence(Termios);
 
 impl Silence {
@@ -189,7 +189,7 @@ impl Silence {
 
 impl Drop for Silence {
     fn drop(&mut self) {
-        // There is nobody left to tell.
+        // No one is left to read an error.
         let _ = tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &self.0);
     }
 }

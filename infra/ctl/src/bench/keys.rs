@@ -77,7 +77,7 @@ impl Keys {
                     }
                 }
                 (status, _) => {
-                    // The signer says itself that it made none; who stands between it and us does not know.
+                    // The signer reports itself that it made none; a server between it and the client cannot know.
                     if status != 201 && answer.text("error").is_some() {
                         self.keys.pop();
                     }

@@ -90,7 +90,7 @@ impl Report {
         self.not_verified
     }
 
-    /// Requests, whatever came of them.
+    /// All requests, failed ones too.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.successes + self.error_count()

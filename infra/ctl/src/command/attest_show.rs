@@ -84,7 +84,7 @@ impl AttestShow {
         };
         let debug_mode = check_debug_mode(&document);
         let is_debug = matches!(debug_mode, Err(Doubt::Refused(Refused::DebugMode)));
-        // A document that anybody may have written is compared with nothing.
+        // A document of an unknown author is compared with nothing.
         let image = authentic.clone().and_then(|document| expected.expectation.image_of(&document));
         let key = match (&self.identity, &self.public_key) {
             (Some(identity), Some(public_key)) => {

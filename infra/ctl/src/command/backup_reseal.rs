@@ -376,7 +376,7 @@ impl<'p> Files<'p> {
         })
     }
 
-    /// Writes what failed, or takes away what an earlier run wrote.
+    /// Writes the failures, or removes those of an earlier run.
     fn list_failures(&self, failures: &[Value]) -> Result<(), Failure> {
         if failures.is_empty() {
             // Usually it does not exist.

@@ -62,7 +62,7 @@ pub(crate) struct EifBuild {
     #[arg(long, value_name = "SETTING", value_parser = setting_for_tests)]
     accept: Vec<Exposure>,
 
-    /// Makes an image for debug mode, whose kernel tells what it does from its first line on; PCR0 and PCR1 are others
+    /// Makes an image for debug mode, whose kernel prints from its first line on; PCR0 and PCR1 differ
     #[arg(long, conflicts_with_all = ["signing_certificate", "note_pcrs_in"])]
     bring_up: bool,
 
@@ -142,7 +142,7 @@ impl EifBuild {
     }
 }
 
-/// Adds what the image gives away to what is printed of it, for those who are given no `nitro.toml`.
+/// Adds the settings by which the image gives trust away to its measurements, for verifiers without `nitro.toml`.
 pub(super) fn note_exposures(printed: &mut Value, exposures: &[Exposure]) {
     if !exposures.is_empty() {
         let settings: Vec<&str> = exposures.iter().map(|exposure| exposure.setting()).collect();

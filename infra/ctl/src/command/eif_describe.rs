@@ -53,7 +53,7 @@ impl EifDescribe {
             description.insert("SignatureCheck".to_owned(), json!(check));
         }
         if let Some(metadata) = image.metadata {
-            // Of an image of somebody else's it may be anything.
+            // In a stranger's image it may be anything.
             match serde_json::from_slice::<Metadata>(metadata) {
                 Ok(metadata) => {
                     description.insert("ImageName".to_owned(), json!(metadata.image_name));

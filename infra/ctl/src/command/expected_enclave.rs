@@ -35,7 +35,7 @@ pub(crate) struct ExpectedEnclave {
     root: Option<PathBuf>,
 }
 
-/// An expectation, and names for what it consists of.
+/// An expectation, and the names of its parts.
 pub(crate) struct Expected {
     pub(crate) expectation: Expectation,
     /// The root that the certificates of documents lead to, in words.

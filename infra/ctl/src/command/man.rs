@@ -38,7 +38,7 @@ impl Man {
 
 /// The names and texts of the pages, from the top down.
 fn collect(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> io::Result<()> {
-    // `help` says what the pages say.
+    // `help` prints the same as the pages.
     if command.get_name() == "help" {
         return Ok(());
     }

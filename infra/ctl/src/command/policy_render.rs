@@ -10,7 +10,7 @@ use super::input_files::{read_measurements, read_nitro_toml};
 use super::pinned_parent::PinnedParent;
 use crate::failure::{EX_DATAERR, EX_USAGE, Failure, print, read_text, write};
 
-/// Twice what KMS takes.
+/// Twice the limit of KMS.
 const MAX_TEMPLATE_BYTES: usize = 64 * 1024;
 
 #[derive(Debug, Args)]
@@ -45,7 +45,7 @@ pub(crate) struct PolicyRender {
     #[arg(long, value_name = "FILE")]
     measurements: Vec<PathBuf>,
 
-    /// Leaves out what only an image may do
+    /// Leaves out the actions that only an image may perform
     #[arg(long)]
     without_image: bool,
 

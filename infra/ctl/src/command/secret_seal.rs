@@ -133,7 +133,7 @@ impl SecretSeal {
             Some(path) => Some(read(path, MAX_CHAIN_BYTES)?),
             None => None,
         };
-        // Before anybody types a secret for nothing.
+        // Before an operator types a secret in vain.
         let credentials = aws_credentials::find().map_err(|error| Failure::new(NOT_GOOD, error))?;
         wait_for(async {
             let secret = secret_input::from_stdin(self.name.as_str(), self.name.is_text()).await?;

@@ -20,7 +20,7 @@ use crate::wait::wait_for;
 /// The variable that the signer's own boot file has.
 const API_KEY_VARIABLE: &str = "INTERNAL_API_KEY";
 
-/// Which signer, and who may pass for it.
+/// The signer, and the servers that may pass for it.
 #[derive(Debug, Args)]
 pub(crate) struct Server {
     /// The signer, as in the API's ENCLAVE_BASE_URL
@@ -106,7 +106,7 @@ impl Server {
     }
 }
 
-/// Why a command goes no further than asking who answers.
+/// The reason why a command ends after asking for the other end's document.
 pub(crate) fn not_attested(url: &Endpoint, error: &NotAttested) -> Failure {
     let code = if error.is_doubt() { NOT_GOOD } else { EX_UNAVAILABLE };
     Failure::new(code, format_args!("{url}: {error}"))

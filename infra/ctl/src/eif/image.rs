@@ -168,7 +168,7 @@ impl<'b> Image<'b> {
     /// The whole file, in the order of AWS's tools.
     ///
     /// # Errors
-    /// [`MalformedImage`], as for reading what would have been written.
+    /// [`MalformedImage`], as for reading the written bytes.
     pub fn write(&self) -> Result<Vec<u8>, MalformedImage> {
         let ramdisks = self.ramdisks.iter().map(|ramdisk| (Kind::Ramdisk, *ramdisk));
         let sections: Vec<(Kind, &[u8])> = [(Kind::Kernel, self.kernel), (Kind::Cmdline, self.cmdline)]
@@ -214,7 +214,7 @@ struct Found<'b> {
 
 impl<'b> Found<'b> {
     fn add(&mut self, kind: Kind, content: &'b [u8], index: usize) -> Result<(), MalformedImage> {
-        // Measurements are taken in the order of the file, so there is one order for what is measured.
+        // Measurements follow the order of the file, so measured sections have one order.
         let (place, most) = match kind {
             Kind::Kernel if self.cmdline.is_none() && self.ramdisks.is_empty() => {
                 (&mut self.kernel, MAX_IMAGE_BYTES)

@@ -54,7 +54,7 @@ static CURVES: [Curve; 3] = [
     },
 ];
 
-/// Why an image cannot be signed with what was given.
+/// Why an image cannot be signed with the given key and certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotSigned {
     /// Not one certificate of X.509 in PEM and nothing else.

@@ -8,7 +8,7 @@ use std::fmt;
 
 pub use self::pages::{NodePages, Pages, smallest_reservation_mib};
 
-/// Where the allocator reads what to reserve.
+/// The file with the allocator's reservation.
 pub const ALLOCATOR_FILE: &str = "/etc/nitro_enclaves/allocator.yaml";
 
 /// The unit that reserves.
@@ -147,7 +147,7 @@ pub fn allocator_file(memory_mib: u32, cpu_count: u32) -> String {
     )
 }
 
-/// Failures that the allocator's last words name, each with what to do.
+/// Failures that the allocator's last words name, each with its remedy.
 const FAILURES: [(&str, &str); 14] = [
     (
         "Failed to configure entire amount of requested memory",
@@ -201,7 +201,7 @@ pub struct AllocatorFailure {
     pub remedy: &'static str,
 }
 
-/// Finds the cause in what the allocator printed, which its unit has in the journal. None if no line names one.
+/// Finds the cause in the allocator's output, which its unit has in the journal. `None` if no line names one.
 #[must_use]
 pub fn failure_in(output: &str) -> Option<AllocatorFailure> {
     output.lines().rev().find_map(|line| {

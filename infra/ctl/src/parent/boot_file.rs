@@ -100,7 +100,7 @@ impl BootFile {
         })
     }
 
-    /// Refuses what the enclave would refuse, and what the proxy would.
+    /// Refuses a file that the enclave or the proxy would refuse.
     fn check(&self, configuration: &Configuration) -> Result<(), Failed> {
         let wrong = |error: &dyn std::fmt::Display| Failed::new(Kind::Configuration, of(&self.path, error));
         if self.bytes.last() != Some(&b'\n') {

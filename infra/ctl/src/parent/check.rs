@@ -44,7 +44,7 @@ const ENCRYPT: &str = "kms:Encrypt";
 
 /// The expected state.
 pub struct Options {
-    /// The folder of what should run. Its image need not be there.
+    /// The folder of the expected release. Its image may be missing.
     pub release: PathBuf,
     /// The policy of the key and its name for reports, unless KMS is to be asked.
     pub policy: Option<(String, String)>,
@@ -63,7 +63,7 @@ pub struct Options {
 /// Checks each point.
 ///
 /// # Errors
-/// [`Kind::NoInput`] without the release's `nitro.toml`, and what its settings or the boot file are refused with.
+/// [`Kind::NoInput`] without the release's `nitro.toml`, and the refusals of its settings and of the boot file.
 pub async fn check(machine: &Machine, options: &Options) -> Result<Vec<Point>, Failed> {
     let check = Check {
         machine,

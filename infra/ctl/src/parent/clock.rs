@@ -28,7 +28,7 @@ pub enum Tracking {
 }
 
 impl Tracking {
-    /// Reads what `chronyc tracking` prints.
+    /// Reads the output of `chronyc tracking`.
     ///
     /// # Errors
     /// [`NotTracking`]

@@ -64,7 +64,7 @@ pub struct Options {
 pub struct Times {
     /// For the new enclave to answer `/health` with 200.
     pub health_timeout: Duration,
-    /// For the old enclave to finish what it began.
+    /// The time in which the old enclave finishes its requests.
     pub drain: Duration,
 }
 
@@ -73,7 +73,7 @@ pub struct Times {
 enum Enough {
     /// 200 on `/health`.
     Ready,
-    /// Any answer: what is missing is the business of KMS or of the boot file, and another enclave would miss it too.
+    /// Any answer. A missing secret concerns KMS or the boot file, and another enclave would miss it too.
     Alive,
 }
 
@@ -189,7 +189,7 @@ struct Deployment<'a> {
 }
 
 impl<'a> Deployment<'a> {
-    /// Checks what can be checked before anything is started.
+    /// Makes the checks that are possible before anything is started.
     fn prepare(
         instance: &'a Instance,
         options: &'a Options,
@@ -227,7 +227,7 @@ impl<'a> Deployment<'a> {
         self.old = self.running_ours()?;
         let serving = cid_file::read(self.instance.machine())?;
         if self.old.iter().any(|enclave| Some(enclave.cid) == serving) && !is_dry {
-            // A run that was killed may have left an enclave that nobody dials. It takes the room of a new one.
+            // A run that was killed may have left an enclave that serves no client. It takes the room of a new one.
             let is_stray = |enclave: &Enclave| Some(enclave.cid) != serving;
             let strays: Vec<_> = self.old.iter().filter(|enclave| is_stray(enclave)).cloned().collect();
             if !strays.is_empty() {
@@ -291,7 +291,7 @@ impl<'a> Deployment<'a> {
         self.wait_for(&started)?;
         self.switch_to(&started)?;
         if !self.options.is_debugged {
-            // An enclave that is only alive may lack what another boot file had.
+            // An enclave that is only alive may lack a secret that another boot file had.
             if self.enough == Enough::Ready {
                 boot_file::keep(self.instance.machine(), self.release.folder())?;
             }
@@ -513,7 +513,7 @@ impl<'a> Deployment<'a> {
         })
     }
 
-    /// Takes everything back. It is not interrupted, and does what it can.
+    /// Undoes every step, as far as possible. Signals do not interrupt it.
     fn undo(&self) {
         let machine = self.instance.machine();
         let serving = cid_file::read(machine).ok().flatten();

@@ -29,16 +29,16 @@ pub const TOKEN_PATH: &str = "/latest/api/token";
 /// The names of the roles of this instance: one, or a 404.
 pub const ROLES_PATH: &str = "/latest/meta-data/iam/security-credentials/";
 
-/// Why the service did not give what was asked for.
+/// Why the service gave no value.
 #[derive(Debug)]
 pub enum ImdsError {
-    /// It was not reached, or what it sent is no HTTP.
+    /// It was not reached, or its bytes are no HTTP.
     Unreachable(&'static str, Unreachable),
     /// It does not answer in time: packets get lost.
     Late(&'static str),
     /// It refused with this status.
     Status(String, u16),
-    /// It answered 200 with something else than what was expected.
+    /// It answered 200 with an unexpected text.
     Unexpected(String, &'static str),
 }
 
@@ -121,7 +121,7 @@ impl Imds {
         Ok(self.ask(Method::GET, "/latest/meta-data/", None).await?.status)
     }
 
-    /// The words at `path`, which are a line each; `wanted` says what they are.
+    /// The words at `path`, one a line; `wanted` describes them for errors.
     ///
     /// # Errors
     /// [`ImdsError`]

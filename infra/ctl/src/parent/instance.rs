@@ -48,7 +48,7 @@ impl Instance {
             let mut arrivals = signal(SignalKind::from_raw(which as i32)).map_err(unavailable)?;
             let interrupted = interrupted.clone();
             runtime.spawn(async move {
-                // Only the first counts: what was begun is taken back.
+                // Only the first counts: the work is undone then.
                 while arrivals.recv().await.is_some() {
                     interrupted.send_if_modified(|first| first.is_none() && first.replace(which).is_none());
                 }

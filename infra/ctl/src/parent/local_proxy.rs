@@ -32,7 +32,7 @@ impl LocalProxy {
     /// with `pause`.
     ///
     /// # Errors
-    /// [`Kind::Unavailable`] if the proxy does not listen in time; what `pause` fails with.
+    /// [`Kind::Unavailable`] if the proxy does not listen in time; the errors of `pause`.
     pub(super) fn start(
         program: &Path,
         name: &Path,
@@ -46,7 +46,7 @@ impl LocalProxy {
         let output =
             |name| memfd_create(name, MFdFlags::MFD_CLOEXEC).map(File::from).map_err(io::Error::from);
         let spawn = || {
-            // Not pipes: nobody reads them once the proxy listens.
+            // Not pipes: they have no reader once the proxy listens.
             let (stdout, stderr) = (output(c"stdout")?, output(c"stderr")?);
             // It ends with this process, also if that is killed.
             let process = Command::new("setpriv")
@@ -156,7 +156,7 @@ mod tests {
         fs::write(&program, "#!/bin/sh\necho 'proxy: listening on tcp:127.0.0.1:1, x'\nexec sleep 60\n")
             .unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        // The signal comes when the thread that started it ends; no destructor runs for what is forgotten.
+        // The signal comes when the thread that started it ends. A forgotten value has no destructor.
         let process = thread::spawn(move || {
             let proxy = start(&program).ok().unwrap();
             let process = proxy.process.id();

@@ -50,7 +50,7 @@ impl Call {
         Self { program: program.into(), arguments, timeout, is_without_terminal_signals: false }
     }
 
-    /// The same, out of reach of Ctrl-C at the terminal: it comes to its end, and the caller decides what follows.
+    /// The same, out of reach of Ctrl-C at the terminal: it runs to its end, and the caller decides the next step.
     #[must_use]
     pub fn without_terminal_signals(mut self) -> Self {
         self.is_without_terminal_signals = true;
@@ -71,7 +71,7 @@ impl fmt::Display for Call {
 pub struct Ended {
     /// Its exit status; 128 and the signal's number if a signal ended it, as shells report it.
     pub status: i32,
-    /// The first [`MAX_OUTPUT_BYTES`] of its standard output, without what is not UTF-8.
+    /// The first [`MAX_OUTPUT_BYTES`] of its standard output, without bytes that are not UTF-8.
     pub stdout: String,
     /// Likewise, of its standard error.
     pub stderr: String,

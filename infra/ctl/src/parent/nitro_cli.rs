@@ -57,7 +57,7 @@ pub struct Enclave {
     pub measurements: Option<MeasurementSet>,
 }
 
-/// Reads `Measurements`; what is none is nothing that a deployment would fail for.
+/// Reads `Measurements`. A wrong value is skipped: no deployment depends on it.
 fn measurements<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<MeasurementSet>, D::Error> {

@@ -76,7 +76,7 @@ impl Ours {
         ours
     }
 
-    /// Our name, or what nitro-cli makes of it when it is taken.
+    /// The signer's name, or the name that nitro-cli makes of it when it is taken.
     fn is_our_name(&self, name: &str) -> bool {
         let Some(ours) = &self.name else { return false };
         match name.strip_prefix(ours.as_str()) {

@@ -21,7 +21,7 @@ pub fn need_root(machine: &Machine) -> Result<(), Failed> {
     }
 }
 
-/// The name of the user who owns `path`; of a link, the link itself.
+/// The name of the owner of `path`; of a link, the link itself.
 ///
 /// # Errors
 /// [`Kind::Unavailable`]

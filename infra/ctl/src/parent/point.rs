@@ -53,13 +53,13 @@ impl Point {
         if errors.is_empty() { Self::pass(name, good) } else { Self::fail(name, errors.join("; ")) }
     }
 
-    /// The same, and what to do.
+    /// The same, with a remedy.
     #[must_use]
     pub fn with_remedy(self, remedy: impl fmt::Display) -> Self {
         Self { remedy: Some(remedy.to_string()), ..self }
     }
 
-    /// As a line for people, with this label where nobody can tell.
+    /// A line for people, with this label for an unknown outcome.
     #[must_use]
     pub fn line(&self, unknown: &str) -> String {
         let outcome = match self.outcome {

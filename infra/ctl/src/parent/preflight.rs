@@ -371,7 +371,7 @@ fn systemd(machine: &Machine) -> Point {
     }
 }
 
-/// Reads what `systemctl --version` prints.
+/// Reads the output of `systemctl --version`.
 fn systemd_version(text: &str) -> Option<u32> {
     let (number, build) = text.lines().next()?.strip_prefix("systemd ")?.split_once(' ')?;
     (build.starts_with('(') && build.ends_with(')')).then(|| number.parse().ok()).flatten()

@@ -57,7 +57,7 @@ impl Release {
         let staged = Staged(new_folder(&machine.path(RELEASES))?);
         copy_regular(&real.join(NITRO_TOML), &staged.0.join(NITRO_TOML), MAX_CONFIGURATION_BYTES as u64)?;
         let nitro_toml = read_nitro_toml(&staged.0)?;
-        // A file that grows while it is read must not fill the disk; what is too large is refused later.
+        // A file that grows while it is read must not fill the disk; a file that is too large is refused later.
         let memory_bytes = u64::from(nitro_toml.configuration().enclave.memory_mib) << 20;
         copy_regular(&real.join(IMAGE), &staged.0.join(IMAGE), memory_bytes / MEMORY_PER_IMAGE_BYTE)?;
         Ok(Self { folder: staged.disarm(), nitro_toml, is_staged: true })
@@ -199,13 +199,13 @@ pub(super) fn read_nitro_toml_at(path: &Path) -> Result<NitroToml, Failed> {
     let wrong = |error: &dyn std::fmt::Display| {
         Failed::new(Kind::Configuration, format_args!("{}: {error}", path.display()))
     };
-    // One byte more, so that what is too long is seen to be.
+    // One byte more shows that it is too long.
     let limit = MAX_CONFIGURATION_BYTES as u64 + 1;
     file.take(limit).read_to_string(&mut text).map_err(|error| wrong(&error))?;
     NitroToml::read(&text).map_err(|error| wrong(&error))
 }
 
-/// Opens a file that is neither a link, which may lead to what is root's alone, nor a pipe, which may never end.
+/// Opens a file that is no link, which may lead to a file of root alone, and no pipe, which may never end.
 pub(super) fn open_regular(path: &Path) -> Result<File, Failed> {
     let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
     match OpenOptions::new().read(true).custom_flags(flags).open(path) {
@@ -245,7 +245,7 @@ fn new_folder(releases: &Path) -> Result<PathBuf, Failed> {
     Ok(folder)
 }
 
-/// Removes what runs left that were killed, and releases that others have replaced.
+/// Removes the remains of killed runs, and releases that others have replaced.
 fn remove_leftovers(machine: &Machine) {
     let current = machine.path(STORED_RELEASE).canonicalize().ok();
     let Ok(entries) = fs::read_dir(machine.path(RELEASES)) else { return };

@@ -19,7 +19,7 @@ use super::release::read_settings;
 use super::watch::ENCLAVE_UNIT;
 use super::{report, systemd};
 
-/// systemd sets it for what it runs after the unit's process has ended.
+/// systemd sets it for the commands that it runs after the unit's process has ended.
 const SERVICE_RESULT: &str = "SERVICE_RESULT";
 
 /// For an enclave that was told to end.
@@ -56,7 +56,7 @@ pub fn stop(instance: &Instance, release: &Path) -> Result<(), Failed> {
     cid_file::remove(instance.machine())
 }
 
-/// Our enclaves, and what the port of clients answers, a line each.
+/// The signer's enclaves, and the answer on the port of clients, a line each.
 ///
 /// # Errors
 /// [`Failed`]

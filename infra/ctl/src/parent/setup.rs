@@ -54,11 +54,11 @@ pub struct Options {
     pub has_kernel_blobs: bool,
     /// Where CloudWatch keeps the log, if it does.
     pub log_group: Option<String>,
-    /// Only prints what would be done.
+    /// Prints the changes and makes none.
     pub is_dry: bool,
 }
 
-/// Prepares `machine`, and returns what the release is configured for.
+/// Prepares `machine`, and returns the release's configuration.
 ///
 /// # Errors
 /// [`Failed`]; of a command that fails, its exit status.
@@ -126,7 +126,7 @@ impl Sources {
     fn choose(options: &Options) -> Result<Self, Failed> {
         let files = &options.files;
         let folder = options.release.clone().unwrap_or_else(|| {
-            // In a release folder, that; in a checkout, what build-eif.sh made there.
+            // The release folder; in a checkout, the output of build-eif.sh there.
             if files.join(release::IMAGE).exists() { files.clone() } else { files.join("../target/image") }
         });
         let mut nitro_toml = folder.join(release::NITRO_TOML);
@@ -161,7 +161,7 @@ impl Setup<'_> {
     /// Refuses a machine where another program has a port that the proxy needs.
     async fn check_ports(&self) -> Result<(), Failed> {
         let ports = vsock_ports::ports_of(self.configuration);
-        // Where nobody can tell, the proxy will.
+        // If this machine cannot tell, the proxy will.
         let taken = vsock_ports::taken(self.machine, &ports).await.unwrap_or_default();
         match taken.iter().find(|taken| taken.is_foreign) {
             None => Ok(()),

@@ -96,7 +96,7 @@ pub fn ports_of(configuration: &Configuration) -> Vec<Port> {
 /// Which of `ports` are taken by others than our proxy, or may be.
 ///
 /// # Errors
-/// A line, if this kernel has no vsock, so that nobody can tell.
+/// A line, if this kernel has no vsock and so cannot tell.
 pub async fn taken(machine: &Machine, ports: &[Port]) -> Result<Vec<Taken>, String> {
     // Empty where the kernel cannot list vsock sockets: that is why each port is tried too.
     let arguments = ["--listening", "--vsock", "--processes", "--numeric", "--no-header"];
@@ -162,7 +162,7 @@ struct Process {
     id: u32,
 }
 
-/// Reads what `ss` prints: a line for each socket. What is no such line is left out.
+/// Reads the output of `ss`: a line for each socket. Other lines are left out.
 fn listeners(text: &str) -> Vec<Listening> {
     let line = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();

@@ -27,7 +27,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// As [`INTERVAL`], where a folder stands for the machine.
 const INTERVAL_IN_TESTS: Duration = Duration::from_millis(200);
 
-/// Starts the stored release, ending what is in its way, unless our enclave answers already.
+/// Starts the stored release, and ends enclaves that take its room, unless the signer's enclave answers already.
 ///
 /// # Errors
 /// [`Failed`]

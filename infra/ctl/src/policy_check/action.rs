@@ -7,7 +7,7 @@ pub(super) enum Harm {
     Opens,
     /// Sealed secrets move under another key.
     Moves,
-    /// Secrets of somebody's choice are taken for ours.
+    /// A stranger's secrets are taken for the signer's.
     Plants,
     /// Others are let in past the policy.
     Grants,

@@ -22,7 +22,7 @@ pub(super) const ROLE_REGISTER: u8 = 3;
 /// The registers that depend on the parent instance: by its role, and by its id.
 pub(super) const PARENT_REGISTERS: [u8; 2] = [ROLE_REGISTER, 4];
 
-/// The part of the encryption context that says what a ciphertext is for.
+/// The part of the encryption context with the purpose of a ciphertext.
 const PURPOSE: &str = "kms:encryptioncontext:nitro-signer";
 
 /// A request for a boot secret has this purpose; one for a backup has the other.
@@ -36,7 +36,7 @@ pub(super) enum Enclave {
     None,
     /// An instance, measured by its NitroTPM.
     NitroTpm,
-    /// An enclave of an image that nobody thought of.
+    /// An enclave of an image that the policy does not know.
     AnyImage,
     /// An enclave in debug mode.
     Debugged,
@@ -338,7 +338,7 @@ impl Attempts<'_> {
     }
 }
 
-/// Gives what these conditions ask for, where nothing is known yet.
+/// Sets the facts that these conditions require, where none is known yet.
 fn satisfy<'c>(
     conditions: impl Iterator<Item = &'c Condition>,
     values: &mut BTreeMap<String, Option<String>>,

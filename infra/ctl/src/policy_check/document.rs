@@ -11,7 +11,7 @@ use crate::key_policy::stands_for_something;
 use crate::printable::printable;
 use crate::wildcard;
 
-/// Twice what KMS takes.
+/// Twice the limit of KMS.
 pub const MAX_POLICY_BYTES: usize = 64 * 1024;
 
 /// KMS's own limit of bytes leaves room for some 300 of the shortest.
@@ -29,7 +29,7 @@ pub enum InvalidPolicy {
     Json(String),
     /// This place has something in it that was to be replaced.
     Placeholder(String),
-    /// This place is not what a policy has there.
+    /// The value at this place has another form than a policy's.
     Member(String),
 }
 
@@ -83,7 +83,7 @@ impl Patterns {
     /// Whether `pattern` matches only values that are surely among them.
     pub(super) fn cover_pattern(&self, pattern: &str) -> bool {
         match self {
-            // A `?` does not describe what a `*` stands for.
+            // A `?` does not cover the texts of a `*`.
             Self::These(patterns) => patterns.iter().any(|it| {
                 it == pattern
                     || !pattern.contains(['*', '?']) && wildcard::matches(it, pattern)

@@ -12,7 +12,7 @@ pub(super) const PCR_DIGITS: usize = 96;
 /// Registers that are counted up to; KMS's limit of bytes leaves room for the names of some 300.
 const MAX_TRIED: u32 = 512;
 
-/// More than one, as what a policy says of one of them need not be so of others.
+/// More than one, because a policy may treat one of them unlike others.
 const STAND_INS: usize = 2;
 
 /// Longest pattern of nothing but wildcards that a text is made to evade.

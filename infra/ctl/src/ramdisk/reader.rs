@@ -26,7 +26,7 @@ const FIELDS: usize = 13;
 
 const FIELD_DIGITS: usize = 8;
 
-/// Set-user-id and what is below it.
+/// Set-user-id and the permissions.
 const PERMISSIONS: u32 = 0o7777;
 
 /// Why bytes are no ramdisk of ours.
@@ -245,7 +245,7 @@ mod tests {
         for index in 10..good.len() {
             let mut bent = good.clone();
             bent[index] ^= 1;
-            // Some bits of a compressed stream mean nothing; what they did not change has the checksum.
+            // Some bits of a compressed stream mean nothing: the unchanged content has the checksum.
             let read = unpack(&bent);
             assert!(
                 read == Err(MalformedRamdisk::Damaged) || read == Ok(archive(&OURS).unwrap()),

@@ -28,7 +28,7 @@ const DESTROY: &str = "/internal/destroy";
 /// 404: there is no such key. The same status for an unknown path has other words.
 const KEY_NOT_FOUND: &str = "Identity key not found";
 
-/// Why the signer did not do what it was asked.
+/// Why the signer did not do the work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The status of its answer.

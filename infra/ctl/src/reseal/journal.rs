@@ -30,7 +30,7 @@ enum Entry {
     /// The key of this row was not in the signer, and is about to be put there.
     #[serde(rename = "began")]
     Began { row: usize },
-    /// The row's new sealed key; it opens to what the old one opens to.
+    /// The row's new sealed key. It opens to the same key as the old one.
     #[serde(rename = "done")]
     Done { row: usize, sealed_key: String },
 }
@@ -252,7 +252,7 @@ fn entry_of(line: &[u8]) -> Option<Entry> {
     (checksum == expected.as_bytes()).then(|| serde_json::from_slice(json).ok())?
 }
 
-/// Whether it is the beginning of a first line: nobody's else's file is taken for a journal, and cut.
+/// Whether it is the beginning of a first line. Otherwise another program's file would be taken for a journal, and cut.
 fn is_begun_line(line: &[u8]) -> bool {
     const BEGINNING: &[u8] = b" {\"reseal\":{\"version\":";
     let checksum = line.len().min(8);

@@ -24,7 +24,7 @@ use super::{Cause, Halt, RowFailure};
 use crate::backup_table::BackupTable;
 use crate::identity::Identity;
 
-/// How often all calls are made again because somebody else changed the key between them.
+/// How often all calls are repeated because another client changed the key between them.
 const MAX_ATTEMPTS: usize = 5;
 
 pub(super) struct Task<'t> {
@@ -55,7 +55,7 @@ enum Left {
     Nothing,
     /// The key of a row.
     OfBackup,
-    /// The key of a row, or nothing, or somebody else's.
+    /// The key of a row, none, or another client's.
     Unknown,
 }
 
@@ -84,7 +84,7 @@ impl<'t> Task<'t> {
         self.open.len()
     }
 
-    /// Makes all calls, notes what came of them, and gives the rows that have failed.
+    /// Makes all calls, notes their results, and returns the rows that have failed.
     pub(super) async fn run(
         &mut self,
         api: &mut impl BackupApi,
@@ -206,7 +206,7 @@ impl<'t> Task<'t> {
         Ok(Attempt::Settled { sealed_key, accepted, failures })
     }
 
-    /// Whether the new sealed key opens to the live key; else what that makes of the attempt.
+    /// Whether the new sealed key opens to the live key; otherwise the attempt's result.
     async fn opens(&self, api: &mut impl BackupApi, sealed_key: &str) -> Result<Result<(), Attempt>, Halt> {
         Ok(match api.import(self.identity, sealed_key).await? {
             Import::Done => Ok(()),

@@ -77,7 +77,7 @@ impl<'a> Aws<'a> {
         self.run(&arguments)
     }
 
-    /// Those of `groups` that let everybody reach `port`.
+    /// Those of `groups` that open `port` to every address.
     pub(super) fn open_groups<'g>(
         &self,
         groups: impl Iterator<Item = &'g str>,

@@ -52,7 +52,7 @@ pub(super) fn judge(nitro_toml: &NitroToml, image: &Path) -> Point {
 fn carried_by(image: &Path) -> Result<toml::Table, String> {
     let file = open_regular(image).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
-    // One byte more, so that what is too long is seen to be.
+    // One byte more shows that it is too long.
     let limit = MAX_IMAGE_BYTES as u64 + 1;
     file.take(limit).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     let image = Image::read(&bytes).map_err(|error| error.to_string())?;
@@ -77,7 +77,7 @@ mod tests {
             .unwrap()
     }
 
-    /// The outcome and what was found, for an image of these bytes.
+    /// The outcome and the finding, for an image of these bytes.
     fn found(beside: &NitroToml, image: Option<&[u8]>) -> (Outcome, String) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("nitro-signer.eif");

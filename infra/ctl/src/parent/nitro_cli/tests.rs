@@ -35,7 +35,7 @@ fn hello() -> Start<'static> {
 
 const ID: &str = "i-1234567890abcdef0-enc199a65672b92a8d";
 
-/// A call of each verb, which tells what it read.
+/// A call of each verb, which returns the parsed output.
 type Verb = fn(NitroCli<'_>) -> Result<String, NitroCliFailed>;
 
 /// The transcripts of calls that succeed, with fields that are read.

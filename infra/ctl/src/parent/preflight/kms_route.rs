@@ -24,7 +24,7 @@ use crate::parent::machine::Machine;
 use crate::parent::{INSTALLED_PROXY, release};
 use crate::tls_trust::TlsTrust;
 
-/// Three times what a handshake over half the world takes.
+/// Three times the duration of a handshake over half the world.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The program that makes the way to KMS.
@@ -33,7 +33,7 @@ pub(super) struct Program {
     path: PathBuf,
     /// The program's name in messages.
     name: PathBuf,
-    /// Holds what `path` leads to, if that is a copy.
+    /// Keeps the file that `path` leads to, if that is a copy.
     _copy: Option<File>,
 }
 

@@ -15,7 +15,7 @@ use crate::parent::{release, report};
 /// dnf may have to fetch 200 MB; the allocator may have to move memory.
 const TIMEOUT: Duration = Duration::from_secs(1800);
 
-/// Does things, or says what it would do.
+/// Makes changes, or prints them.
 pub(super) struct Actor<'a> {
     machine: &'a Machine,
     is_dry: bool,
@@ -26,7 +26,7 @@ impl<'a> Actor<'a> {
         Self { machine, is_dry }
     }
 
-    /// Prints what a dry run does not do.
+    /// Prints a change that a dry run does not make.
     pub(super) fn print(&self, line: impl Display) {
         // A closed output cannot be told about.
         let _ = io::stdout().write_all(format!("+ {line}\n").as_bytes());
@@ -101,7 +101,7 @@ impl<'a> Actor<'a> {
         write().map(|()| true).map_err(|error| unwritten(place, &error))
     }
 
-    /// Makes a folder that everybody may read, with those above it.
+    /// Makes a folder that every user may read, with its parents.
     pub(super) fn make_folder(&self, folder: &Path) -> Result<(), Failed> {
         if folder.is_dir() {
             return Ok(());

@@ -85,7 +85,7 @@ impl Setup<'_> {
         text.trim().parse().map_err(wrong)
     }
 
-    /// Why the allocator does not start: what it says in the journal, or else what systemctl said.
+    /// Why the allocator does not start: its words in the journal, or else those of systemctl.
     pub(super) fn allocator_cause(&self, failed: &Failed) -> String {
         match allocator_failure(self.machine) {
             Some(failure) => format!("{}; {}", failure.line, failure.remedy),

@@ -29,7 +29,7 @@ enum Deed {
 #[derive(Default)]
 struct Model {
     live: Option<char>,
-    /// Of what was exported.
+    /// The sealed key that was exported.
     sealed: HashMap<String, char>,
     calls: usize,
     /// The actions of others just before the call of that number.
@@ -40,7 +40,7 @@ struct Model {
     lost: Vec<usize>,
     /// Keys that we destroyed.
     destroyed: Vec<char>,
-    /// The signer seals so that nobody can open it.
+    /// The signer's new sealed keys do not open.
     is_broken: bool,
 }
 
@@ -50,7 +50,7 @@ impl Model {
         known.or_else(|| sealed_key.strip_prefix("kms:")?.chars().last())
     }
 
-    /// Counts a call, and lets others do what they do before it.
+    /// Counts a call, after the actions of others before it.
     fn begin(&mut self) -> Result<(), Refusal> {
         for (at, deed) in &self.deeds {
             if *at == self.calls {
@@ -123,7 +123,7 @@ impl TableAndJournal {
         Self { table, journal, _folder: folder }
     }
 
-    /// Runs the task over all rows, and gives what failed.
+    /// Runs the task over all rows, and returns the failures.
     fn run(&self, signer: &mut Model, keeps_loaded: bool) -> Vec<(usize, Cause)> {
         let rows: Vec<usize> = (0..self.table.rows().len()).collect();
         self.run_rows(&rows, signer, keeps_loaded)
@@ -220,7 +220,7 @@ fn what_a_killed_run_put_in_is_taken_out() {
     assert_eq!(run.run(&mut signer, false), []);
     assert_eq!((signer.live, signer.destroyed), (None, vec!['A']));
 
-    // But if it is another key by now, it is somebody else's.
+    // A key that differs by now is another client's.
     let run = TableAndJournal::new(&[OLD_A]);
     run.journal.lock().unwrap().note_beginning(0).unwrap();
     let mut signer = Model { live: Some('X'), ..Model::default() };
@@ -245,7 +245,7 @@ fn a_refusal_leaves_no_key_behind() {
     }
 }
 
-/// Neither the row nor the destruction of its key goes well, or nobody knows whether the import did.
+/// The row fails, or the destruction of its key, or the result of the import is unknown.
 #[test]
 fn a_key_that_may_have_stayed_is_told() {
     let run = |live, refused: &[usize], lost: &[usize], keeps_loaded| {
@@ -292,7 +292,7 @@ fn whatever_others_do_a_new_sealed_key_holds_the_old_ones_key() {
         [None, Some('A')].into_iter().flat_map(|live| events.iter().map(move |it| (live, it)))
     {
         for second in &events {
-            // Changed and changed back, or taken away, between two calls: what others are trusted not to do.
+            // Changed and changed back, or destroyed, between two calls: the assumption excludes it.
             if !matches!((first.1, second.1), (Deed::Replace, Deed::Destroy) | (Deed::Destroy, Deed::Replace))
             {
                 cases.push((live, vec![*first, *second]));
