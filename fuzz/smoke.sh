@@ -32,7 +32,7 @@ shift
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 readonly TRIPLE=x86_64-unknown-linux-gnu
-# What libFuzzer needs of each crate (https://clang.llvm.org/docs/SanitizerCoverage.html): counters of edges, comparisons,
+# The flags that libFuzzer needs for each crate (https://clang.llvm.org/docs/SanitizerCoverage.html): counters of edges, comparisons,
 # the depth of the stack. And AddressSanitizer, for the unsafe code of dependencies.
 readonly COVERAGE=(-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table

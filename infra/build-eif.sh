@@ -91,7 +91,7 @@ main() {
     need_debian_packages /usr/bin/cc:gcc /usr/include/stdlib.h:libc6-dev python3:python3
     need_rust_target "$PROXY_TARGET"
 
-    # What is wrong with nitro.toml should not take a kernel to find out.
+    # An error in nitro.toml is found before the kernel is built.
     local built signerctl
     built=${CARGO_TARGET_DIR:-$PWD/target}/image-build
     prepare_static "$built"
@@ -203,7 +203,7 @@ joined() {
     printf '%s' "$*"
 }
 
-# What has to be the same for the same image.
+# The inputs that have to be the same for the same image.
 describe_toolchain() {
     rustc --version
     # All of it is read: a tool that is cut off fails.

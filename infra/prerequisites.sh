@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the scripts beside this file need of the machine: looked for, and installed when it is not there.
+# The needs of the scripts beside this file: looked for, and installed when they are missing.
 #
 # Sourced, never run. Debian packages are installed as root only; anybody else is told their names. Cargo's tools go
 # to a cache of their own, one folder for each version, and change nothing that is installed already.
@@ -11,7 +11,7 @@ readonly EX_UNAVAILABLE=69
 # shellcheck disable=SC2034
 readonly VHOST_DEVICE_VSOCK_VERSION=0.3.0
 
-# What each of these needs of Debian: WHAT:PACKAGE, as for need_debian_packages. The test suite needs all of it.
+# The Debian packages that each of these needs: WHAT:PACKAGE, as for need_debian_packages. The test suite needs all of it.
 #
 # A compiler and headers for crates that build C, and what the example and the wait for /health use.
 readonly BUILD_AND_RUN_NEEDS=(cc:gcc /usr/include/stdlib.h:libc6-dev curl:curl openssl:openssl python3:python3

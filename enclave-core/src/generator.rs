@@ -1,4 +1,4 @@
-//! Multiples of the generator: what a public key and a signature's R are.
+//! Multiples of the generator: public keys, and R of signatures.
 //!
 //! An odd scalar is the sum of 43 digits `dᵢ·64ⁱ`, each odd and between -63 and 63, so its multiple is the sum of 43
 //! points from a table, and no digit is zero. For an even scalar, which has no such form, stands its negative, which is

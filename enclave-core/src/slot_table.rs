@@ -32,7 +32,7 @@ pub struct Slot<E> {
     entry: E,
 }
 
-/// Its entry, which knows what of it is secret. Not its place in the table, which tells of the seed.
+/// Its entry, which knows its secret parts. Not its place in the table, which reveals the seed.
 impl<E: core::fmt::Debug> core::fmt::Debug for Slot<E> {
     fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         formatter.debug_struct("Slot").field("entry", &self.entry).finish_non_exhaustive()

@@ -38,7 +38,7 @@ pub struct TicketVerifier {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EmptyTicketSecret;
 
-/// Malformed, forged, expired, not yet valid or too long-lived; which one is nobody's business.
+/// Malformed, forged, expired, not yet valid or too long-lived. The client does not learn which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InvalidTicket;
 

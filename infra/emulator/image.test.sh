@@ -195,7 +195,7 @@ another_clone_makes_the_same_image() {
     mkdir -p "$clone" "$cargo_home"
     git ls-files -z --cached --others --exclude-standard | tar --create --null --files-from=- --file=- \
         | tar --extract --file=- --directory="$clone"
-    # What cargo has fetched, so that it need not fetch it again; under another path.
+    # Cargo's downloads, under another path, so that it need not fetch them again.
     if [[ -d ${CARGO_HOME:-$HOME/.cargo}/registry ]]; then
         cp -a "${CARGO_HOME:-$HOME/.cargo}/registry" "$cargo_home/registry"
     fi

@@ -15,7 +15,7 @@ started=() contract_tests=("$@")
 main() {
     if ((${#contract_tests[@]} == 0)); then build_contract_tests; fi
     unset INTERNAL_API_KEY TICKET_SIGNING_SECRET SEALING_KEY ENCLAVE_BASE_URL
-    # As somebody else's shell would call it.
+    # As another user's shell would call it.
     cd /
 
     a_wrong_command_line_is_refused
@@ -86,7 +86,7 @@ a_port_in_use_is_named() {
     says "port $port is in use"
     down first TERM 0
 
-    # Bound, but nobody answers: only the proxy can find out.
+    # Bound, but without an answer: only the proxy can find out.
     python3 -c 'import socket, time
 s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1], flush=True); time.sleep(600)' \
         >"$scratch/bound" &

@@ -19,7 +19,7 @@ readonly ZERO=000000000000000000000000000000000000000000000000000000000000000000
 readonly KEY_ARN=arn:aws:kms:us-east-1:999988887777:key/1234abcd-12ab-34cd-56ef-1234567890ab
 started=() passed_at=0
 
-# With spaces, like every path of a person who likes them.
+# With spaces, which a path may have.
 export FAKES="$scratch/state of fakes" FAKES_BIN="$root/infra/tests/fakes" NITRO_SIGNER_ROOT="$scratch/a machine" REAL_PROXY SIGNERCTL
 boot_file="$NITRO_SIGNER_ROOT/etc/nitro-signer/env"
 stored="$NITRO_SIGNER_ROOT/var/lib/nitro-signer/release"
@@ -35,7 +35,7 @@ main() {
         [[ " ${PARTS[*]} " == *" $part "* ]] || die 64 "no part '$part'; there are: ${PARTS[*]}"
     done
     build_programs
-    # As somebody else's shell would call them.
+    # As another user's shell would call them.
     cd /
     export PATH="$FAKES_BIN:$PATH"
     unset SERVICE_RESULT NOTIFY_SOCKET
@@ -143,7 +143,7 @@ new_machine() {
     echo 0 >"$FAKES/uid"
     echo 8 >"$FAKES/cpus"
     echo 4 >"$FAKES/cpu-pool"
-    # What the allocator makes of 1536 MiB.
+    # The allocator's reservation for 1536 MiB.
     echo 1073741824:1 2097152:256 >"$FAKES/pages"
     echo 15 >"$FAKES/cid"
     echo 200 >"$FAKES/new_health"
@@ -262,7 +262,7 @@ the_first_setup_prepares_a_machine() {
     grep -qx 'INTERNAL_API_KEY=' "$boot_file"
     grep -qx 'TICKET_SIGNING_SECRET_CIPHERTEXT=' "$boot_file"
     grep -qx 'BRIDGE_LISTEN_PORT=7001' "$boot_file"
-    # What the package brings is enough for one enclave.
+    # The package's own file is enough for one enclave.
     not_called 'systemctl restart'
     called 'systemctl start nitro-enclaves-allocator.service'
     says 'PASS enclave memory: 256 x 2 MiB free on node0, for 512 MiB'
@@ -365,7 +365,7 @@ a_machine_that_does_not_fit_is_refused() {
     passed
 }
 
-# Otherwise a user who may write there could make root read a file for him.
+# Otherwise a user with the right to write there could make root read a file for them.
 a_link_in_a_release_is_not_followed() {
     local file
     echo 'only for root' >"$scratch/secret"
@@ -410,14 +410,14 @@ the_allocator_changes_only_while_no_enclave_runs() {
     says 'cannot change while an enclave runs'
     [[ $(<"$yaml") == "$before" ]] || fail 'the allocator changed under an enclave'
     not_called 'systemctl restart'
-    # And what somebody chose by hand, or needs for something else, stays.
+    # A value that was chosen by hand, or that another program needs, stays.
     printf -- '---\n# more\nmemory_mib: 8192\ncpu_count: 6\n' >"$yaml"
     exits_with 0 setup-parent --release "$release"
     printf -- '---\nmemory_mib: 512\ncpu_pool: 2,3\n' >"$yaml"
     exits_with 0 setup-parent --release "$release"
     says 'has a cpu_pool'
     not_called 'systemctl restart'
-    # What the allocator refuses is not taken for nothing, nor written over.
+    # A file that the allocator refuses is neither taken for empty nor overwritten.
     printf -- '---\nmemory_mib: 512 # x\ncpu_count: 2\n' >"$yaml"
     exits_with 78 setup-parent --release "$release"
     says 'line 2: memory_mib is not a whole number'
@@ -779,7 +779,7 @@ without_room_the_old_one_serves_on_unless_told() {
     exits_with 75 run-enclave --release "$release" --replace
     says 'no room for it'
     says 'nobody is served'
-    # What another enclave's end does not mend.
+    # The end of another enclave does not mend it.
     new_serving_parent
     sed -i 's/^cpu_count = 2/cpu_count = 1/' "$release/nitro.toml"
     exits_with 69 run-enclave --release "$release" --replace
@@ -1440,7 +1440,7 @@ preflight_tells_what_a_start_needs() {
     says 'PASS nitro-cli: '
     says 'PASS systemd: 252'
     says 'PASS setpriv: '
-    # The proxy starts, and reaches nobody.
+    # The proxy starts, and reaches no enclave.
     says 'FAIL KMS: kms.us-east-1.amazonaws.com, through the proxy: '
     # Before a setup it is the release's, which may not be a link.
     mv "$libexec/proxy" "$scratch/installed proxy"
@@ -1503,7 +1503,7 @@ all_is_well() {
     # Under AWS's root, it is not genuine.
     exits_with 1 check --imds-url "http://127.0.0.1:$(<"$FAKES/imds-port")"
     says 'FAIL attestation: certificates: '
-    # What may not be looked at is skipped, and the policy may come from a file.
+    # A policy that may not be read is skipped, and it may come from a file.
     rm "$FAKES"/aws/*
     rendered_policy >"$scratch/a policy.json"
     checks_with 0 --policy "$scratch/a policy.json" --role nitro-signer-instance
@@ -1537,7 +1537,7 @@ a_policy_that_pins_this_parent_is_compared() {
     passed
 }
 
-# What a register holds that measures only the text $1.
+# The value of a register that measures only the text $1.
 pcr_of() {
     { head -c 48 /dev/zero; printf %s "$1"; } | sha384sum | cut -d ' ' -f 1
 }
@@ -1661,7 +1661,7 @@ checks_with() {
     exits_with "$expected" check --imds-url "http://127.0.0.1:$(<"$FAKES/imds-port")" --root "$scratch/root/root.pem" "$@"
 }
 
-# ---- What the tests look at
+# ---- The state that the tests look at
 
 # Runs a script to its end with the arguments that follow, which must come with the exit code $1.
 exits_with() {

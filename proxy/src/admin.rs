@@ -1,4 +1,4 @@
-//! The admin port: is it well, and what has it done?
+//! The admin port: health and metrics.
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A file as what a connection replaces.
+//! A file that a connection replaces.
 //!
 //! The client sends a length, of four bytes with the highest first, and that many bytes. When they are in place and on
 //! disk, it is sent one byte, [`REPLACED`]. So a connection that was cut, on whichever side and in whatever way, is

@@ -7,7 +7,7 @@ use transport::Address;
 use crate::destination::Destination;
 use crate::invalid_route::InvalidRoute;
 
-/// Where to listen and what for, written `LISTEN=DIAL`.
+/// An address to listen on and a destination, written `LISTEN=DIAL`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The address to listen on.

@@ -8,7 +8,7 @@ use crate::refused::Refused;
 /// Oldest document unless told otherwise: one is made for each question, and AWS says no limit of its own.
 pub const DEFAULT_MAX_AGE: Duration = Duration::from_mins(5);
 
-/// How far a document may be ahead unless told otherwise: what clocks that are kept differ by.
+/// How far a document may be ahead by default: the usual difference of maintained clocks.
 pub const DEFAULT_MAX_AHEAD: Duration = Duration::from_mins(1);
 
 /// The expectations of a document beyond being authentic. A document whose PCR0 is all zeros is always refused.

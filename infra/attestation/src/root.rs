@@ -41,7 +41,7 @@ impl Root {
         Self::from_pem(AWS_G1).expect("a fixed certificate, which tests read")
     }
 
-    /// Takes a certificate in DER. Its own signature is not checked: nothing vouches for a root but who chose it.
+    /// Takes a certificate in DER. Its own signature is not checked: only the caller's choice vouches for a root.
     ///
     /// # Errors
     /// [`InvalidRoot`]

@@ -1,10 +1,10 @@
 //! Patterns of IAM.
 
-/// Whether a pattern, in which `*` stands for anything and `?` for one character, describes the whole text.
+/// Whether a pattern covers the whole text. `*` stands for any characters and `?` for one.
 pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut at, mut position) = (0, 0);
-    // Behind the last `*`, and what it has covered so far: all that ever has to be taken back.
+    // The position behind the last `*`, and the text that it has covered so far.
     let mut last_star = None;
     while position < text.len() {
         match pattern.get(at) {

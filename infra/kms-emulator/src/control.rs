@@ -1,4 +1,4 @@
-//! The control port: tests say here what is to go wrong, and read what was asked.
+//! The control port: tests set faults here, and read the calls.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;

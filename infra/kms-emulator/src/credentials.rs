@@ -1,4 +1,4 @@
-//! Access keys and what they stand for.
+//! Access keys and their principals.
 
 use std::collections::HashMap;
 use std::fmt;

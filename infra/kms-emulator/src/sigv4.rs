@@ -33,7 +33,7 @@ pub(crate) const EXPIRED_TOKEN: &str = "The security token included in the reque
 pub(crate) const MISMATCH: &str = "The request signature we calculated does not match the signature you provided. \
 Check your AWS Secret Access Key and signing method. Consult the service documentation for details.";
 
-/// Finds out who signed a request.
+/// The principal that signed a request.
 ///
 /// `now` is what the time of the signature is compared with, `real_now` what the expiry of credentials is.
 ///

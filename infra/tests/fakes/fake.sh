@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the fakes of parent.test.sh share. Sourced as the first thing; $FAKES is the folder of their state.
+# The functions that the fakes of parent.test.sh share. Sourced as the first thing; $FAKES is the folder of their state.
 #
 # Each call is a line in $FAKES/calls. The file $FAKES/fail makes one fail: NAME INDEX STATUS [late], where late is after
 # it has done its work.

@@ -1,4 +1,4 @@
-//! The checks of one document that a signer gives now, each with what came of it.
+//! The checks of one document that a signer gives now, each with its result.
 
 use std::fmt;
 

@@ -6,7 +6,7 @@ use crate::doubt::Doubt;
 use crate::expected_pcrs::{Difference, ExpectedPcrs};
 use crate::exposure::Exposure;
 
-/// Which enclaves will do. Debug mode never does.
+/// The accepted enclaves. An enclave in debug mode is never accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expectation {
     root: Root,
@@ -20,12 +20,12 @@ enum Images {
     OneOf(Vec<ExpectedPcrs>),
 }
 
-/// Which image an enclave runs, of those that were expected.
+/// The image that an enclave runs, of the expected ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Image {
     /// No image was expected: an unknown program.
     Any,
-    /// The one at this place of the list.
+    /// The image at this place of the list.
     Expected(usize),
 }
 
@@ -41,8 +41,8 @@ impl Expectation {
         Ok(Self::of(Images::OneOf(images)))
     }
 
-    /// Any enclave of AWS's hardware, whatever it runs. Anybody can rent one, so a secret that is sent to it
-    /// goes to the author of a program that is not known.
+    /// Any enclave of AWS's hardware with any program. Any AWS customer can start one, so a secret that is sent to it
+    /// goes to the author of an unknown program.
     #[must_use]
     pub fn any_image() -> Self {
         Self::of(Images::Any)
@@ -65,7 +65,7 @@ impl Expectation {
         Self { accepts_http: true, ..self }
     }
 
-    /// Where certificates have to lead to.
+    /// The root that certificates have to lead to.
     #[must_use]
     pub const fn root(&self) -> &Root {
         &self.root
@@ -87,7 +87,7 @@ impl Expectation {
         self.accepts_http
     }
 
-    /// Which of the images `document` is of. Whether the document is authentic is another question.
+    /// The image that `document` describes, of the expected ones. Does not check whether the document is authentic.
     ///
     /// # Errors
     /// [`Doubt::PcrMissing`] or [`Doubt::OtherImage`] if one is expected, [`Doubt::NoneOfImages`] if more are.

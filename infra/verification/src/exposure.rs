@@ -1,4 +1,4 @@
-//! Settings of a `nitro.toml` by which an image gives away what its attestation stands for.
+//! Settings of a `nitro.toml` by which an image gives trust away.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Checks for a caller that a signer is the expected enclave, and that nobody is in between.
+//! Checks for a caller that a signer is the expected enclave, and that no server relays in between.
 //!
 //! ```text
 //! Nonce::random ─▶ GET /.well-known/attestation?nonce=… ─▶ reply ─┐
@@ -36,18 +36,18 @@
 //!
 //! Invariants:
 //!
-//! * There is no [`Attested`] but by passing every check of [`Check::ALL`], or all but those that the caller waived by
-//!   name: [`Expectation::any_image`], [`Expectation::accepting_http`].
-//! * Nothing that a document says is believed before its certificates lead to the root and its signature is verified.
-//! * An expectation always says what runs (PCR0, PCR1 with PCR2, or PCR8), and registers of zeros, which every enclave
-//!   in debug mode has, are none.
-//! * An image that was built with settings which give trust away ([`Exposure`]) is attested all the same: a caller asks
-//!   [`Expectation::exposures_of`]. Registers alone do not tell; a `nitro.toml` does, and what the build printed.
+//! * An [`Attested`] has passed every check of [`Check::ALL`], except those that the caller waived by name:
+//!   [`Expectation::any_image`], [`Expectation::accepting_http`].
+//! * The content of a document counts only after its certificates lead to the root and its signature is verified.
+//! * An expectation always identifies a program (PCR0, PCR1 with PCR2, or PCR8). Registers of zeros, as every enclave
+//!   in debug mode has them, are refused.
+//! * An image whose settings give trust away ([`Exposure`]) is attested all the same: a caller checks
+//!   [`Expectation::exposures_of`]. A `nitro.toml` or the build's output has these settings; registers alone do not.
 //! * Document, request and connection belong together: the nonce is that of the request, the TLS key that of the
 //!   connection. A relay that passes genuine documents on has another key.
-//! * A document about a signing key is none of the endpoint's, nor the other way round, even if an API client asked for
+//! * A document about a signing key does not pass for the endpoint's, nor the reverse, even if an API client requested
 //!   it with a nonce of its choice: their user data differ.
-//! * Nothing here is secret, so comparisons take the time that they take; errors repeat nothing of what was read.
+//! * Nothing here is secret, so comparisons need no constant time. Errors repeat nothing of their input.
 
 #![forbid(unsafe_code)]
 

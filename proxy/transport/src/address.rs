@@ -17,7 +17,7 @@ pub const ANY_CID: u32 = u32::MAX;
 /// The kernel reads this vsock port as "choose one" (`VMADDR_PORT_ANY`), so no address can name it.
 const ANY_PORT: u32 = u32::MAX;
 
-/// Where to listen, or whom to dial.
+/// An address to listen on or to dial.
 ///
 /// Parsing is strict: one spelling for a number, no white space, nothing after the end. `Display` writes
 /// what `FromStr` reads.

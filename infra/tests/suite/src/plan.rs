@@ -1,4 +1,4 @@
-//! Which checks there are, what each needs, and which depth has them.
+//! The checks, their needs, and the depths that have them.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::symlink;
