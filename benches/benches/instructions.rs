@@ -9,19 +9,19 @@
 
 // The same requests, small signer and tickets that the core's own tests use.
 #[allow(dead_code, reason = "not all of it is needed here")]
+#[path = "../../enclave-core/tests/public_api/small_signer.rs"]
+mod small_signer;
+#[allow(dead_code, reason = "not all of it is needed here")]
 #[path = "../../enclave-core/tests/no_allocation/whole_request.rs"]
 mod whole_request;
-#[allow(dead_code, reason = "not all of it is needed here")]
-#[path = "../../enclave-core/tests/public_api/workbench.rs"]
-mod workbench;
 
 use std::hint::black_box;
 
 use enclave_core::{MAX_REPLY_BYTES, PublicKey, SignPermit, Signature, Signer, SigningFailed};
 use gungraun::{Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
 
+use crate::small_signer::{Claims, authorize, identity, pair, sign_body, signer};
 use crate::whole_request::{DIGEST, sign};
-use crate::workbench::{Claims, authorize, identity, pair, sign_body, signer};
 
 const SECRET: [u8; 32] = [0x5A; 32];
 const AUX: [u8; 32] = [0x99; 32];

@@ -18,11 +18,11 @@ mod stores;
 mod ticket;
 // The same requests, small signer and tickets that the core's own tests use.
 #[allow(dead_code, reason = "not all of it is needed here")]
+#[path = "../../enclave-core/tests/public_api/small_signer.rs"]
+mod small_signer;
+#[allow(dead_code, reason = "not all of it is needed here")]
 #[path = "../../enclave-core/tests/no_allocation/whole_request.rs"]
 mod whole_request;
-#[allow(dead_code, reason = "not all of it is needed here")]
-#[path = "../../enclave-core/tests/public_api/workbench.rs"]
-mod workbench;
 
 use std::time::SystemTime;
 

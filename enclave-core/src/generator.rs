@@ -1,8 +1,8 @@
 //! Multiples of the generator: public keys, and R of signatures.
 //!
-//! An odd scalar is the sum of 43 digits `dᵢ·64ⁱ`, each odd and between -63 and 63, so its multiple is the sum of 43
-//! points from a table, and no digit is zero. For an even scalar, which has no such form, stands its negative, which is
-//! odd because the order is; that mirrors the point.
+//! An odd scalar is the sum of 43 digits `dᵢ·64ⁱ`, each odd and between -63 and 63. So its multiple is the sum of 43
+//! points from a table, and no digit is zero. An even scalar has no such form. Its negative has one, because the order
+//! is odd, and the sign of the point is changed at the end.
 //!
 //! Scalars and digits are secret: each look-up reads its whole row, and no branch or address depends on either.
 
@@ -13,7 +13,8 @@ use subtle::{Choice, ConditionallySelectable as _};
 
 use crate::xyzz::{Affine, FieldElement, Sum};
 
-/// Bits of a digit. Of four, five and six the fastest: fewer additions cost longer rows (benches/README.md).
+/// Bits of a digit. Six is the fastest of four, five and six: fewer additions, although the rows are longer
+/// (benches/README.md).
 const DIGIT_BITS: usize = 6;
 
 /// Digits of 256 bits.
@@ -28,13 +29,13 @@ type Entry = [u64; 8];
 /// `(2j + 1)·64ⁱ·G` in row `i` at `j`: 86 KiB that build.rs computes with k256. Public values.
 static TABLE: [[Entry; ROW_POINTS]; ROWS] = include!(concat!(env!("OUT_DIR"), "/generator_table.rs"));
 
-/// A multiple of the generator by what signatures and keys are made of.
+/// A multiple of the generator, from which signatures and keys are made.
 pub(crate) struct Multiple {
     pub(crate) x: [u8; 32],
     pub(crate) y_is_odd: Choice,
 }
 
-/// `scalar·G` of a scalar that is not zero, in a time that says nothing else of it.
+/// `scalar·G` of a scalar that is not zero. Its time reveals nothing else of the scalar.
 pub(crate) fn multiply(scalar: &Scalar) -> Multiple {
     let is_even = !Choice::from(scalar.to_bytes().last().copied().unwrap_or(0) & 1);
     let odd = Scalar::conditional_select(scalar, &-*scalar, is_even);

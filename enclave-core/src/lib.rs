@@ -16,11 +16,11 @@
 //! * No allocator is linked, and no unsafe code is allowed.
 //! * A signature comes from a [`SignPermit`], and a permit only from a ticket that was checked and a nonce that was
 //!   recorded.
-//! * Where a key came from is decided when it is stored, and nothing but its removal changes it.
+//! * The origin of a key is decided when the key is stored. Only its removal changes it.
 //! * A full store or ledger refuses; it never evicts. How full it is changes no operation's cost.
 //! * Nothing that a client sends makes this crate panic.
 //! * No branch and no address depends on a key, a nonce, the ticket secret or a MAC, except in `declassify`.
-//! * A secret is wiped where it was, and so is the stack that computed with it. What is moved leaves its bytes behind,
+//! * A secret is wiped in its place, and so is the stack that computed with it. A moved value leaves its bytes behind,
 //!   so a caller runs each whole operation inside [`with_burnt_stack`].
 
 #![cfg_attr(not(test), no_std)]

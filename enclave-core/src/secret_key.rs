@@ -9,7 +9,7 @@ use crate::declassify::declassify;
 use crate::generator;
 use crate::stack::with_burnt_stack;
 
-/// The scalar of a key as it was born or imported: 32 bytes, big-endian, in `1..n` (SEC 1 §2.3.6).
+/// The scalar of a key as it was generated or imported: 32 bytes, big-endian, in `1..n` (SEC 1 §2.3.6).
 ///
 /// Never the even-y form that BIP-340 signs with: the backup and the 02/03 prefix of the public key come from this
 /// one. Not `Clone`, without its bytes in `Debug`, wiped on drop.
@@ -60,7 +60,7 @@ impl SecretKey {
         Scalar::from_repr(self.0.into()).unwrap_or(Scalar::ONE)
     }
 
-    /// An empty place in a store; never a key.
+    /// An empty place of a store, which is no key.
     pub(crate) const fn vacant() -> Self {
         Self([0; 32])
     }
@@ -97,7 +97,7 @@ pub struct KeyPair {
 }
 
 impl KeyPair {
-    /// Makes a key of the first 32 bytes from `random` that are one: all but one draw in 2^128 are.
+    /// Makes a key of the first 32 bytes of `random` that are a valid scalar: all but one draw in 2^128 are.
     ///
     /// # Errors
     /// The source's own.

@@ -16,8 +16,8 @@ mod memcheck;
 #[path = "constant_time/scenarios.rs"]
 mod scenarios;
 #[allow(dead_code, reason = "not all of it is needed here")]
-#[path = "public_api/workbench.rs"]
-mod workbench;
+#[path = "public_api/small_signer.rs"]
+mod small_signer;
 
 use std::process::Command;
 

@@ -1,17 +1,17 @@
 //! No request makes the core allocate, from body bytes to reply bytes.
 //!
-//! The bare-metal build shows the same of the core as it is built there; this shows it of the core as it runs.
+//! The bare-metal build shows the same of that build; this shows it of the core as it runs.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 #![deny(unsafe_code)]
 
 #[path = "no_allocation/counting_allocator.rs"]
 mod counting_allocator;
+#[allow(dead_code, reason = "not all of it is needed here")]
+#[path = "public_api/small_signer.rs"]
+mod small_signer;
 #[path = "no_allocation/whole_request.rs"]
 mod whole_request;
-#[allow(dead_code, reason = "not all of it is needed here")]
-#[path = "public_api/workbench.rs"]
-mod workbench;
 
 use std::hint::black_box;
 use std::num::NonZeroU32;
@@ -23,10 +23,10 @@ use enclave_core::{
 };
 
 use counting_allocator::allocator_calls;
+use small_signer::{Claims, NOW_S, SEED, identity, identity_text, pair, sign_body, signer};
 use whole_request::{
     DIGEST, IMPORTED, attest, destroy, export, forged, generate, hostile_bodies, import, sign,
 };
-use workbench::{Claims, NOW_S, SEED, identity, identity_text, pair, sign_body, signer};
 
 /// Body and room for the reply in, length of the reply out.
 struct Operation(&'static str, fn(&mut Signer<'_>, &mut [u8], &mut [u8]) -> usize);
@@ -66,14 +66,14 @@ fn has_room(signer: &mut Signer<'_>, body: &mut [u8], out: &mut [u8]) -> usize {
     1
 }
 
-/// Room for two keys and four nonces; the first identity holds a key.
+/// A signer with room for two keys and four nonces; the first identity holds a key.
 fn with_key() -> Signer<'static> {
     let mut signer = signer(2, 4);
     signer.store_generated(&identity(1), &pair([9; 32])).unwrap();
     signer
 }
 
-/// The reply, if there was no allocation on the way to it.
+/// The reply, after checking that nothing was allocated on the way to it.
 fn reply(case: &str, operation: &Operation, signer: &mut Signer<'_>, body: &[u8]) -> String {
     let Operation(name, answer) = operation;
     let mut body = body.to_vec();
@@ -145,7 +145,7 @@ fn keys_come_and_go() {
 fn tickets_are_judged() {
     let escaped =
         String::from_utf8(ticketed(1, &good())).unwrap().replace("identity_id", r"\u0069dentity_id");
-    // More names than are compared one by one.
+    // More names than the reader compares one by one.
     let many_claims = ('a'..='z').map(|name| format!("n\",\"{name}\":\"")).collect::<String>();
     let forged = sign_body(1, DIGEST, &forged(&good().ticket()));
     for (case, first, body, expected) in [

@@ -12,5 +12,5 @@ mod secret_type;
 mod secrets;
 #[path = "public_api/signatures.rs"]
 mod signatures;
-#[path = "public_api/workbench.rs"]
-mod workbench;
+#[path = "public_api/small_signer.rs"]
+mod small_signer;

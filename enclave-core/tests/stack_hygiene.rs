@@ -8,8 +8,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 #[allow(dead_code, reason = "not all of it is needed here")]
-#[path = "public_api/workbench.rs"]
-mod workbench;
+#[path = "public_api/small_signer.rs"]
+mod small_signer;
 
 use std::convert::Infallible;
 use std::fs::{File, read_to_string};
@@ -26,7 +26,7 @@ use k256::Scalar;
 use k256::elliptic_curve::ops::Reduce as _;
 use sha2::{Digest as _, Sha256};
 
-use workbench::{Claims, NOW_S, SECRET, SEED, identity, pair, sign_body, signer};
+use small_signer::{Claims, NOW_S, SECRET, SEED, identity, pair, sign_body, signer};
 
 const KEY: [u8; 32] = *b"\x11 a key that one would recognise";
 const DIGEST: [u8; 32] = [0xC3; 32];

@@ -7,7 +7,7 @@ use enclave_core::{KeyPair, SecretKey};
 use secp256k1::{Keypair, Secp256k1};
 
 use crate::libsecp256k1;
-use crate::workbench::{Claims, authorize, identity, pair, signer};
+use crate::small_signer::{Claims, authorize, identity, pair, signer};
 
 const SECRET: [u8; 32] = [0x5A; 32];
 const MESSAGE: [u8; 32] = [0xC3; 32];

@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use criterion::{BatchSize, Criterion};
 use enclave_core::{MAX_REPLY_BYTES, Signer};
 
+use crate::small_signer::{Claims, identity, identity_text, pair, sign_body, signer};
 use crate::whole_request::{DIGEST, destroy, forged, generate, hostile_bodies, sign};
-use crate::workbench::{Claims, identity, identity_text, pair, sign_body, signer};
 
 /// Every body of a group is answered by `answer` after `prepare`, which is not timed.
 fn bench(

@@ -8,7 +8,7 @@ use enclave_core::{
     ExpirySecond, HashSeed, KeyOrigin, KeySlot, KeyStore, NonceLedger, NonceSlot, NotRecorded, wheel_seconds,
 };
 
-use crate::workbench::{NOW_S, identity, pair};
+use crate::small_signer::{NOW_S, identity, pair};
 
 const SIZES: [u32; 3] = [1000, 100_000, 1_000_000];
 

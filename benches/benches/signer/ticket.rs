@@ -6,7 +6,7 @@ use criterion::{BatchSize, Criterion};
 use enclave_core::TicketVerifier;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 
-use crate::workbench::{Claims, MAX_TTL_S, SECRET, authorize, identity, pair, sign_body, signer_with};
+use crate::small_signer::{Claims, MAX_TTL_S, SECRET, authorize, identity, pair, sign_body, signer_with};
 
 pub(crate) fn ticket_verify(criterion: &mut Criterion) {
     const MESSAGE: [u8; 32] = [0xC3; 32];
@@ -24,8 +24,8 @@ pub(crate) fn ticket_verify(criterion: &mut Criterion) {
             bencher.iter_batched_ref(
                 || body.clone(),
                 |body| {
-                    let request = enclave_core::SignRequest::parse(body, &crate::workbench::SEED).unwrap();
-                    signer.authorize(request, crate::workbench::NOW_S * 1000).err()
+                    let request = enclave_core::SignRequest::parse(body, &crate::small_signer::SEED).unwrap();
+                    signer.authorize(request, crate::small_signer::NOW_S * 1000).err()
                 },
                 BatchSize::SmallInput,
             );

@@ -6,7 +6,7 @@ use std::hint::black_box;
 use enclave_core::{KeyPair, Refusal, Reply, SecretKey, SignRequest, Signer, TicketVerifier};
 
 use crate::memcheck::{is_running, is_secret, mark_public, mark_secret};
-use crate::workbench::{
+use crate::small_signer::{
     Claims, MAX_TTL_S, NOW_S, SECRET, SEED, identity, pair, sign_body, signer, signer_with,
 };
 

@@ -8,7 +8,7 @@ use enclave_core::{
     Signer,
 };
 
-use crate::workbench::{NOW_S, SEED, pair, sign_body};
+use crate::small_signer::{NOW_S, SEED, pair, sign_body};
 
 pub(crate) const DIGEST: [u8; 32] = [0xC3; 32];
 

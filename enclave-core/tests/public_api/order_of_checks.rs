@@ -6,7 +6,7 @@ use enclave_core::{
     KeyOrigin, Pace, PaceSlot, Refusal, SignRequest, SignatureLimits, Signer, TicketVerifier,
 };
 
-use super::workbench::{
+use super::small_signer::{
     Claims, MAX_TTL_S, NOW_S, SECRET, SEED, authorize, identity, pair, sign_body, signer, signer_with,
 };
 
@@ -26,7 +26,7 @@ fn verdict(signer: &mut Signer<'_>, asked: u32, claims: &Claims) -> Option<Refus
 fn the_first_error_in_the_apis_order_is_the_answer() {
     let good = Claims::good(1, DIGEST, "n");
     let mut signer = with_key();
-    // Each step mends what the step before was refused for; a later error never comes first.
+    // Each step mends the reason of the refusal before it. A later error never comes first.
     let mut claims = Claims {
         identity: "x".into(),
         digest_hash: "x".into(),
@@ -165,7 +165,7 @@ fn a_key_is_generated_only_if_this_signer_made_it() {
     assert_eq!(origin(&signer), Ok(KeyOrigin::Generated));
 }
 
-/// Nothing of a binding can change without its hash; and 6 is a key that BIP-340 signs with the negative of.
+/// No part of a binding changes without its hash. BIP-340 signs with the negative of key 6.
 #[test]
 fn a_binding_is_of_one_identity_one_key_and_one_origin() {
     let mut signer = signer(4, 1);

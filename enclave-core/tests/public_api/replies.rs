@@ -5,7 +5,7 @@ use enclave_core::{
     Reply, SignRequest,
 };
 
-use super::workbench::{SEED, pair};
+use super::small_signer::{SEED, pair};
 
 fn write(reply: &Reply<'_>) -> String {
     String::from_utf8(reply.write(&mut [0; MAX_REPLY_BYTES]).unwrap().to_vec()).unwrap()

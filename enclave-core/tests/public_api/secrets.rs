@@ -6,7 +6,7 @@ use enclave_core::{
 };
 
 use super::secret_type::{SECRET, assert_neither_clone_nor_eq, assert_prints, implements, shows_secret};
-use super::workbench::{Claims, SEED, authorize, identity, identity_text, pair, sign_body, signer};
+use super::small_signer::{Claims, SEED, authorize, identity, identity_text, pair, sign_body, signer};
 
 const DIGEST: [u8; 32] = [7; 32];
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use secp256k1::{XOnlyPublicKey, schnorr};
 use sha2::{Digest as _, Sha256};
 
-use super::workbench::{Claims, authorize, identity, pair, signer, unhex};
+use super::small_signer::{Claims, authorize, identity, pair, signer, unhex};
 
 /// The rows with 32-byte messages of
 /// <https://github.com/bitcoin/bips/blob/master/bip-0340/test-vectors.csv>, as libsecp256k1 carries them.

@@ -1,4 +1,4 @@
-//! The name of a key.
+//! The ARN of a key.
 
 use std::fmt;
 use std::str::FromStr;
@@ -57,7 +57,7 @@ impl fmt::Display for KeyArn {
     }
 }
 
-/// The text names no key.
+/// The text is no key's ARN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InvalidKeyArn;
 

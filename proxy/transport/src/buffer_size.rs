@@ -1,4 +1,4 @@
-//! How much the kernel keeps for each socket.
+//! The kernel memory of each socket.
 //!
 //! A peer that sends and does not read fills these buffers, and the kernel's memory is everybody's. So no kind of
 //! socket has the kernel's defaults, which grow up to 6 MiB for tcp and are 256 KiB of payload for vsock.
@@ -10,7 +10,7 @@ use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::SndBuf;
 use tokio::net::TcpSocket;
 
-/// The payload that a vsock socket takes before it is read, and the most that it queues to be sent.
+/// The payload that a vsock socket accepts before it is read, and the most that it queues for sending.
 ///
 /// Half of the largest request; more is taken as it is read. Linux keeps packets as they came, at most one for each 576
 /// bytes of this size, each in a page of its own: [`VSOCK_KERNEL_BYTES`].
@@ -30,13 +30,13 @@ const TCP_BUFFER_BYTES: u32 = 32 * 1024;
 /// receive buffer.
 const UNIX_SEND_BUFFER_BYTES: usize = 32 * 1024;
 
-/// Bounds the buffers of a socket that is not connected yet. What a listener accepts inherits them.
+/// Bounds the buffers of a socket that is not connected yet. Accepted sockets inherit the listener's.
 pub(crate) fn bound_tcp(socket: &TcpSocket) -> io::Result<()> {
     socket.set_recv_buffer_size(TCP_BUFFER_BYTES)?;
     socket.set_send_buffer_size(TCP_BUFFER_BYTES)
 }
 
-/// Bounds what may wait in a unix socket to be read by its peer.
+/// Bounds the bytes in a unix socket that wait for its peer.
 pub(crate) fn bound_unix(socket: &impl AsFd) -> io::Result<()> {
     Ok(setsockopt(socket, SndBuf, &UNIX_SEND_BUFFER_BYTES)?)
 }

@@ -36,9 +36,9 @@ pub struct Load {
     pub amount: Amount,
     /// The length of the warm-up.
     pub warm_up: Duration,
-    /// A new connection for each request, whose time is then part of the request's.
+    /// A new connection for each request. The time of the request then includes it.
     pub is_reconnecting: bool,
-    /// How long a ticket lives. The signer remembers its nonce for as long.
+    /// The lifetime of a ticket. The signer remembers its nonce for as long.
     pub ticket_ttl_s: u64,
 }
 
@@ -63,7 +63,7 @@ impl Bench {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// The keys, when it is over.
+    /// The keys, after the load.
     #[must_use]
     pub fn into_keys(self) -> Keys {
         self.keys

@@ -1,4 +1,4 @@
-//! Clients of a signer, and what they said.
+//! Clients of a signer, and their output.
 
 use std::process::Command;
 
@@ -14,7 +14,7 @@ pub(crate) fn signerctl(notes: &Notes, arguments: &[&str]) -> Outcome {
 }
 
 impl Outcome {
-    /// It failed so, said these words, and nothing that anybody could take for success.
+    /// Checks that it failed in this way, printed these words, and nothing that looks like success.
     #[track_caller]
     pub(crate) fn doubts(&self, words: &str) {
         assert_eq!(self.code, Some(1), "{self:?}");

@@ -1,6 +1,6 @@
-//! The condition keys that can be evaluated.
+//! The condition keys that the emulator evaluates.
 
-/// The most that a Nitro Security Module has, less one.
+/// The highest index of a PCR of a Nitro Security Module.
 const LAST_PCR: u8 = 31;
 
 /// A condition key.
@@ -12,7 +12,7 @@ pub(crate) struct ConditionKey {
 }
 
 impl ConditionKey {
-    /// `None` for a key that nothing here knows the value of.
+    /// `None` for a key without a known value.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let lower_case_name = name.to_lowercase();
         let is_pcr =

@@ -52,7 +52,7 @@ pub(crate) fn unhex(hex: &str) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
 }
 
-/// Claims of a good ticket, of which a test changes some.
+/// Claims of a good ticket. A test changes some of them.
 #[derive(Clone)]
 pub(crate) struct Claims {
     pub(crate) identity: String,
@@ -100,7 +100,7 @@ pub(crate) fn sign_body(identity: u32, digest: [u8; 32], ticket: &str) -> Vec<u8
     format!(r#"{{"identity_id":"{identity}","digest":"{digest}","ticket":"{ticket}"}}"#).into_bytes()
 }
 
-/// Asks for a permit now.
+/// Requests a permit now.
 pub(crate) fn authorize(
     signer: &mut Signer<'_>,
     identity: u32,
