@@ -17,11 +17,11 @@ use crate::nsm::{AttestationRequest, Nsm};
 use crate::outcome::Failure;
 use crate::token_bucket::TokenBucket;
 
-/// Documents with a nonce that anybody may have at once: a fleet of clients that starts, each of which wants its own.
+/// Documents with a nonce that the public may have at once, for a fleet of clients that starts: each wants its own.
 const PUBLIC_BURST: u32 = 32;
 
-/// After these, one each quarter of a second. How long real hardware takes for a document is not known here; should
-/// it be a tenth of a second, the public leaves it idle for more than half of the time.
+/// After these, one each quarter of a second. The time of real hardware for a document is not known here. If it is a
+/// tenth of a second, the public leaves the NSM idle for more than half of the time.
 const PUBLIC_PACE: Duration = Duration::from_millis(250);
 
 /// The longest wait for a document, and for the turn before it: the NSM takes milliseconds, so whole bursts are through
@@ -48,8 +48,8 @@ impl Attestor {
         }
     }
 
-    /// A document for anybody, which vouches for the TLS key `tls_spki` (DER). One that holds a nonce is made for who
-    /// chose it; one that holds none may be a minute old.
+    /// A document for the public, which vouches for the TLS key `tls_spki` (DER). With a nonce it is made for the
+    /// client that chose the nonce. Without one it may be a minute old.
     ///
     /// # Errors
     /// [`Failure::Busy`] when too many asked for one with a nonce, [`Failure::KeyServiceUnavailable`]
@@ -135,7 +135,7 @@ mod tests {
     use crate::nsm::{AttestationRequest, Nsm, NsmUnavailable, Pcr};
     use crate::outcome::Failure;
 
-    /// Its documents are what they were asked to hold. While it is shut, those with a nonce of one byte are not made.
+    /// A test NSM. Its documents hold the requested content. While it is shut, it makes none with a nonce of one byte.
     #[derive(Default)]
     struct PlainNsm {
         shut: Mutex<bool>,
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(attestor.endpoint(None, None).await, Ok(held(None, None, None)));
     }
 
-    /// With the first in the making; the others wait for their turn, or for the document that is shared.
+    /// The first is in the making. The others wait for their turn, or for the shared document.
     #[tokio::test(start_paused = true)]
     async fn an_nsm_that_hangs_keeps_nobody_for_ever() {
         let (nsm, attestor) = attestor();

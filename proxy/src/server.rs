@@ -1,4 +1,4 @@
-//! The whole: bind, announce, serve, drain.
+//! The server: it binds, announces, serves and drains.
 
 use std::fmt;
 use std::future::Future;
@@ -23,8 +23,8 @@ use crate::line_sink::LineSink;
 use crate::metrics::Metrics;
 use crate::source_limit::SourceLimit;
 
-/// The last part of a drain, at most half of it: time for the signer to answer what it was sent. A signature takes
-/// milliseconds. An import that waits longer for KMS uses up nothing and can be repeated.
+/// The last part of a drain, at most half of it: time for the signer to answer the requests that it got. A signature
+/// takes milliseconds. An import that waits longer for KMS uses up nothing and can be repeated.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// All routes, bound.
@@ -41,9 +41,9 @@ pub struct Server {
 /// Why the server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
-    /// It was told to, and drained.
+    /// A signal came, and it drained.
     Drained,
-    /// It was told to a second time.
+    /// A second signal came.
     Interrupted,
     /// A part that never ends has ended.
     Defect,
@@ -112,12 +112,12 @@ impl Server {
         output.flush()
     }
 
-    /// Serves until `stop` completes, then lets the connections finish until the drain timeout or until the
-    /// future that `stop` returned completes too. What is left is closed when the runtime is shut down.
+    /// Serves until `stop` completes, then lets the connections finish until the drain timeout or until the future that
+    /// `stop` returned completes too. The remaining connections close when the runtime is shut down.
     ///
     /// In the last part of the drain nothing more is passed on from clients. The proxy cannot see where a request ends,
-    /// but a request that was passed on before has its answer by then. So the cut uses up no ticket without its
-    /// signature.
+    /// but the signer has answered by then each request that was passed on before. So the cut uses up no ticket without
+    /// its signature.
     pub async fn run<F, G>(self, stop: F) -> Finish
     where
         F: Future<Output = G>,
@@ -144,7 +144,7 @@ impl Server {
         let deadline = Instant::now() + self.drain_timeout;
         let all_finished = async {
             for route in permits {
-                // Fails only on a closed semaphore, which nobody closes.
+                // Fails only on a closed semaphore, and this one is never closed.
                 let _ = route.acquire_many(self.max_connections).await;
             }
         };

@@ -11,10 +11,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::token_bucket::TokenBucket;
 use crate::trusted_clock::{MAX_DISAGREEMENT_MS, TrustedClock, unix_ms};
 
-/// A clock further off than this is not slow or fast but wrong, and hides something that an operator should see.
+/// A clock that is further off is wrong, and hides an error that an operator should see.
 const MAX_CORRECTION_S: u64 = 24 * 60 * 60;
 
-/// Less is no reason for a refusal, so it is not what the refusal is about: KMS accepts five minutes.
+/// A smaller difference does not cause a refusal: KMS accepts five minutes.
 const MIN_CORRECTION_S: u64 = 4 * 60;
 
 /// Each answer may disagree, so it is logged once an hour.
@@ -71,8 +71,8 @@ impl Clock {
         corrected.unwrap_or(trusted)
     }
 
-    /// Goes by `date` from now on, what the service says the time is, if that could be why it refused a signature.
-    /// Says whether it does.
+    /// Uses `date`, the time of the service, from now on, if the difference can be why it refused a signature. Whether
+    /// it does.
     pub(crate) fn correct(&self, date: SystemTime) -> bool {
         self.correct_at(self.trusted.now(), date)
     }

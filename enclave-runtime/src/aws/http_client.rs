@@ -15,7 +15,7 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Bytes of a response's body. The largest that we ask for, a data key twice in base64, is below 20 KiB.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// The connection was cut, or what came over it is no response within the limits.
+/// The connection was cut, or its bytes are no response within the limits.
 #[derive(Debug)]
 pub(crate) struct ExchangeFailed(&'static str);
 
@@ -27,7 +27,7 @@ impl fmt::Display for ExchangeFailed {
 
 impl std::error::Error for ExchangeFailed {}
 
-/// The asking end of a connection.
+/// The client's end of a connection.
 #[derive(Debug)]
 pub(crate) struct HttpClient(SendRequest<Full<Bytes>>);
 

@@ -18,7 +18,7 @@ use enclave_runtime::{
     restart, run, tell_unlogged,
 };
 
-/// Where the image holds it.
+/// The path in the image.
 const CONFIGURATION_PATH: &str = "/nitro.toml";
 
 /// EX_UNAVAILABLE of sysexits.h: the system lacks a part that the signer needs.
@@ -27,7 +27,7 @@ const EX_UNAVAILABLE: u8 = 69;
 /// EX_SOFTWARE of sysexits.h: a defect.
 const EX_SOFTWARE: u8 = 70;
 
-/// EX_CONFIG of sysexits.h: what it was told or given is wrong.
+/// EX_CONFIG of sysexits.h: the configuration or the boot file is wrong.
 const EX_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     let code = match outcome {
         Ok(outcome) => exit_code(&outcome),
         Err(_) => {
-            // Where it did is on the console; the log's queue went with the panic.
+            // The console has the place of the panic. The log's queue is lost with it.
             tell_unlogged(&parent, "enclave: panicked");
             ExitCode::from(EX_SOFTWARE)
         }
@@ -76,7 +76,7 @@ fn configure() -> Result<Configuration, Stopped> {
     read_configuration(CONFIGURATION_PATH.as_ref())
 }
 
-/// Says why it does not start, where there is no log yet.
+/// Prints why it does not start, before there is a log.
 fn refuse(cid: &ParentCid, stopped: Stopped) -> Stopped {
     tell_unlogged(cid, &format!("enclave: cannot start: {stopped}"));
     stopped
