@@ -627,7 +627,7 @@ fn the_end_of_the_proxy_uses_up_no_ticket_without_its_signature() -> Result<(), 
         let socket = direct.stack().signer_socket().to_owned();
         for round in 0..ROUNDS {
             let route = format!("tcp:127.0.0.1:0=unix:{socket}");
-            let arguments = [&["--route", &route, "--drain-timeout-s", "2"], &ONE_SOURCE[..]].concat();
+            let arguments = [&["--route", &route, "--drain-timeout-s", "4"], &ONE_SOURCE[..]].concat();
             let mut proxy = Process::start("proxy", &binaries().proxy, &arguments, &[])?;
             let rest = proxy.ready("proxy: listening on tcp:")?;
             let address = rest.split(',').next().unwrap_or_default().parse()?;
@@ -644,7 +644,7 @@ fn the_end_of_the_proxy_uses_up_no_ticket_without_its_signature() -> Result<(), 
                 let ended = clients.into_iter().map(|client| client.join().expect("no panic"));
                 stopped.and_then(|()| ended.collect::<Result<_, _>>())
             })?;
-            let status = proxy.ended_within(Duration::from_secs(5))?;
+            let status = proxy.ended_within(Duration::from_secs(10))?;
             rows.check(
                 format!("{options:?}, round {round}: the proxy"),
                 ensure(status.success(), || format!("{status}")),
